@@ -1,0 +1,13 @@
+//! The engine: what every feature of Featuremill means, and the only place where that is written.
+//!
+//! Pure. It knows plans, events, tiles, lanes and reads; it has no clock, no randomness, no I/O and no async, so that
+//! stream, batch, replay and serving compute the same values from the same events.
+//!
+//! The way of an event: [`event`] decodes it into columns, [`program`] evaluates conditions and inputs over a batch,
+//! [`lane`] folds it into one entity's tiles. The way of a read: [`lane`] decodes the tiles, [`read`] merges and
+//! finalizes them at a time, [`program`] derives what is an expression over other features.
+
+pub mod definition;
+pub mod plan;
+pub mod row;
+pub mod value;
