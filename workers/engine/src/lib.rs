@@ -8,6 +8,9 @@
 //! finalizes them at a time, [`program`] derives what is an expression over other features.
 
 pub mod definition;
+pub mod entity;
+pub mod expr;
 pub mod plan;
+pub mod program;
 pub mod row;
 pub mod value;
