@@ -1,0 +1,108 @@
+//! Conditions as every Kubernetes API has them, and the types and reasons of ours.
+//!
+//! Types and reasons are part of the API: they are never renamed.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// One aspect of an object's state; the same fields as `metav1.Condition`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Condition {
+    /// Which aspect.
+    #[serde(rename = "type")]
+    #[schemars(length(min = 1, max = 316))]
+    pub type_: String,
+    /// `True`, `False` or `Unknown`.
+    pub status: ConditionStatus,
+    /// The `metadata.generation` this was observed at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0))]
+    pub observed_generation: Option<i64>,
+    /// When `status` last changed, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub last_transition_time: String,
+    /// One stable PascalCase word.
+    #[schemars(length(min = 1, max = 1024))]
+    pub reason: String,
+    /// One sentence for people.
+    #[schemars(length(max = 32768))]
+    pub message: String,
+}
+
+/// Whether a condition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ConditionStatus {
+    /// It holds.
+    True,
+    /// It does not hold.
+    False,
+    /// It is not known yet.
+    Unknown,
+}
+
+impl From<bool> for ConditionStatus {
+    fn from(holds: bool) -> Self {
+        if holds { Self::True } else { Self::False }
+    }
+}
+
+/// The condition types, in the order in which they are reported.
+pub mod types {
+    /// The spec as written is in effect and served.
+    pub const READY: &str = "Ready";
+    /// Work towards the spec is moving.
+    pub const RECONCILING: &str = "Reconciling";
+    /// A person is needed.
+    pub const STALLED: &str = "Stalled";
+    /// The spec can be carried out.
+    pub const SPEC_ACCEPTED: &str = "SpecAccepted";
+    /// The newest revision has read its source up to now.
+    pub const CAUGHT_UP: &str = "CaughtUp";
+}
+
+/// The reasons of all conditions and events.
+pub mod reasons {
+    /// Everything is as written.
+    pub const HEALTHY: &str = "Healthy";
+    /// The spec was found valid.
+    pub const ACCEPTED: &str = "Accepted";
+    /// The spec cannot be carried out; the message names the field.
+    pub const INVALID_SPEC: &str = "InvalidSpec";
+    /// `spec.architectureRef` names no Architecture of this namespace.
+    pub const ARCHITECTURE_NOT_FOUND: &str = "ArchitectureNotFound";
+    /// The newest revision is reading its source.
+    pub const CATCHING_UP: &str = "CatchingUp";
+    /// The newest revision has read its source up to now.
+    pub const CAUGHT_UP: &str = "CaughtUp";
+    /// The live pointer is being moved.
+    pub const PROMOTING: &str = "Promoting";
+    /// Too few pods are ready.
+    pub const WORKLOAD_UNAVAILABLE: &str = "WorkloadUnavailable";
+    /// A Deployment is being rolled.
+    pub const ROLLING_OUT: &str = "RollingOut";
+    /// `spec.suspend` is set.
+    pub const SUSPENDED: &str = "Suspended";
+    /// The online store does not answer.
+    pub const STORE_UNREACHABLE: &str = "StoreUnreachable";
+    /// A referenced Secret does not exist.
+    pub const SECRET_NOT_FOUND: &str = "SecretNotFound";
+    /// The object is being deleted and cleaned up after.
+    pub const TERMINATING: &str = "Terminating";
+    /// Views still refer to the Architecture that is being deleted.
+    pub const IN_USE: &str = "InUse";
+    /// The old revision's workers, group and rows are being removed.
+    pub const RETIRING: &str = "Retiring";
+    /// Nothing is being done.
+    pub const IDLE: &str = "Idle";
+    /// Nothing is known yet.
+    pub const PENDING: &str = "Pending";
+    /// The newest revision became live.
+    pub const PROMOTED: &str = "Promoted";
+    /// A newer edit took the candidate's place.
+    pub const SUPERSEDED: &str = "Superseded";
+    /// What a deleted view left in the online store or Kafka was removed.
+    pub const PURGED: &str = "Purged";
+    /// What a deleted view left in the online store or Kafka could not be removed in time.
+    pub const LEFT_BEHIND: &str = "LeftBehind";
+}

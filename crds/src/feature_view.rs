@@ -1,0 +1,161 @@
+//! `FeatureView`: which features, over which events.
+
+mod feature;
+mod source;
+mod status;
+
+pub use feature::{Aggregate, Feature, Hop, WindowType};
+pub use source::{Column, ColumnType, Format, Source, Timestamp, TimestampUnit};
+pub use status::{FeatureViewStatus, RetiringRevision};
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::pod::{LocalReference, PodOverrides};
+
+/// What is wanted of a view.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, CustomResource, KubeSchema)]
+#[kube(
+    group = "featuremill.dev",
+    version = "v1alpha1",
+    kind = "FeatureView",
+    namespaced,
+    status = "FeatureViewStatus",
+    shortname = "fv",
+    category = "featuremill",
+    derive = "PartialEq",
+    doc = "A set of features of one kind of entity, computed from one stream of events.",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("metadata.name must be at most 40 characters, lower-case letters, digits and '-'"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
+    printcolumn(name = "Revision", type_ = "string", json_path = ".status.activeRevision"),
+    printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidateRevision"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Features", type_ = "integer", json_path = ".status.features", priority = 1),
+    printcolumn(name = "Architecture", type_ = "string", json_path = ".spec.architectureRef.name", priority = 1),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[x_kube(validation = Rule::new("self.entity.keys.all(k, self.source.schema.exists(c, c.name == k))")
+    .message("every one of entity.keys must be a column of source.schema").field_path(".entity.keys"))]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureViewSpec {
+    /// The Architecture, of the same namespace, that computes and serves the view.
+    #[x_kube(validation = Rule::new("self == oldSelf").message("architectureRef is immutable; make a new view"))]
+    pub architecture_ref: LocalReference,
+    /// Stops the workers and keeps everything else; what is served grows old.
+    #[serde(default)]
+    pub suspend: bool,
+    /// What features are of.
+    pub entity: Entity,
+    /// The stream of events.
+    pub source: Source,
+    /// How late an event may be, and how far back `as_of` may ask, at full resolution.
+    #[serde(default = "default_allowed_lateness")]
+    #[schemars(length(max = 16), regex(pattern = "^[0-9]+(s|m|h|d)$"))]
+    pub allowed_lateness: String,
+    /// How far an event's time may be ahead of its record's.
+    #[serde(default = "default_max_future")]
+    #[schemars(length(max = 16), regex(pattern = "^[0-9]+(s|m|h|d)$"))]
+    pub max_future: String,
+    /// The features.
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
+    #[schemars(length(min = 1, max = 500))]
+    pub features: Vec<Feature>,
+    /// How many stream workers run.
+    #[serde(default = "default_replicas")]
+    #[schemars(range(min = 0, max = 256))]
+    pub replicas: i32,
+    /// What happens to the online rows and the consumer group when the view is deleted.
+    #[serde(default)]
+    pub deletion_policy: DeletionPolicy,
+    /// How long deletion waits for a store or log that does not answer before it leaves things behind.
+    #[serde(default = "default_deletion_deadline")]
+    #[schemars(range(min = 0, max = 86_400))]
+    pub deletion_deadline_seconds: i32,
+    /// How old served features may be.
+    #[serde(default)]
+    pub freshness: Freshness,
+    /// The stream workers.
+    #[serde(default)]
+    pub worker: Worker,
+}
+
+/// What features are of.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+pub struct Entity {
+    /// The columns that name one, in the order in which requests give them.
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 128)))]
+    pub keys: Vec<String>,
+}
+
+/// What happens to a view's data when the view is deleted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum DeletionPolicy {
+    /// Online rows and consumer groups are removed.
+    #[default]
+    Delete,
+    /// They stay.
+    Retain,
+}
+
+/// How old served features may be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Freshness {
+    /// Answers whose source has not been read for longer than this are marked as degraded.
+    #[serde(default = "default_freshness_target")]
+    #[schemars(range(min = 1, max = 86_400))]
+    pub target_seconds: i32,
+}
+
+impl Default for Freshness {
+    fn default() -> Self {
+        Self { target_seconds: default_freshness_target() }
+    }
+}
+
+/// The stream workers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Worker {
+    /// The memory in which a worker keeps rows, in MiB; the container's default limit leaves 256 MiB beside it.
+    #[serde(default = "default_memory", rename = "memoryMiB")]
+    #[schemars(range(min = 16, max = 1_048_576))]
+    pub memory_mib: i32,
+    /// Overrides of the workers' pods.
+    #[serde(flatten)]
+    pub pod: PodOverrides,
+}
+
+impl Default for Worker {
+    fn default() -> Self {
+        Self { memory_mib: default_memory(), pod: PodOverrides::default() }
+    }
+}
+
+fn default_allowed_lateness() -> String {
+    "1h".to_owned()
+}
+fn default_max_future() -> String {
+    "5m".to_owned()
+}
+fn default_replicas() -> i32 {
+    1
+}
+fn default_deletion_deadline() -> i32 {
+    300
+}
+fn default_freshness_target() -> i32 {
+    60
+}
+fn default_memory() -> i32 {
+    256
+}

@@ -1,0 +1,60 @@
+//! What is observed of a view. Nothing here changes from minute to minute: lag and the like are metrics.
+
+use kube::KubeSchema;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::condition::Condition;
+
+/// What was observed of a view.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureViewStatus {
+    /// The generation that the rest was observed at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// One word for people; automation reads the conditions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+    /// The revision that reads are answered from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub active_revision: Option<String>,
+    /// The revision that will take its place once it has caught up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub candidate_revision: Option<String>,
+    /// Revisions whose workers, consumer groups and rows are being removed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["revision".into()]))]
+    #[schemars(length(max = 256))]
+    pub retiring: Vec<RetiringRevision>,
+    /// The hash of the newest accepted plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan_hash: Option<String>,
+    /// How many features the newest accepted plan has.
+    #[serde(default)]
+    pub features: i32,
+    /// Workers of the active revision that run.
+    #[serde(default)]
+    pub replicas: i32,
+    /// Workers of the active revision that are ready.
+    #[serde(default)]
+    pub ready_replicas: i32,
+    /// Selects the workers of the active revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub selector: Option<String>,
+    /// See the condition types in the documentation.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
+    #[schemars(length(max = 16))]
+    pub conditions: Vec<Condition>,
+}
+
+/// A revision that is being removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RetiringRevision {
+    /// Which.
+    pub revision: String,
+    /// Since when it is no longer read, in RFC 3339; its rows stay readable for a minute.
+    #[schemars(extend("format" = "date-time"))]
+    pub since: String,
+}
