@@ -12,5 +12,7 @@ pub mod entity;
 pub mod expr;
 pub mod plan;
 pub mod program;
+pub mod resolve;
 pub mod row;
+pub mod time;
 pub mod value;

@@ -72,7 +72,7 @@ pub(super) fn resolve(
         }
     }
 
-    time.finest_tile_ms = windowed.iter().filter_map(|w| time::hop_of(&w.window)).min().unwrap_or(time::MINUTE);
+    time.finest_tile_ms = windowed.iter().filter_map(|w| hop_of(&w.window)).min().unwrap_or(super::DEFAULT_FINEST_MS);
     resolved.aggregates = distinct
         .into_iter()
         .map(|d| Aggregate {
@@ -258,6 +258,14 @@ fn output(function: Function, input: Option<&ValueType>) -> Result<ValueType, St
         Function::LastK { .. } | Function::TopK { .. } => T::List(Box::new(needed()?.clone())),
         Function::MinTimestamp | Function::MaxTimestamp => T::Timestamp,
     })
+}
+
+/// The hop of a window, unless it is lifetime.
+fn hop_of(window: &Window) -> Option<i64> {
+    match window {
+        Window::Sliding { hop_ms, .. } | Window::Tumbling { hop_ms, .. } => Some(*hop_ms),
+        Window::Lifetime => None,
+    }
 }
 
 fn name(function: Function) -> &'static str {

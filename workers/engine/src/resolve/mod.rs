@@ -15,10 +15,12 @@ use std::fmt;
 
 use crate::definition::{ColumnDefinition, ViewDefinition};
 use crate::plan::{Column, Plan, SEMANTICS, Source, TimePolicy, ViewIdentity};
-use crate::time::MINUTE;
 use crate::value::ValueType;
 
 pub use duration::parse as parse_duration;
+
+/// The finest tile of a view that has no window of its own: one minute.
+const DEFAULT_FINEST_MS: i64 = 60_000;
 
 /// One thing that is wrong with a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,7 +56,8 @@ pub fn resolve(definition: &ViewDefinition) -> Result<Plan, Vec<Invalid>> {
     };
     let allowed_lateness_ms = length("spec.allowedLateness", &definition.allowed_lateness);
     let max_future_ms = length("spec.maxFuture", &definition.max_future);
-    let mut time = TimePolicy { allowed_lateness_ms, max_future_ms, retention_ms: None, finest_tile_ms: MINUTE };
+    let mut time =
+        TimePolicy { allowed_lateness_ms, max_future_ms, retention_ms: None, finest_tile_ms: DEFAULT_FINEST_MS };
 
     let source = Source {
         topic: definition.topic.clone(),
