@@ -1,1 +1,13 @@
-//! placeholder
+//! The edge that the workers share: telemetry, the admin port, shutdown, Redis and Kafka.
+//!
+//! It knows the engine's names and codecs and nothing of Kubernetes. Every part takes its world as arguments, so that
+//! tests bind port 0 and cancel a token where a binary binds a port and receives a signal.
+
+pub mod admin;
+pub mod backoff;
+pub mod config_dir;
+pub mod kafka;
+pub mod redis;
+pub mod shutdown;
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,183 @@
+//! The store in memory: the twin that unit tests use, with the same guards.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use engine::row::{CatalogEntry, PARTITIONS_FIELD, lane_field};
+
+use super::guard::{decide, decide_marker};
+use super::{
+    LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
+    parse_markers, value_error,
+};
+use crate::redis::RedisError;
+
+type Hash = BTreeMap<String, Vec<u8>>;
+
+#[derive(Debug, Default)]
+struct State {
+    hashes: BTreeMap<String, Hash>,
+    strings: BTreeMap<String, String>,
+    away: bool,
+}
+
+/// The store in memory. Clones share it. Rows never expire in it.
+#[derive(Clone, Debug, Default)]
+pub struct MemoryStore(Arc<Mutex<State>>);
+
+impl MemoryStore {
+    /// From now on every call fails as if the server were away, or no longer does.
+    pub fn set_away(&self, away: bool) {
+        self.lock().away = away;
+    }
+
+    /// Removes one key, as a server that lost writes would have.
+    pub fn lose(&self, key: &str) {
+        let mut state = self.lock();
+        state.hashes.remove(key);
+        state.strings.remove(key);
+    }
+
+    /// All fields of one hash.
+    #[must_use]
+    pub fn hash(&self, key: &str) -> BTreeMap<String, Vec<u8>> {
+        self.lock().hashes.get(key).cloned().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn open(&self, doing: &'static str) -> Result<MutexGuard<'_, State>, StoreError> {
+        let state = self.lock();
+        if state.away {
+            let (url, detail) = ("memory://".to_owned(), "made to be away".to_owned());
+            return Err(RedisError::Away { url, doing, detail }.into());
+        }
+        Ok(state)
+    }
+}
+
+fn text_fields(hash: Option<&Hash>) -> Vec<(String, String)> {
+    hash.into_iter()
+        .flatten()
+        .map(|(field, bytes)| (field.clone(), String::from_utf8_lossy(bytes).into_owned()))
+        .collect()
+}
+
+/// The offset in a lane's head: bytes 9 to 17, big-endian.
+fn head_offset(head: &[u8]) -> Option<i64> {
+    head.get(9..17)?.try_into().ok().map(i64::from_be_bytes)
+}
+
+impl RowStore for MemoryStore {
+    async fn markers(&self, key: &str) -> Result<Markers, StoreError> {
+        let fields = text_fields(self.open("reading markers")?.hashes.get(key));
+        parse_markers(key, fields)
+    }
+
+    async fn load(&self, partition: i32, keys: &[String]) -> Result<Vec<Segments>, StoreError> {
+        let state = self.open("loading rows")?;
+        let segments = |key: &String| {
+            let hash = state.hashes.get(key)?;
+            let all = (0..=u8::MAX).filter_map(|n| Some((n, hash.get(&lane_field(partition, n))?.clone())));
+            Some(all.collect())
+        };
+        Ok(keys.iter().map(|key| segments(key).unwrap_or_default()).collect())
+    }
+
+    async fn flush(
+        &self,
+        partition: i32,
+        _ttl_ms: Option<i64>,
+        writes: &[LaneWrite],
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let mut state = self.open("writing rows")?;
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for write in writes {
+            let head = lane_field(partition, 0);
+            let stored = state.hashes.get(&write.key).and_then(|hash| head_offset(hash.get(&head)?));
+            let outcome = decide(stored, write.base, write.new, write.whole, write.may_have_expired);
+            if outcome == Outcome::Written {
+                let hash = state.hashes.entry(write.key.clone()).or_default();
+                for (segment, bytes) in &write.segments {
+                    hash.insert(lane_field(partition, *segment), bytes.clone());
+                }
+                for segment in &write.removed {
+                    hash.remove(&lane_field(partition, *segment));
+                }
+            }
+            outcomes.push(outcome);
+        }
+        Ok(outcomes)
+    }
+
+    async fn write_marker(&self, key: &str, partitions: i32, write: MarkerWrite) -> Result<Outcome, StoreError> {
+        let mut state = self.open("writing a marker")?;
+        let field = write.partition.to_string();
+        let stored = parse_markers(key, text_fields(state.hashes.get(key)))?
+            .by_partition
+            .get(&write.partition)
+            .map(|marker| marker.offset);
+        let outcome = decide_marker(stored, write.base, write.marker.offset);
+        if outcome == Outcome::Written {
+            let hash = state.hashes.entry(key.to_owned()).or_default();
+            hash.insert(field, write.marker.encode().into_bytes());
+            hash.insert(PARTITIONS_FIELD.to_owned(), partitions.to_string().into_bytes());
+        }
+        Ok(outcome)
+    }
+
+    async fn pointer<P: Pointer>(&self, key: &str) -> Result<Option<P>, StoreError> {
+        let text = self.open("reading a pointer")?.strings.get(key).cloned();
+        text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| value_error(key, &error))
+    }
+
+    async fn swap_pointer<P: Pointer>(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        pointer: &P,
+    ) -> Result<Swap, StoreError> {
+        let json = serde_json::to_string(pointer).map_err(|error| value_error(key, &error))?;
+        let mut state = self.open("setting a pointer")?;
+        let stored: Option<P> = state
+            .strings
+            .get(key)
+            .map(|text| serde_json::from_str(text))
+            .transpose()
+            .map_err(|error| value_error(key, &error))?;
+        if stored.map(|pointer| pointer.fence()) != expected {
+            return Ok(Swap::Conflict);
+        }
+        state.strings.insert(key.to_owned(), json);
+        Ok(Swap::Done)
+    }
+
+    async fn catalog(&self, key: &str) -> Result<BTreeMap<String, CatalogEntry>, StoreError> {
+        let fields = text_fields(self.open("reading the catalog")?.hashes.get(key));
+        fields.into_iter().map(|(view, text)| Ok((view, parse_entry(key, &text)?))).collect()
+    }
+
+    async fn put_catalog(&self, key: &str, view: &str, entry: &CatalogEntry) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(entry).map_err(|error| value_error(key, &error))?;
+        self.open("writing the catalog")?.hashes.entry(key.to_owned()).or_default().insert(view.to_owned(), json);
+        Ok(())
+    }
+
+    async fn remove_catalog(&self, key: &str, view: &str) -> Result<(), StoreError> {
+        if let Some(hash) = self.open("writing the catalog")?.hashes.get_mut(key) {
+            hash.remove(view);
+        }
+        Ok(())
+    }
+
+    async fn purge(&self, prefix: &str, _cursor: u64) -> Result<Purge, StoreError> {
+        let mut state = self.open("removing rows")?;
+        let before = state.hashes.len() + state.strings.len();
+        state.hashes.retain(|key, _| !key.starts_with(prefix));
+        state.strings.retain(|key, _| !key.starts_with(prefix));
+        let removed = before - state.hashes.len() - state.strings.len();
+        Ok(Purge { next: None, removed: removed as u64 })
+    }
+}

@@ -1,0 +1,254 @@
+//! The store in Redis: everything pipelined, guarded writes by script, many rows a call.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use engine::row::{CatalogEntry, lane_field};
+use redis::{Cmd, Pipeline, cmd};
+
+use super::scripts::{FLUSH, MARKER, SWAP};
+use super::{
+    LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
+    parse_markers, value_error,
+};
+use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
+
+/// Rows a script call: measured best; more would hold the server's one thread for longer than readers should wait.
+const ROWS_PER_CALL: usize = 32;
+/// Commands a round trip, so that no pipeline grows without bound.
+const CALLS_PER_PIPELINE: usize = 256;
+/// Segments that are asked for at once; lanes with more take another round trip.
+const SEGMENTS_AT_ONCE: u8 = 8;
+/// Keys a `SCAN` step looks at.
+const SCAN_COUNT: usize = 2_000;
+
+/// The store in one Redis, over one [`Connection`].
+#[derive(Clone, Debug)]
+pub struct RedisStore {
+    connection: Connection,
+    scripts: Arc<[String; 3]>,
+}
+
+impl RedisStore {
+    /// Connects and loads the scripts.
+    ///
+    /// # Errors
+    /// [`StoreError::Redis`].
+    pub async fn connect(connector: &Connector) -> Result<Self, StoreError> {
+        let connection = connector.connect().await?;
+        let scripts = connection.load_scripts([FLUSH, MARKER, SWAP]).await?;
+        Ok(Self { connection, scripts: Arc::new(scripts) })
+    }
+
+    /// The connection, for what this trait does not cover.
+    #[must_use]
+    pub fn connection(&self) -> &Connection {
+        &self.connection
+    }
+
+    /// What the server does when its memory is full: `noeviction` is the one policy under which rows are not lost.
+    /// `CONFIG` is often forbidden, so `INFO` is asked too; `None` if neither tells.
+    ///
+    /// # Errors
+    /// [`StoreError::Redis`] if the server is away.
+    pub async fn eviction_policy(&self) -> Result<Option<String>, StoreError> {
+        let doing = "asking for maxmemory-policy";
+        let mut config = cmd("CONFIG");
+        config.arg("GET").arg("maxmemory-policy");
+        match self.connection.run::<HashMap<String, String>>(doing, &config).await {
+            Ok(mut answer) => return Ok(answer.remove("maxmemory-policy")),
+            Err(error) if error.is_away() => return Err(error.into()),
+            Err(_) => {}
+        }
+        match self.connection.run::<String>(doing, cmd("INFO").arg("memory")).await {
+            Ok(info) => Ok(info_field(&info, "maxmemory_policy").map(str::to_owned)),
+            Err(error) if error.is_away() => Err(error.into()),
+            Err(_) => Ok(None),
+        }
+    }
+
+    fn script(&self, index: usize, keys: usize) -> Cmd {
+        let mut call = cmd("EVALSHA");
+        call.arg(&self.scripts[index]).arg(keys);
+        call
+    }
+
+    async fn scripted<T: redis::FromRedisValue>(
+        &self,
+        doing: &'static str,
+        pipeline: &Pipeline,
+    ) -> Result<T, RedisError> {
+        match self.connection.pipeline(doing, pipeline).await {
+            Err(error) if is_no_script(&error) => {
+                self.connection.load_scripts([FLUSH, MARKER, SWAP]).await?;
+                self.connection.pipeline(doing, pipeline).await
+            }
+            answer => answer,
+        }
+    }
+
+    fn outcome(&self, doing: &'static str, digit: i64) -> Result<Outcome, RedisError> {
+        match digit {
+            0 => Ok(Outcome::Written),
+            1 => Ok(Outcome::Superseded),
+            2 => Ok(Outcome::Lost),
+            3 => Ok(Outcome::NeedsWhole),
+            other => Err(self.connection.unexpected(doing, format!("the script answered {other}"))),
+        }
+    }
+
+    /// Segments `from` and up of lanes whose first ones were all there.
+    async fn load_rest(&self, partition: i32, key: &str, segments: &mut Segments) -> Result<(), StoreError> {
+        for segment in SEGMENTS_AT_ONCE..=u8::MAX {
+            let mut get = cmd("HGET");
+            get.arg(key).arg(lane_field(partition, segment));
+            match self.connection.run::<Option<Vec<u8>>>("loading rows", &get).await? {
+                Some(bytes) => segments.push((segment, bytes)),
+                None => break,
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add_write(call: &mut Cmd, partition: i32, write: &LaneWrite) {
+    let flags = u8::from(write.whole) + 2 * u8::from(write.may_have_expired);
+    call.arg(write.base.unwrap_or(-1)).arg(write.new).arg(flags).arg(write.segments.len());
+    for (segment, bytes) in &write.segments {
+        call.arg(lane_field(partition, *segment)).arg(bytes.as_slice());
+    }
+    call.arg(write.removed.len());
+    for segment in &write.removed {
+        call.arg(lane_field(partition, *segment));
+    }
+}
+
+impl RowStore for RedisStore {
+    async fn markers(&self, key: &str) -> Result<Markers, StoreError> {
+        let fields: Vec<(String, String)> = self.connection.run("reading markers", cmd("HGETALL").arg(key)).await?;
+        parse_markers(key, fields)
+    }
+
+    async fn load(&self, partition: i32, keys: &[String]) -> Result<Vec<Segments>, StoreError> {
+        let fields: Vec<String> = (0..SEGMENTS_AT_ONCE).map(|segment| lane_field(partition, segment)).collect();
+        let mut lanes = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(CALLS_PER_PIPELINE * 4) {
+            let mut pipeline = redis::Pipeline::with_capacity(keys.len());
+            for key in keys {
+                pipeline.cmd("HMGET").arg(key).arg(&fields);
+            }
+            let rows: Vec<Vec<Option<Vec<u8>>>> = self.connection.pipeline("loading rows", &pipeline).await?;
+            for (key, row) in keys.iter().zip(rows) {
+                let mut segments: Segments =
+                    (0..).zip(row).filter_map(|(segment, bytes)| Some((segment, bytes?))).collect();
+                if segments.len() == usize::from(SEGMENTS_AT_ONCE) {
+                    self.load_rest(partition, key, &mut segments).await?;
+                }
+                lanes.push(segments);
+            }
+        }
+        Ok(lanes)
+    }
+
+    async fn flush(
+        &self,
+        partition: i32,
+        ttl_ms: Option<i64>,
+        writes: &[LaneWrite],
+    ) -> Result<Vec<Outcome>, StoreError> {
+        let doing = "writing rows";
+        let head = lane_field(partition, 0);
+        let mut outcomes = Vec::with_capacity(writes.len());
+        for writes in writes.chunks(ROWS_PER_CALL * CALLS_PER_PIPELINE) {
+            let mut pipeline = redis::Pipeline::with_capacity(writes.len().div_ceil(ROWS_PER_CALL));
+            for rows in writes.chunks(ROWS_PER_CALL) {
+                let mut call = self.script(0, rows.len());
+                for row in rows {
+                    call.arg(&row.key);
+                }
+                call.arg(&head).arg(ttl_ms.unwrap_or(0));
+                for row in rows {
+                    add_write(&mut call, partition, row);
+                }
+                pipeline.add_command(call);
+            }
+            let digits: Vec<Vec<i64>> = self.scripted(doing, &pipeline).await?;
+            for digit in digits.into_iter().flatten() {
+                outcomes.push(self.outcome(doing, digit)?);
+            }
+        }
+        if outcomes.len() != writes.len() {
+            return Err(self.connection.unexpected(doing, "it answered for another number of rows").into());
+        }
+        Ok(outcomes)
+    }
+
+    async fn write_marker(&self, key: &str, partitions: i32, write: MarkerWrite) -> Result<Outcome, StoreError> {
+        let doing = "writing a marker";
+        let mut call = self.script(1, 1);
+        call.arg(key).arg(write.partition).arg(write.marker.encode()).arg(write.marker.offset);
+        call.arg(write.base.unwrap_or(-1)).arg(partitions);
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(call);
+        let (digit,): (i64,) = self.scripted(doing, &pipeline).await?;
+        Ok(self.outcome(doing, digit)?)
+    }
+
+    async fn pointer<P: Pointer>(&self, key: &str) -> Result<Option<P>, StoreError> {
+        let text: Option<String> = self.connection.run("reading a pointer", cmd("GET").arg(key)).await?;
+        text.map(|text| serde_json::from_str(&text)).transpose().map_err(|error| value_error(key, &error))
+    }
+
+    async fn swap_pointer<P: Pointer>(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        pointer: &P,
+    ) -> Result<Swap, StoreError> {
+        let json = serde_json::to_string(pointer).map_err(|error| value_error(key, &error))?;
+        let mut call = self.script(2, 1);
+        call.arg(key).arg(expected.map(|fence| fence.to_string()).unwrap_or_default()).arg(json);
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(call);
+        let (set,): (i64,) = self.scripted("setting a pointer", &pipeline).await?;
+        Ok(if set == 1 { Swap::Done } else { Swap::Conflict })
+    }
+
+    async fn catalog(&self, key: &str) -> Result<BTreeMap<String, CatalogEntry>, StoreError> {
+        let fields: Vec<(String, String)> = self.connection.run("reading the catalog", cmd("HGETALL").arg(key)).await?;
+        fields.into_iter().map(|(view, text)| Ok((view, parse_entry(key, &text)?))).collect()
+    }
+
+    async fn put_catalog(&self, key: &str, view: &str, entry: &CatalogEntry) -> Result<(), StoreError> {
+        let json = serde_json::to_string(entry).map_err(|error| value_error(key, &error))?;
+        let mut set = cmd("HSET");
+        set.arg(key).arg(view).arg(json);
+        Ok(self.connection.run("writing the catalog", &set).await?)
+    }
+
+    async fn remove_catalog(&self, key: &str, view: &str) -> Result<(), StoreError> {
+        Ok(self.connection.run("writing the catalog", cmd("HDEL").arg(key).arg(view)).await?)
+    }
+
+    async fn purge(&self, prefix: &str, cursor: u64) -> Result<Purge, StoreError> {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(glob_prefix(prefix)).arg("COUNT").arg(SCAN_COUNT);
+        let (next, keys): (u64, Vec<Vec<u8>>) = self.connection.run("looking for rows to remove", &scan).await?;
+        let removed =
+            if keys.is_empty() { 0 } else { self.connection.run("removing rows", cmd("UNLINK").arg(keys)).await? };
+        Ok(Purge { next: (next != 0).then_some(next), removed })
+    }
+}
+
+/// `prefix*` with the characters that `MATCH` treats specially escaped.
+fn glob_prefix(prefix: &str) -> String {
+    let mut glob = String::with_capacity(prefix.len() + 1);
+    for c in prefix.chars() {
+        if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
+            glob.push('\\');
+        }
+        glob.push(c);
+    }
+    glob.push('*');
+    glob
+}

@@ -1,0 +1,74 @@
+//! What a store can do.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+
+use engine::row::CatalogEntry;
+
+use super::{LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, Segments, StoreError};
+
+/// Whether a compare-and-set took place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Swap {
+    /// The pointer is the new one.
+    Done,
+    /// Another fence stands there; read again and decide anew.
+    Conflict,
+}
+
+/// The online store. All keys are made by [`engine::row`].
+///
+/// A store is one connection: after an error that [is away](StoreError::is_away) it is of no more use.
+pub trait RowStore: Clone + Send + Sync + 'static {
+    /// The markers under `key`.
+    fn markers(&self, key: &str) -> impl Future<Output = Result<Markers, StoreError>> + Send;
+
+    /// One partition's lanes of many rows, in the order of `keys`; empty where there is none.
+    fn load(&self, partition: i32, keys: &[String]) -> impl Future<Output = Result<Vec<Segments>, StoreError>> + Send;
+
+    /// Many guarded writes of one partition's lanes, pipelined; each row lives for `ttl_ms` after it. Outcomes stand in
+    /// the order of `writes`. After an error any part of them may be stored; the same writes may be sent again.
+    fn flush(
+        &self,
+        partition: i32,
+        ttl_ms: Option<i64>,
+        writes: &[LaneWrite],
+    ) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
+
+    /// One guarded marker, and how many `partitions` the topic has.
+    fn write_marker(
+        &self,
+        key: &str,
+        partitions: i32,
+        write: MarkerWrite,
+    ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+
+    /// A pointer, `None` if it was never set.
+    fn pointer<P: Pointer>(&self, key: &str) -> impl Future<Output = Result<Option<P>, StoreError>> + Send;
+
+    /// Sets a pointer iff the one that stands has the fence `expected` (`None`: there is none).
+    fn swap_pointer<P: Pointer>(
+        &self,
+        key: &str,
+        expected: Option<u64>,
+        pointer: &P,
+    ) -> impl Future<Output = Result<Swap, StoreError>> + Send;
+
+    /// The catalog: view name → entry.
+    fn catalog(&self, key: &str) -> impl Future<Output = Result<BTreeMap<String, CatalogEntry>, StoreError>> + Send;
+
+    /// Writes one entry of the catalog.
+    fn put_catalog(
+        &self,
+        key: &str,
+        view: &str,
+        entry: &CatalogEntry,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes one entry of the catalog.
+    fn remove_catalog(&self, key: &str, view: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Removes a slice of the keys that start with `prefix`; `cursor` is 0 at first, then [`Purge::next`]. Calls may be far
+    /// apart, or start over: what is gone stays gone.
+    fn purge(&self, prefix: &str, cursor: u64) -> impl Future<Output = Result<Purge, StoreError>> + Send;
+}

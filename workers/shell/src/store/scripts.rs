@@ -1,0 +1,57 @@
+//! The Lua that runs inside Redis. Each script is atomic; what it decides is specified by [`super::guard`].
+
+/// Many rows a call. KEYS: row keys. ARGV: the head's field, the time to live in ms (0: none), then for each key: base
+/// (-1: none), new, flags (1: whole, 2: may have expired), how many fields to set, their names and bytes, how many to
+/// remove, their names. Answers one digit for each key: 0 written, 1 superseded, 2 lost, 3 needs whole.
+///
+/// The stored offset is bytes 9 to 17 of the head, big-endian. Offsets are below 2^53, so Lua's numbers hold them.
+pub(super) const FLUSH: &str = r"
+local head, ttl, at, out = ARGV[1], tonumber(ARGV[2]), 3, {}
+for k = 1, #KEYS do
+  local base, new = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  local flags, sets = tonumber(ARGV[at + 2]), tonumber(ARGV[at + 3])
+  local first = at + 4
+  local last = first + 2 * sets - 1
+  at = last + 2 + tonumber(ARGV[last + 1])
+  local whole, expired = flags % 2 == 1, flags >= 2
+  local stored = redis.call('HGET', KEYS[k], head)
+  if stored then stored = struct.unpack('>l', stored, 10) end
+  local result
+  if not stored then
+    if base < 0 or expired then result = 0 else result = 2 end
+  elseif stored >= new then result = 1
+  elseif stored < base then result = 2
+  elseif whole or stored == base then result = 0
+  else result = 3 end
+  if result == 0 then
+    redis.call('HSET', KEYS[k], unpack(ARGV, first, last))
+    if last + 2 < at then redis.call('HDEL', KEYS[k], unpack(ARGV, last + 2, at - 1)) end
+    if ttl > 0 then redis.call('PEXPIRE', KEYS[k], ttl) end
+  end
+  out[k] = result
+end
+return out
+";
+
+/// One marker. KEYS: the marker hash. ARGV: field, text, its offset, base (-1: none), how many partitions the topic has.
+/// Answers as [`FLUSH`] does.
+pub(super) const MARKER: &str = r"
+local stored = redis.call('HGET', KEYS[1], ARGV[1])
+local new, base, at = tonumber(ARGV[3]), tonumber(ARGV[4]), -1
+if stored then at = tonumber(string.match(stored, '^(-?%d+):')) end
+if at > new then return 1 end
+if at < base then return 2 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], 'partitions', ARGV[5])
+return 0
+";
+
+/// A pointer's compare-and-set. KEYS: the pointer. ARGV: the fence that must stand (empty: no pointer), the new JSON.
+/// Answers 1 if it was set.
+pub(super) const SWAP: &str = r"
+local stored = redis.call('GET', KEYS[1])
+local fence = ''
+if stored then fence = string.format('%.0f', cjson.decode(stored).fence) end
+if fence ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2])
+return 1
+";

@@ -1,0 +1,121 @@
+//! The guards, and the scripts against them on a real Redis where `FEATUREMILL_TEST_REDIS` names one.
+#![allow(clippy::unwrap_used)]
+
+use super::*;
+use crate::redis::Connector;
+
+/// A head segment with an offset, as the engine writes it.
+fn head(offset: i64) -> Vec<u8> {
+    let mut bytes = vec![1; 9];
+    bytes.extend(offset.to_be_bytes());
+    bytes
+}
+
+fn write(key: &str, base: Option<i64>, new: i64, whole: bool, may_have_expired: bool) -> LaneWrite {
+    let segments = vec![(0, head(new)), (2, vec![7, 0, 255])];
+    LaneWrite { key: key.to_owned(), base, new, whole, may_have_expired, segments, removed: vec![1] }
+}
+
+#[test]
+fn a_lane_is_written_iff_its_base_is_covered_and_it_is_news() {
+    use Outcome::{Lost, NeedsWhole, Superseded, Written};
+    for (stored, base, new, whole, expired, outcome) in [
+        (None, None, 5, true, false, Written),
+        (None, Some(3), 5, true, false, Lost),
+        (None, Some(3), 5, true, true, Written),
+        (Some(3), Some(3), 5, false, false, Written),
+        (Some(4), Some(3), 5, false, false, NeedsWhole),
+        (Some(4), Some(3), 5, true, false, Written),
+        (Some(4), None, 5, true, false, Written),
+        (Some(2), Some(3), 5, true, false, Lost),
+        (Some(5), Some(3), 5, false, false, Superseded),
+        (Some(9), None, 5, true, false, Superseded),
+    ] {
+        assert_eq!(decide(stored, base, new, whole, expired), outcome, "{stored:?} {base:?} {new} {whole} {expired}");
+    }
+}
+
+#[test]
+fn a_marker_never_goes_back_and_a_lost_one_is_seen() {
+    assert_eq!(decide_marker(None, None, 0), Outcome::Written);
+    assert_eq!(decide_marker(Some(5), Some(5), 5), Outcome::Written);
+    assert_eq!(decide_marker(Some(6), Some(5), 5), Outcome::Superseded);
+    assert_eq!(decide_marker(None, Some(5), 6), Outcome::Lost);
+    assert_eq!(decide_marker(Some(4), Some(5), 6), Outcome::Lost);
+}
+
+/// The same calls on any store; the Redis form must do what the twin does.
+async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    let key = |name: &str| format!("{prefix}{name}");
+    for stored in [None, Some(2), Some(3), Some(4), Some(5), Some(9)] {
+        for base in [None, Some(3)] {
+            for (whole, expired) in [(false, false), (true, false), (true, true)] {
+                let row = key(&format!("row-{stored:?}-{base:?}-{whole}-{expired}"));
+                if let Some(stored) = stored {
+                    store.flush(3, None, &[write(&row, None, stored, true, false)]).await.unwrap();
+                }
+                let outcome = store.flush(3, Some(60_000), &[write(&row, base, 5, whole, expired)]).await.unwrap();
+                let lanes = store.load(3, &[row, key("absent")]).await.unwrap();
+                seen.push(format!("{stored:?} {base:?} {whole} {expired}: {outcome:?} {lanes:?}"));
+            }
+        }
+    }
+    let many: Vec<LaneWrite> = (0..100).map(|i| write(&key(&format!("many-{i}")), None, i + 1, true, false)).collect();
+    seen.push(format!("{:?}", store.flush(0, Some(60_000), &many).await.unwrap()));
+    let wide: Segments = (0..12).map(|n| (n, head(7))).collect();
+    let wide = LaneWrite { segments: wide, removed: vec![], ..write(&key("wide"), None, 7, true, false) };
+    store.flush(0, None, &[wide]).await.unwrap();
+    seen.push(format!("{:?}", store.load(0, &[key("wide")]).await.unwrap()));
+    let markers = key("m/0");
+    for (base, offset) in [(Some(1), 2), (None, 5), (Some(5), 5), (Some(5), 4), (Some(6), 7), (Some(5), 8)] {
+        let marker = Marker { offset, event_time: i64::MIN, end_offset: 9, read_to_end_at: 0 };
+        let outcome = store.write_marker(&markers, 8, MarkerWrite { partition: 3, base, marker }).await.unwrap();
+        seen.push(format!("{outcome:?} {:?}", store.markers(&markers).await.unwrap()));
+    }
+    let live = key("live");
+    for (expected, fence) in [(Some(1), 2), (None, 1), (None, 2), (Some(1), 2), (Some(1), 3)] {
+        let pointer = Live { revision: format!("r{fence}"), fence };
+        let swap = store.swap_pointer(&live, expected, &pointer).await.unwrap();
+        seen.push(format!("{swap:?} {:?}", store.pointer::<Live>(&live).await.unwrap()));
+    }
+    let catalog = key("catalog");
+    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, plans: vec![] };
+    store.put_catalog(&catalog, "a", &entry).await.unwrap();
+    store.put_catalog(&catalog, "b", &entry).await.unwrap();
+    store.remove_catalog(&catalog, "b").await.unwrap();
+    seen.push(format!("{:?}", store.catalog(&catalog).await.unwrap()));
+    let (mut cursor, mut removed) = (0, 0);
+    loop {
+        let purge = store.purge(prefix, cursor).await.unwrap();
+        removed += purge.removed;
+        match purge.next {
+            Some(next) => cursor = next,
+            None => break,
+        }
+    }
+    seen.push(format!(
+        "{removed} {:?} {:?}",
+        store.catalog(&catalog).await.unwrap(),
+        store.markers(&markers).await.unwrap()
+    ));
+    seen
+}
+
+#[tokio::test]
+async fn redis_does_what_the_twin_does() {
+    let Ok(url) = std::env::var("FEATUREMILL_TEST_REDIS") else { return };
+    let redis = RedisStore::connect(&Connector::new(&url, None).unwrap()).await.unwrap();
+    let prefix = format!("test-[{}]/", std::process::id());
+    assert_eq!(exercise(redis.clone(), &prefix).await, exercise(MemoryStore::default(), &prefix).await);
+    assert_eq!(redis.eviction_policy().await.unwrap().as_deref(), Some("noeviction"));
+}
+
+#[tokio::test]
+async fn a_store_that_is_away_says_so() {
+    let store = MemoryStore::default();
+    store.set_away(true);
+    assert!(store.markers("m").await.unwrap_err().is_away());
+    store.set_away(false);
+    assert_eq!(store.markers("m").await.unwrap(), Markers::default());
+}
