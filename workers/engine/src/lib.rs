@@ -9,6 +9,7 @@
 
 pub mod definition;
 pub mod entity;
+pub mod event;
 pub mod expr;
 pub mod plan;
 pub mod program;
