@@ -1,1 +1,14 @@
-//! placeholder
+//! The harness of the tests that run the whole, and the demo.
+//!
+//! [`services`] are a real Kafka and Redis on this machine, [`control_plane`] a real API server without a node, [`cluster`]
+//! the local cluster. [`clickstream`] is the real input, [`oracle`] what DuckDB computes from it, [`online`] a client of
+//! the feature server, [`feed`] a producer.
+
+pub mod clickstream;
+pub mod cluster;
+pub mod control_plane;
+pub mod demo;
+pub mod feed;
+pub mod online;
+pub mod oracle;
+pub mod progress;

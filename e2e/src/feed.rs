@@ -1,0 +1,109 @@
+//! Putting events into a Kafka topic, with their event time as the record's time.
+
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::types::RDKafkaErrorCode;
+
+const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A topic and a producer for it.
+pub struct Feed {
+    config: ClientConfig,
+    producer: BaseProducer,
+    topic: String,
+}
+
+impl Feed {
+    /// Connects to a broker, for one topic.
+    ///
+    /// # Errors
+    /// [`KafkaError`] if the client cannot be made.
+    pub fn new(bootstrap: &str, topic: &str) -> Result<Self, KafkaError> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "5");
+        Ok(Self { producer: config.create()?, config, topic: topic.to_owned() })
+    }
+
+    /// Makes the topic anew, with records kept for ever. An old one of the name is deleted first.
+    ///
+    /// # Errors
+    /// [`KafkaError`].
+    pub async fn recreate(&self, partitions: i32) -> Result<(), KafkaError> {
+        self.delete().await?;
+        let admin: AdminClient<DefaultClientContext> = self.config.create()?;
+        let topic = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+        // The broker forgets a deleted topic some moments after it has said so.
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
+        loop {
+            match admin.create_topics([&topic], &options).await?.remove(0) {
+                Ok(_) => return Ok(()),
+                Err((_, RDKafkaErrorCode::TopicAlreadyExists)) if tokio::time::Instant::now() < deadline => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                Err((_, code)) => return Err(KafkaError::AdminOp(code)),
+            }
+        }
+    }
+
+    /// Deletes the topic, if there is one.
+    ///
+    /// # Errors
+    /// [`KafkaError`].
+    pub async fn delete(&self) -> Result<(), KafkaError> {
+        let admin: AdminClient<DefaultClientContext> = self.config.create()?;
+        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+        match admin.delete_topics(&[&self.topic], &options).await?.remove(0) {
+            Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(()),
+            Err((_, code)) => Err(KafkaError::AdminOp(code)),
+        }
+    }
+
+    /// Sends one record; blocks while the producer's queue is full. Without a partition the key decides.
+    ///
+    /// # Errors
+    /// [`KafkaError`] if the record cannot be queued.
+    pub fn send(&self, key: &[u8], payload: &[u8], time_ms: i64, partition: Option<i32>) -> Result<(), KafkaError> {
+        let mut record = BaseRecord::to(&self.topic).key(key).payload(payload).timestamp(time_ms);
+        if let Some(partition) = partition {
+            record = record.partition(partition);
+        }
+        loop {
+            match self.producer.send(record) {
+                Ok(()) => return Ok(()),
+                Err((KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull), back)) => {
+                    self.producer.poll(Duration::from_millis(10));
+                    record = back;
+                }
+                Err((error, _)) => return Err(error),
+            }
+        }
+    }
+
+    /// Waits until the broker has all that was sent.
+    ///
+    /// # Errors
+    /// [`KafkaError`] if it does not within 30 s.
+    pub fn flush(&self) -> Result<(), KafkaError> {
+        self.producer.flush(TIMEOUT)
+    }
+
+    /// The end offset of every partition.
+    ///
+    /// # Errors
+    /// [`KafkaError`].
+    pub fn end_offsets(&self) -> Result<Vec<i64>, KafkaError> {
+        let consumer: BaseConsumer = self.config.create()?;
+        let metadata = consumer.fetch_metadata(Some(&self.topic), TIMEOUT)?;
+        let partitions = metadata.topics().first().map_or(0, |t| t.partitions().len());
+        (0..partitions)
+            .map(|p| Ok(consumer.fetch_watermarks(&self.topic, i32::try_from(p).unwrap_or(i32::MAX), TIMEOUT)?.1))
+            .collect()
+    }
+}
