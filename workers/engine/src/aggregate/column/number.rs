@@ -1,0 +1,161 @@
+//! How exact numbers stand in a lane.
+//!
+//! Sums of integers and decimals are one plus their zigzag as a varint, or zero and the form of doubles where that is
+//! too long. A sum of doubles begins with a byte:
+//!
+//! | byte | then | the number is |
+//! | --- | --- | --- |
+//! | 0–9 | `r` | the double nearest to `r / 10^byte`: what most doubles in events once were |
+//! | 16–25 | `r`, `m`, `e` | the double nearest to `r / 10^(byte − 16)`, plus `m · 2^e` |
+//! | 32 | `m`, `e` | `m · 2^e`, `m` odd or zero |
+//! | 33 | `e`, length, bytes | the same, `m` in two's complement, low byte first |
+//!
+//! Of the first three the shortest is written, ties to the upper row, so equal numbers give equal bytes.
+
+use num_bigint::BigInt;
+
+use crate::aggregate::codec::{Cursor, Malformed, put_len, put_signed, put_varint, zigzag};
+use crate::aggregate::ratio::nearest;
+use crate::aggregate::Dyadic;
+use crate::value::ValueType;
+
+const MAX_SCALE: u8 = 9;
+const RESIDUE: u8 = 16;
+const BINARY: u8 = 32;
+const BIG: u8 = 33;
+/// Beyond the exponent of any square of a double and of any sum of them.
+const MAX_EXPONENT: i64 = 8_192;
+/// More bytes than any exact sum has.
+const MAX_BYTES: usize = 1_024;
+const POWERS: [f64; MAX_SCALE as usize + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// Integers up to here are doubles.
+const EXACT: f64 = 9_007_199_254_740_992.0;
+
+/// Appends a sum of inputs of `input`'s type.
+pub fn put(out: &mut Vec<u8>, sum: &Dyadic, input: Option<&ValueType>) {
+    if input == Some(&ValueType::Double) {
+        return put_dyadic(out, sum);
+    }
+    match sum.to_integer() {
+        Some(x) if x.unsigned_abs() < 1 << 120 => put_varint(out, zigzag(x) + 1),
+        _ => {
+            out.push(0);
+            put_dyadic(out, sum);
+        }
+    }
+}
+
+/// Reads what [`put`] wrote.
+pub fn take(from: &mut Cursor<'_>, input: Option<&ValueType>) -> Result<Dyadic, Malformed> {
+    if input == Some(&ValueType::Double) {
+        return take_dyadic(from);
+    }
+    match from.varint()? {
+        0 => take_dyadic(from),
+        x => Ok(Dyadic::integer(crate::aggregate::codec::unzigzag(x - 1))),
+    }
+}
+
+/// Appends a finite double.
+pub fn put_double(out: &mut Vec<u8>, x: f64) {
+    put_dyadic(out, &Dyadic::double(x));
+}
+
+/// Reads what [`put_double`] wrote.
+pub fn take_double(from: &mut Cursor<'_>) -> Result<f64, Malformed> {
+    let number = take_dyadic(from)?;
+    let (mantissa, exponent) = number.big();
+    match nearest(&mantissa, &BigInt::from(1), exponent.into()) {
+        Some(x) if Dyadic::double(x) == number => Ok(x),
+        _ => from.malformed("a number that is no double"),
+    }
+}
+
+fn put_dyadic(out: &mut Vec<u8>, sum: &Dyadic) {
+    let Some((mantissa, exponent)) = sum.small_parts() else {
+        let (mantissa, exponent) = sum.parts();
+        out.push(BIG);
+        put_signed(out, exponent.into());
+        let bytes = mantissa.to_signed_bytes_le();
+        put_len(out, bytes.len());
+        return out.extend_from_slice(&bytes);
+    };
+    let mut binary = vec![BINARY];
+    put_signed(&mut binary, mantissa);
+    put_signed(&mut binary, exponent.into());
+    match decimal(sum) {
+        Some(decimal) if decimal.len() <= binary.len() => out.extend_from_slice(&decimal),
+        _ => out.extend_from_slice(&binary),
+    }
+}
+
+/// The decimal form with the fewest digits behind the point, where there is one.
+fn decimal(sum: &Dyadic) -> Option<Vec<u8>> {
+    let (mantissa, exponent) = sum.big();
+    let x = nearest(&mantissa, &BigInt::from(1), exponent.into())?;
+    for (scale, power) in (0..=MAX_SCALE).zip(POWERS) {
+        let digits = (x * power).round();
+        if digits.abs() >= EXACT {
+            return None;
+        }
+        let rounded = digits / power;
+        // Forty-odd equal bits are no accident: the sum is of numbers that were decimals.
+        if (rounded - x).abs() <= x.abs() * 1e-13 {
+            let mut rest = sum.clone();
+            rest.add(&Dyadic::double(-rounded));
+            let (m, e) = rest.small_parts()?;
+            let mut out = vec![if m == 0 { scale } else { scale + RESIDUE }];
+            put_signed(&mut out, digits as i128);
+            if m != 0 {
+                put_signed(&mut out, m);
+                put_signed(&mut out, e.into());
+            }
+            return Some(out);
+        }
+    }
+    None
+}
+
+fn take_dyadic(from: &mut Cursor<'_>) -> Result<Dyadic, Malformed> {
+    let form = from.byte()?;
+    match form {
+        BINARY => take_binary(from),
+        BIG => {
+            let exponent = take_exponent(from)?;
+            let len = from.count()?;
+            if len > MAX_BYTES {
+                return from.malformed("a number too long");
+            }
+            Ok(Dyadic::new(BigInt::from_signed_bytes_le(from.take(len)?), exponent))
+        }
+        _ => {
+            let (scale, residue) = if form < RESIDUE { (form, false) } else { (form - RESIDUE, true) };
+            let Some(power) = POWERS.get(usize::from(scale)) else {
+                return from.malformed("an unknown form of number");
+            };
+            let digits = from.signed64()? as f64;
+            if digits.abs() >= EXACT {
+                return from.malformed("a decimal with too many digits");
+            }
+            let mut number = Dyadic::double(digits / power);
+            if residue {
+                number.add(&take_binary(from)?);
+            }
+            Ok(number)
+        }
+    }
+}
+
+fn take_binary(from: &mut Cursor<'_>) -> Result<Dyadic, Malformed> {
+    let mantissa = from.signed()?;
+    let exponent = take_exponent(from)?;
+    Ok(Dyadic::new(mantissa.into(), exponent))
+}
+
+fn take_exponent(from: &mut Cursor<'_>) -> Result<i32, Malformed> {
+    let exponent = from.signed64()?;
+    match i32::try_from(exponent) {
+        Ok(exponent) if i64::from(exponent).abs() <= MAX_EXPONENT => Ok(exponent),
+        _ => from.malformed("an exponent that no double has"),
+    }
+}

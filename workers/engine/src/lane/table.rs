@@ -1,0 +1,162 @@
+//! The tiles of one ladder in memory, and their ageing. The argument why it is canonical heads [`super`].
+//!
+//! Invariant: `starts` ascends strictly, `states` holds one row of parts a tile, no row is all empty, and every tile is
+//! where [`Table::place`] puts its start. The tile of all time, if there is one, has the start `i64::MIN`.
+
+use super::layout::{MAX_RUNGS, TableLayout};
+use crate::aggregate::State;
+use crate::aggregate::column::Slot;
+use crate::time::floor;
+
+/// The start of the tile of all time.
+pub(crate) const FOREVER: i64 = i64::MIN;
+
+/// The tiles of one ladder.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    /// `B(i)` by rung, as [`crate::plan::Ladder`] defines it, of the lane's newest event time.
+    bounds: [i64; MAX_RUNGS],
+    /// The newest event time from which on a bound may be another.
+    valid_until: i64,
+    pub starts: Vec<i64>,
+    pub states: Vec<State>,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { bounds: [i64::MIN; MAX_RUNGS], valid_until: i64::MIN, starts: Vec::new(), states: Vec::new() }
+    }
+}
+
+impl Table {
+    /// Moves the bounds to what they are at `newest`, which never falls, and the tiles with them. The old starts of tiles
+    /// that moved, and new ones in other spans, are added to `moved`.
+    pub fn age(&mut self, layout: &TableLayout, newest: i64, moved: &mut Vec<i64>) {
+        if newest < self.valid_until {
+            return;
+        }
+        let before = self.bounds;
+        let rungs = &layout.ladder.rungs;
+        let mut above = i64::MAX;
+        self.valid_until = i64::MAX;
+        for (i, rung) in rungs.iter().enumerate() {
+            let next = rungs.get(i + 1).unwrap_or(rung).tile_ms;
+            let reach = newest - rung.keep_ms;
+            let bound = floor(reach.min(above), next);
+            // A bound held down by the one above moves only when that moves, which its own term accounts for.
+            if reach <= above {
+                self.valid_until = self.valid_until.min(bound + next + rung.keep_ms);
+            }
+            self.bounds[i] = bound;
+            above = bound;
+        }
+        if self.bounds != before && !self.starts.is_empty() {
+            self.regroup(layout, moved);
+        }
+    }
+
+    /// The start of the tile in which an event at `time` stands; `None` if the ladder does not keep it.
+    #[inline]
+    pub fn place(&self, layout: &TableLayout, time: i64) -> Option<i64> {
+        for (rung, bound) in layout.ladder.rungs.iter().zip(self.bounds) {
+            if time >= bound {
+                return Some(floor(time, rung.tile_ms));
+            }
+        }
+        layout.ladder.forever.then_some(FOREVER)
+    }
+
+    /// The rung of a tile; the number of rungs for the tile of all time.
+    pub fn rung(&self, layout: &TableLayout, start: i64) -> usize {
+        let rungs = layout.ladder.rungs.len();
+        self.bounds[..rungs].iter().position(|bound| start >= *bound).unwrap_or(rungs)
+    }
+
+    /// The slice of time of a tile.
+    pub fn slot(&self, layout: &TableLayout, start: i64) -> Slot {
+        match layout.ladder.rungs.get(self.rung(layout, start)) {
+            Some(rung) => Slot { start, end: start + rung.tile_ms },
+            None => Slot { start: FOREVER, end: self.oldest(layout) },
+        }
+    }
+
+    /// The time below which the ladder keeps no tiles of their own.
+    pub fn oldest(&self, layout: &TableLayout) -> i64 {
+        self.bounds[layout.ladder.rungs.len() - 1]
+    }
+
+    /// The position of the tile that starts at `start`; made if it is not there.
+    #[inline]
+    pub fn tile(&mut self, start: i64, width: usize) -> usize {
+        let len = self.starts.len();
+        match self.starts.last() {
+            Some(last) if *last == start => return len - 1,
+            Some(last) if *last > start => {}
+            _ => {
+                self.starts.push(start);
+                self.states.resize_with((len + 1) * width, State::default);
+                return len;
+            }
+        }
+        self.starts.binary_search(&start).unwrap_or_else(|at| {
+            self.starts.insert(at, start);
+            self.states.splice(at * width..at * width, std::iter::repeat_with(State::default).take(width));
+            at
+        })
+    }
+
+    /// The states of the tile at `position`.
+    pub fn row(&self, position: usize, width: usize) -> &[State] {
+        &self.states[position * width..(position + 1) * width]
+    }
+
+    /// Merges `row` into the tile that starts at `start`.
+    pub fn merge(&mut self, layout: &TableLayout, start: i64, row: &[State]) {
+        let width = layout.parts.len();
+        let at = self.tile(start, width) * width;
+        for (i, (part, _)) in layout.parts.iter().enumerate() {
+            part.merge(&mut self.states[at + i], &row[i]);
+        }
+    }
+
+    /// Bytes on the heap, roughly.
+    pub fn heap(&self) -> usize {
+        self.starts.capacity() * 8
+            + self.states.capacity() * size_of::<State>()
+            + self.states.iter().map(State::heap).sum::<usize>()
+    }
+
+    /// Puts every tile where it belongs by the present bounds. Starts ascend, and so do their places, so that tiles
+    /// which become one are neighbours.
+    fn regroup(&mut self, layout: &TableLayout, moved: &mut Vec<i64>) {
+        let width = layout.parts.len();
+        let mut kept = 0;
+        for read in 0..self.starts.len() {
+            let start = self.starts[read];
+            let place = self.place(layout, start);
+            if place != Some(start) {
+                moved.push(start);
+            }
+            let Some(place) = place else { continue };
+            if place == FOREVER && start != FOREVER {
+                moved.push(FOREVER);
+            }
+            if kept > 0 && self.starts[kept - 1] == place {
+                let (into, from) = self.states.split_at_mut(read * width);
+                for (i, (part, _)) in layout.parts.iter().enumerate() {
+                    part.merge(&mut into[(kept - 1) * width + i], &from[i]);
+                }
+            } else {
+                self.starts[kept] = place;
+                if kept != read {
+                    for i in 0..width {
+                        self.states.swap(kept * width + i, read * width + i);
+                    }
+                }
+                kept += 1;
+            }
+        }
+        self.starts.truncate(kept);
+        self.states.truncate(kept * width);
+    }
+}
