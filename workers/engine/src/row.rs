@@ -77,6 +77,12 @@ pub fn catalog_key(architecture_uid: &str) -> String {
     format!("{architecture_uid}/catalog")
 }
 
+/// The key of a number that rises with every write to a catalog, so that an unchanged one need not be read whole.
+#[must_use]
+pub fn catalog_version_key(catalog_key: &str) -> String {
+    format!("{catalog_key}/version")
+}
+
 /// The Kafka consumer group of one incarnation of a revision's rows.
 #[must_use]
 pub fn consumer_group(uid: &str, revision: &str, incarnation: u32) -> String {

@@ -1,0 +1,151 @@
+//! One request from its body to the body of its answer.
+
+use std::borrow::Cow;
+
+use engine::plan::FeatureSource;
+use engine::time::window_bounds;
+use futures::future::try_join_all;
+
+use crate::completeness::degraded;
+use crate::evaluate::{Cell, EvaluateError, Status, evaluate};
+use crate::failure::Failure;
+use crate::metrics::Metrics;
+use crate::read::{Reader, ViewRows};
+use crate::render::{Answer, FeatureColumn, ViewNote};
+use crate::request::{Features, Request, parse};
+use crate::select::wanted;
+
+/// Answers a request as of `now`, in milliseconds since the epoch, or as of the time it names.
+///
+/// # Errors
+/// [`Failure`]; there is no partial answer.
+pub async fn answer(reader: &Reader, body: &[u8], now: i64) -> Result<Vec<u8>, Failure> {
+    let request = parse(body)?;
+    if let Features::List(list) = &request.features {
+        reader.limits.check(request.rows(), list.len())?;
+    }
+    let wanted = wanted(&request);
+    let views = match wanted.as_slice() {
+        [one] => vec![reader.read(one, &request).await?],
+        several => try_join_all(several.iter().map(|w| reader.read(w, &request))).await?,
+    };
+    refuse_foreign_entities(&request, &views)?;
+    let t = request.as_of.unwrap_or(now);
+    let cells = views.iter().map(|view| cells(view, t, &reader.metrics)).collect::<Result<Vec<_>, _>>()?;
+    let answer = assemble(&request, &views, cells, t)?;
+    count(&answer, &reader.metrics);
+    Ok(answer.json())
+}
+
+/// An entity column that no view is keyed by is a mistake, not to be echoed as if it had mattered.
+fn refuse_foreign_entities(request: &Request<'_>, views: &[ViewRows]) -> Result<(), Failure> {
+    let foreign = |name: &str| !views.iter().any(|view| view.selection.keys.iter().any(|key| key == name));
+    match request.entities.iter().find(|(name, _)| foreign(name)) {
+        None => Ok(()),
+        Some((name, _)) => {
+            let keys: Vec<_> = views.iter().map(|v| format!("`{}` by {:?}", v.view.name, v.selection.keys)).collect();
+            let message =
+                format!("none of the views asked for is keyed by `{name}`; they are keyed: {}", keys.join(", "));
+            Err(Failure::invalid(format!("entities.{name}"), message))
+        }
+    }
+}
+
+fn cells(view: &ViewRows, t: i64, metrics: &Metrics) -> Result<Vec<Vec<Cell>>, Failure> {
+    let (name, revision) = (&view.view.name, &view.revision.program.plan().revision);
+    evaluate(view, t).map_err(|e| match e {
+        EvaluateError::Lane(lane) => {
+            metrics.undecodable_lane();
+            // The hash, because an entity's text may name a person, and logs and errors travel.
+            let entity = entity_hash(&lane.entity);
+            let (partition, reason) = (lane.partition, &lane.reason);
+            tracing::error!(view = name, revision, entity, partition, reason, "a lane cannot be decoded");
+            Failure::internal(format!(
+                "view `{name}`, revision {revision}: the lane of partition {partition} of entity {entity} cannot be decoded: {reason}; replay the revision"
+            ))
+        }
+        EvaluateError::Plan(problem) => Failure::internal(format!("view `{name}`, revision {revision}: {problem}")),
+    })
+}
+
+/// Sixteen hex digits that name an entity without telling who it is: FNV-1a of its text.
+#[must_use]
+pub fn entity_hash(text: &str) -> String {
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
+}
+
+fn assemble<'a>(
+    request: &'a Request<'_>,
+    views: &'a [ViewRows],
+    cells: Vec<Vec<Vec<Cell>>>,
+    t: i64,
+) -> Result<Answer<'a>, Failure> {
+    let mut columns: Vec<(usize, FeatureColumn<'a>)> = Vec::new();
+    let mut notes = Vec::with_capacity(views.len());
+    for (view, cells) in views.iter().zip(cells) {
+        let plan = view.revision.program.plan();
+        for (&(position, feature), cells) in view.selection.features.iter().zip(cells) {
+            let feature = &plan.features[feature];
+            let name = match request.full_feature_names {
+                true => format!("{}__{}", view.view.name, feature.name),
+                false => feature.name.clone(),
+            };
+            let window = match &feature.source {
+                FeatureSource::Window { window, .. } if request.include_windows => {
+                    Some(window_bounds(window, &plan.time, t))
+                }
+                _ => None,
+            };
+            let slots = view.selection.slots.as_slice();
+            columns.push((position, FeatureColumn { name, value_type: &feature.value_type, cells, slots, window }));
+        }
+        notes.push(ViewNote {
+            name: &view.view.name,
+            revision: &plan.revision,
+            incarnation: view.incarnation,
+            complete_to: view.complete_to,
+            degraded: degraded(view.complete_to, t, request.as_of.is_some(), view.view.freshness_target_ms),
+        });
+    }
+    columns.sort_by_key(|(position, _)| *position);
+    let features: Vec<_> = columns.into_iter().map(|(_, column)| column).collect();
+    let entities: Vec<(&str, &[serde_json::Value])> =
+        request.entities.iter().map(|(name, values)| (Cow::as_ref(name), values.as_slice())).collect();
+    refuse_collisions(&entities, &features)?;
+    Ok(Answer {
+        t,
+        complete_to: notes.iter().map(|n| n.complete_to).min().flatten(),
+        degraded: notes.iter().any(|n| n.degraded),
+        views: notes,
+        entities,
+        features,
+        include_windows: request.include_windows,
+    })
+}
+
+/// Two columns of one name could not be told apart by a client that reads by name.
+fn refuse_collisions(entities: &[(&str, &[serde_json::Value])], features: &[FeatureColumn<'_>]) -> Result<(), Failure> {
+    let mut seen = std::collections::HashSet::with_capacity(entities.len() + features.len());
+    seen.extend(entities.iter().map(|(name, _)| *name));
+    match features.iter().enumerate().find(|(_, feature)| !seen.insert(feature.name.as_str())) {
+        None => Ok(()),
+        Some((i, feature)) => {
+            let message = format!(
+                "the answer would hold two columns named `{}`; ask for each once, and set `full_feature_names` if views share feature names",
+                feature.name
+            );
+            Err(Failure::invalid(format!("features[{i}]"), message))
+        }
+    }
+}
+
+fn count(answer: &Answer<'_>, metrics: &Metrics) {
+    for status in Status::ALL {
+        let of = |column: &FeatureColumn<'_>| {
+            column.slots.iter().filter(|&&slot| column.cells[slot].status == status).count()
+        };
+        let count: usize = answer.features.iter().map(of).sum();
+        metrics.served(status, count as u64);
+    }
+}

@@ -1,0 +1,64 @@
+//! The command line. Every flag has an environment variable `FEATUREMILL_…`, which is how the operator sets it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::Parser;
+use shell::telemetry::LogFormat;
+
+/// Serves features from the online store over HTTP, in Feast's shapes.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "featuremill-serve", version)]
+pub struct Args {
+    /// UID of the Architecture whose views are served.
+    #[arg(long, env = "FEATUREMILL_ARCHITECTURE_UID")]
+    pub architecture_uid: String,
+
+    /// Where the online store is, such as redis://redis:6379 or rediss://redis:6380.
+    #[arg(long, env = "FEATUREMILL_REDIS_URL")]
+    pub redis_url: String,
+
+    /// Folder with the files `username`, `password` and `ca.crt`, each of them optional.
+    #[arg(long, env = "FEATUREMILL_REDIS_CONFIG_DIR")]
+    pub redis_config_dir: Option<PathBuf>,
+
+    /// Connections to the online store; concurrent requests share them.
+    #[arg(long, env = "FEATUREMILL_REDIS_CONNECTIONS", default_value_t = 2, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub redis_connections: u16,
+
+    /// Milliseconds after which a read of the online store is given up.
+    #[arg(long, env = "FEATUREMILL_REDIS_TIMEOUT_MS", default_value_t = 1_000, value_parser = clap::value_parser!(u64).range(1..))]
+    pub redis_timeout_ms: u64,
+
+    /// Where POST /get-online-features and GET /health are served.
+    #[arg(long, env = "FEATUREMILL_LISTEN", default_value = "0.0.0.0:6566")]
+    pub listen: SocketAddr,
+
+    /// Where /livez, /readyz and /metrics are served.
+    #[arg(long, env = "FEATUREMILL_ADMIN", default_value = "0.0.0.0:8080")]
+    pub admin: SocketAddr,
+
+    /// The most entities of one request.
+    #[arg(long, env = "FEATUREMILL_MAX_ENTITIES", default_value_t = 1_000)]
+    pub max_entities: usize,
+
+    /// The most values of one request: entities times features.
+    #[arg(long, env = "FEATUREMILL_MAX_VALUES", default_value_t = 250_000)]
+    pub max_values: usize,
+
+    /// The most bytes of a request's body.
+    #[arg(long, env = "FEATUREMILL_MAX_BODY_BYTES", default_value_t = 1 << 20)]
+    pub max_body_bytes: usize,
+
+    /// The most requests in flight; more are refused with 429.
+    #[arg(long, env = "FEATUREMILL_MAX_IN_FLIGHT", default_value_t = 1_024)]
+    pub max_in_flight: usize,
+
+    /// Milliseconds between turning not ready and refusing new connections, so that the cluster stops sending first.
+    #[arg(long, env = "FEATUREMILL_DRAIN_DELAY_MS", default_value_t = 3_000)]
+    pub drain_delay_ms: u64,
+
+    /// How log lines are written.
+    #[arg(long, env = "FEATUREMILL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
+    pub log_format: LogFormat,
+}

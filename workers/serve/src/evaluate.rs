@@ -1,0 +1,182 @@
+//! From rows to feature values: decode the lanes, read them at `t`, derive what is an expression.
+//!
+//! Pure. Invariant: a lane that cannot be decoded fails the whole answer; it is never left out of a value.
+
+use engine::lane::Lane;
+use engine::plan::FeatureSource;
+use engine::program::FeatureColumns;
+use engine::read::{Reader, Status as ReadStatus};
+use engine::row::parse_lane_field;
+use engine::value::Value;
+
+use crate::catalog::Revision;
+use crate::read::ViewRows;
+use crate::store::Fields;
+
+/// Feast's status of one value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// There is a value.
+    Present,
+    /// The entity has a row, and the feature is NULL.
+    NullValue,
+    /// The entity has no row.
+    NotFound,
+    /// The value cannot be computed exactly as of the time asked.
+    Invalid,
+}
+
+impl Status {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Self; 4] = [Self::Present, Self::NullValue, Self::NotFound, Self::Invalid];
+
+    /// As Feast writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Present => "PRESENT",
+            Self::NullValue => "NULL_VALUE",
+            Self::NotFound => "NOT_FOUND",
+            Self::Invalid => "INVALID",
+        }
+    }
+}
+
+/// One value of an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// The value, if it is [`Status::Present`].
+    pub value: Option<Value>,
+    /// What it is.
+    pub status: Status,
+    /// The newest event it stands on, in milliseconds since the epoch.
+    pub event_time: Option<i64>,
+}
+
+impl Cell {
+    const NOT_FOUND: Self = Self { value: None, status: Status::NotFound, event_time: None };
+}
+
+/// A lane that cannot be decoded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecodable {
+    /// The entity's text.
+    pub entity: String,
+    /// The partition whose lane it is.
+    pub partition: i32,
+    /// Why.
+    pub reason: String,
+}
+
+/// What is known of the windowed features before expressions are derived: by feature, then by entity.
+struct Base {
+    values: FeatureColumns,
+    /// Whether a value is not exact, and its newest event.
+    notes: Vec<Option<Vec<Note>>>,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Note {
+    inexact: bool,
+    newest: Option<i64>,
+}
+
+/// The value of every selected feature for every distinct entity, at `t`: by feature in the selection's order, then by
+/// entity in the selection's order.
+///
+/// # Errors
+/// [`Undecodable`] for the first lane that cannot be decoded, or a text if the plan contradicts itself.
+pub fn evaluate(view: &ViewRows, t: i64) -> Result<Vec<Vec<Cell>>, EvaluateError> {
+    let asked: Vec<usize> = view.selection.features.iter().map(|&(_, feature)| feature).collect();
+    let revision = view.revision.as_ref();
+    let base_features = revision.program.base_features(&asked);
+    let found: Vec<Option<Vec<Lane>>> = (view.rows.iter().zip(&view.selection.entities))
+        .map(|(row, entity)| lanes(revision, row, entity))
+        .collect::<Result<_, _>>()?;
+    let mut base = read(revision, &found, &base_features, t);
+    revision.program.derive(&asked, found.len(), &mut base.values).map_err(|e| EvaluateError::Plan(e.to_string()))?;
+    Ok(asked.iter().map(|&feature| cells(revision, feature, &found, &base)).collect())
+}
+
+/// Why rows could not be evaluated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum EvaluateError {
+    /// See [`Undecodable`].
+    Lane(Undecodable),
+    /// The plan contradicts itself.
+    Plan(String),
+}
+
+/// The lanes of a row; `None` if the entity has none.
+fn lanes(revision: &Revision, row: &Fields, entity: &str) -> Result<Option<Vec<Lane>>, EvaluateError> {
+    let mut segments: Vec<(i32, u8, &[u8])> = (row.iter())
+        .filter_map(|(field, bytes)| {
+            let (partition, segment) = parse_lane_field(std::str::from_utf8(field).ok()?)?;
+            Some((partition, segment, bytes.as_slice()))
+        })
+        .collect();
+    if segments.is_empty() {
+        return Ok(None);
+    }
+    segments.sort_unstable_by_key(|&(partition, segment, _)| (partition, segment));
+    let by_partition = segments.chunk_by(|a, b| a.0 == b.0);
+    let decoded = by_partition.map(|chunk| {
+        let lane: Vec<(u8, &[u8])> = chunk.iter().map(|&(_, segment, bytes)| (segment, bytes)).collect();
+        Lane::decode(&revision.layout, &lane).map_err(|e| {
+            let (partition, entity) = (chunk[0].0, entity.to_owned());
+            EvaluateError::Lane(Undecodable { entity, partition, reason: e.to_string() })
+        })
+    });
+    decoded.collect::<Result<_, _>>().map(Some)
+}
+
+fn read(revision: &Revision, found: &[Option<Vec<Lane>>], features: &[usize], t: i64) -> Base {
+    let width = revision.program.plan().features.len();
+    let mut base = Base { values: FeatureColumns { columns: vec![None; width] }, notes: vec![None; width] };
+    for &feature in features {
+        base.values.columns[feature] = Some(Vec::with_capacity(found.len()));
+        base.notes[feature] = Some(Vec::with_capacity(found.len()));
+    }
+    let reader = Reader::new(&revision.layout);
+    for lanes in found {
+        let mut reads = lanes.as_ref().map(|lanes| reader.read(lanes, t, features).into_iter());
+        for &feature in features {
+            let read = reads.as_mut().and_then(Iterator::next);
+            let (value, note) = match read {
+                None => (None, Note::default()),
+                Some(read) => (read.value, Note { inexact: read.status == ReadStatus::Inexact, newest: read.newest }),
+            };
+            if let (Some(values), Some(notes)) = (&mut base.values.columns[feature], &mut base.notes[feature]) {
+                values.push(value);
+                notes.push(note);
+            }
+        }
+    }
+    base
+}
+
+/// The cells of one asked feature.
+fn cells(revision: &Revision, feature: usize, found: &[Option<Vec<Lane>>], base: &Base) -> Vec<Cell> {
+    let reads = match &revision.program.plan().features[feature].source {
+        FeatureSource::Window { .. } => vec![feature],
+        // What an expression stands on: all the windowed features below it.
+        FeatureSource::Expression { .. } => revision.program.base_features(&[feature]),
+    };
+    let values = base.values.columns[feature].as_deref().unwrap_or_default();
+    let cell = |(entity, lanes): (usize, &Option<Vec<Lane>>)| {
+        if lanes.is_none() {
+            return Cell::NOT_FOUND;
+        }
+        let notes = reads.iter().filter_map(|&f| base.notes[f].as_ref().map(|notes| notes[entity]));
+        let note = notes
+            .fold(Note::default(), |a, b| Note { inexact: a.inexact || b.inexact, newest: a.newest.max(b.newest) });
+        let value = values.get(entity).cloned().flatten().filter(|_| !note.inexact);
+        let status = match (&value, note.inexact) {
+            (_, true) => Status::Invalid,
+            (Some(_), false) => Status::Present,
+            (None, false) => Status::NullValue,
+        };
+        Cell { value, status, event_time: note.newest }
+    };
+    found.iter().enumerate().map(cell).collect()
+}

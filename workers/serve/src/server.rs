@@ -1,0 +1,148 @@
+//! The HTTP port: bounds, time limits and JSON errors around [`answer`].
+//!
+//! Invariants: a request is refused before its body is read when too many are in flight; every answer, good or bad, is
+//! counted; every error has a JSON body, those of unknown paths too.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::Router;
+use axum::body::{Body, Bytes};
+use axum::extract::{DefaultBodyLimit, FromRequest as _, State};
+use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
+use axum::response::Response;
+use axum::routing::{get, post};
+use shell::admin::Readiness;
+
+use crate::answer::answer;
+use crate::failure::Failure;
+use crate::read::Reader;
+
+/// How long a client may take to send a body.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the routes share.
+pub struct Server {
+    /// Reads views.
+    pub reader: Reader,
+    /// Whether new requests are welcome.
+    pub readiness: Readiness,
+    /// The most requests in flight.
+    pub max_in_flight: usize,
+    /// The most bytes of a body.
+    pub max_body_bytes: usize,
+    /// Requests in flight now.
+    in_flight: AtomicUsize,
+}
+
+impl Server {
+    /// A server that nobody has asked yet.
+    #[must_use]
+    pub fn new(reader: Reader, readiness: Readiness, max_in_flight: usize, max_body_bytes: usize) -> Arc<Self> {
+        Arc::new(Self { reader, readiness, max_in_flight, max_body_bytes, in_flight: AtomicUsize::new(0) })
+    }
+
+    /// The routes.
+    pub fn router(self: Arc<Self>) -> Router {
+        Router::new()
+            .route("/get-online-features", post(get_online_features))
+            .route("/health", get(health))
+            .fallback(unknown_path)
+            .method_not_allowed_fallback(wrong_method)
+            .layer(DefaultBodyLimit::max(self.max_body_bytes))
+            .with_state(self)
+    }
+
+    async fn features(&self, request: Request<Body>) -> Result<Vec<u8>, Failure> {
+        let _place = Place::take(&self.in_flight, self.max_in_flight)?;
+        let body = self.body(request).await?;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        answer(&self.reader, &body, i64::try_from(now.as_millis()).unwrap_or(i64::MAX)).await
+    }
+
+    async fn body(&self, request: Request<Body>) -> Result<Bytes, Failure> {
+        match tokio::time::timeout(BODY_TIMEOUT, Bytes::from_request(request, &())).await {
+            Ok(Ok(bytes)) => Ok(bytes),
+            Ok(Err(error)) if error.status() == StatusCode::PAYLOAD_TOO_LARGE => {
+                Err(Failure::TooLarge { limit: self.max_body_bytes })
+            }
+            Ok(Err(error)) => {
+                Err(Failure::Invalid { field: None, message: format!("the body could not be read: {error}") })
+            }
+            Err(_) => {
+                let message = format!("the body did not arrive within {} s", BODY_TIMEOUT.as_secs());
+                Err(Failure::Invalid { field: None, message })
+            }
+        }
+    }
+}
+
+/// One place among the requests in flight, given back when dropped.
+struct Place<'a>(&'a AtomicUsize);
+
+impl<'a> Place<'a> {
+    fn take(in_flight: &'a AtomicUsize, limit: usize) -> Result<Self, Failure> {
+        let place = Self(in_flight);
+        // The place is taken before it is looked at, so that two requests never both get the last one.
+        if in_flight.fetch_add(1, Ordering::Relaxed) >= limit {
+            return Err(Failure::Overloaded { limit });
+        }
+        Ok(place)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+async fn get_online_features(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
+    let began = Instant::now();
+    let result = server.features(request).await;
+    let code = result.as_ref().map_or_else(Failure::code, |_| 200);
+    server.reader.metrics.answered(code, began.elapsed());
+    match result {
+        Ok(body) => json(StatusCode::OK, body),
+        Err(failure) => refused(&failure),
+    }
+}
+
+/// 200 while requests can be answered, else 503 with the reasons.
+async fn health(State(server): State<Arc<Server>>) -> Response {
+    let report = server.readiness.report();
+    if report.ready {
+        return json(StatusCode::OK, Vec::new());
+    }
+    let reasons: Vec<_> = report.reasons.iter().map(|(subject, reason)| format!("{subject}: {reason}")).collect();
+    refused(&Failure::unavailable(reasons.join("; ")))
+}
+
+async fn unknown_path(uri: Uri) -> Response {
+    let message = format!("there is no {}; features are served at POST /get-online-features", uri.path());
+    refused(&Failure::Unknown { field: String::new(), message })
+}
+
+async fn wrong_method(method: Method, uri: Uri) -> Response {
+    let message = format!("{} does not take {method}; features are asked for by POST, health by GET", uri.path());
+    let mut response = refused(&Failure::Invalid { field: None, message });
+    *response.status_mut() = StatusCode::METHOD_NOT_ALLOWED;
+    response
+}
+
+fn refused(failure: &Failure) -> Response {
+    let status = StatusCode::from_u16(failure.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let mut response = json(status, failure.body());
+    if matches!(failure, Failure::Overloaded { .. } | Failure::Unavailable { .. }) {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+    }
+    response
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}

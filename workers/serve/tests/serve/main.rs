@@ -1,0 +1,10 @@
+//! The feature server from the outside: each module takes one part, from a plan's selection to a running server over a
+//! real Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod answer;
+mod catalog;
+mod fixtures;
+mod lanes;
+mod read;
+mod select;
