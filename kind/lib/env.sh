@@ -1,0 +1,31 @@
+# shellcheck shell=bash
+# The names and places that all scripts here share. Sourced first, never run.
+#
+# What a user may set:
+#   FEATUREMILL_CACHE      where everything fetched or built is kept (default ~/.cache/featuremill)
+#   FEATUREMILL_CLUSTER    the cluster's name (default featuremill)
+#   FEATUREMILL_PORT_BASE  its ports on 127.0.0.1 start here (default 30000); give each cluster its own
+#   FEATUREMILL_IMAGES     auto (default), stock (needs a registry) or own (needs none)
+# shellcheck disable=SC2034 # read by the scripts that source this file
+
+kind_dir=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+root_dir=$(dirname "$kind_dir")
+cache=${FEATUREMILL_CACHE:-$HOME/.cache/featuremill}
+cluster=${FEATUREMILL_CLUSTER:-featuremill}
+port_base=${FEATUREMILL_PORT_BASE:-30000}
+kafka_port=$((port_base + 92))
+redis_port=$((port_base + 379))
+serve_port=$((port_base + 566))
+
+node=$cluster-control-plane          # kind's name for the node's container
+state=$cache/clusters/$cluster       # what belongs to this cluster alone
+kubeconfig=$state/kubeconfig
+bin=$cache/bin
+logs=$cache/logs
+mkdir -p "$bin" "$logs" "$cache/locks"
+
+# The machine's own tools win over those installed here.
+export PATH=$PATH:$bin:/usr/sbin:/sbin
+
+. "$kind_dir/versions.sh"
+. "$kind_dir/lib/step.sh"
