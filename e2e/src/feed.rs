@@ -1,8 +1,10 @@
 //! Putting events into a Kafka topic, with their event time as the record's time.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
+use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -11,6 +13,9 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Larger than what a worker takes, so that a test can send too much.
+const MAX_RECORD_BYTES: &str = "4194304";
 
 /// A topic and a producer for it.
 pub struct Feed {
@@ -26,7 +31,10 @@ impl Feed {
     /// [`KafkaError`] if the client cannot be made.
     pub fn new(bootstrap: &str, topic: &str) -> Result<Self, KafkaError> {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "5");
+        config
+            .set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "5")
+            .set("message.max.bytes", MAX_RECORD_BYTES)
+            .set("compression.type", "lz4");
         Ok(Self { producer: config.create()?, config, topic: topic.to_owned() })
     }
 
@@ -37,7 +45,9 @@ impl Feed {
     pub async fn recreate(&self, partitions: i32) -> Result<(), KafkaError> {
         self.delete().await?;
         let admin: AdminClient<DefaultClientContext> = self.config.create()?;
-        let topic = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+        let topic = NewTopic::new(&self.topic, partitions, TopicReplication::Fixed(1))
+            .set("retention.ms", "-1")
+            .set("max.message.bytes", MAX_RECORD_BYTES);
         let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
         // The broker forgets a deleted topic some moments after it has said so.
         let deadline = tokio::time::Instant::now() + TIMEOUT;
@@ -105,5 +115,38 @@ impl Feed {
         (0..partitions)
             .map(|p| Ok(consumer.fetch_watermarks(&self.topic, i32::try_from(p).unwrap_or(i32::MAX), TIMEOUT)?.1))
             .collect()
+    }
+
+    /// Every record of a topic that is there now, in the order of each partition.
+    ///
+    /// # Errors
+    /// [`KafkaError`], or what the broker answers within 30 s.
+    pub fn read_all(&self, topic: &str) -> Result<Vec<OwnedMessage>, KafkaError> {
+        let mut config = self.config.clone();
+        config.set("group.id", "e2e-reader").set("enable.auto.commit", "false");
+        let consumer: BaseConsumer = config.create()?;
+        let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+        let mut left = BTreeMap::new();
+        let mut assignment = TopicPartitionList::new();
+        for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+            let (start, end) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT)?;
+            if end > start {
+                left.insert(partition.id(), end);
+                assignment.add_partition_offset(topic, partition.id(), Offset::Offset(start))?;
+            }
+        }
+        consumer.assign(&assignment)?;
+        let mut records = Vec::new();
+        while !left.is_empty() {
+            let Some(record) = consumer.poll(TIMEOUT) else {
+                return Err(KafkaError::MessageConsumption(RDKafkaErrorCode::RequestTimedOut));
+            };
+            let record = record?.detach();
+            if left.get(&record.partition()).is_some_and(|end| record.offset() + 1 >= *end) {
+                left.remove(&record.partition());
+            }
+            records.push(record);
+        }
+        Ok(records)
     }
 }

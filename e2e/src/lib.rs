@@ -9,6 +9,7 @@ pub mod cluster;
 pub mod control_plane;
 pub mod demo;
 pub mod feed;
+pub mod in_step;
 pub mod online;
 pub mod oracle;
 pub mod progress;

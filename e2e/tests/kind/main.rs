@@ -1,0 +1,11 @@
+//! The whole, on the local cluster that `kind/up` made with the chart installed: real pods, Kafka and Redis.
+//!
+//! Each test has a namespace, a topic and an architecture of its own. They run one at a time (`--test-threads=1`), for some
+//! of them restart what all share.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod bad_views;
+mod faults;
+mod malformed;
+mod values;
+mod world;

@@ -1,0 +1,52 @@
+//! Six months of a clickstream in step: every feature of every shopper equals DuckDB.
+
+use e2e::clickstream::{Clickstream, Event};
+use e2e::in_step::{Check, Report};
+use jiff::Timestamp;
+
+use crate::world::{SHOPPER, World};
+
+/// The features of the clickstream's view, by the operator's own account.
+pub fn features(world: &World) -> Vec<String> {
+    let names = world.kubectl(&["get", "featureview", SHOPPER, "-o", "jsonpath={.spec.features[*].name}"]).unwrap();
+    names.split_whitespace().map(str::to_owned).collect()
+}
+
+/// Feeds and checks all of it.
+pub async fn check(
+    world: &mut World,
+    place: impl Fn(usize, &Event) -> (String, Option<i32>),
+    disturb: impl AsyncFnMut(usize) -> Result<(), String>,
+) -> Report {
+    let clickstream = Clickstream::fetch().unwrap().ending_at(Timestamp::now().as_millisecond());
+    let client = world.client();
+    let uid = world.uid(SHOPPER);
+    let check = Check { clickstream: &clickstream, client: &client, view: SHOPPER, features: features(world) };
+    let world = &*world;
+    let report = check.run(&world.feed, place, disturb, async || world.settled(&uid).await).await.unwrap();
+    println!("{report}");
+    report
+}
+
+pub fn assert_equal_and_telling(report: &Report) {
+    assert_eq!(report.differing, 0, "{report}");
+    assert!(report.whole_reads >= 20, "{report}");
+    assert!(report.least_telling() >= 0.3, "a feature could pass by being zero: {report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keyed_by_shopper_every_value_equals_duckdb() {
+    let mut world = World::new("keyed", 8).await;
+    world.serve_shopper();
+    let report = check(&mut world, |_, event| (event.user.clone(), None), async |_| Ok(())).await;
+    assert_equal_and_telling(&report);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_random_keys_every_value_equals_duckdb() {
+    let mut world = World::new("unkeyed", 8).await;
+    world.serve_shopper();
+    // A shopper's events are spread over all partitions, so that every row has several lanes.
+    let report = check(&mut world, |i, _| (format!("{:x}", i * 2_654_435_761), None), async |_| Ok(())).await;
+    assert_equal_and_telling(&report);
+}

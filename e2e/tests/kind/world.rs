@@ -1,0 +1,151 @@
+//! One test's share of the cluster: a namespace with an architecture and the clickstream's view, and a topic.
+
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use e2e::cluster::Cluster;
+use e2e::feed::Feed;
+use e2e::online::Client;
+use e2e::progress::wait_for;
+use engine::row::{self, Live, Marker};
+use redis::Commands;
+
+const ARCHITECTURE: &str = include_str!("../../../examples/clickstream/architecture.yaml");
+const VIEW: &str = include_str!("../../../examples/clickstream/feature-view.yaml");
+
+/// The name of the clickstream's view.
+pub const SHOPPER: &str = "shopper";
+
+pub struct World {
+    pub cluster: Cluster,
+    pub namespace: String,
+    pub topic: String,
+    pub feed: Feed,
+    forward: Option<Forward>,
+}
+
+impl World {
+    /// A fresh namespace `e2e-{name}` with the architecture `realtime` and nothing else.
+    pub async fn new(name: &str, partitions: i32) -> Self {
+        let cluster = Cluster::from_env();
+        let namespace = format!("e2e-{name}");
+        // Views first: their finalizers need the operator, which needs nothing of the namespace.
+        let _ = cluster.kubectl(&["-n", &namespace, "delete", "featureview", "--all", "--timeout=120s"]);
+        cluster.kubectl(&["delete", "namespace", &namespace, "--ignore-not-found", "--timeout=120s"]).unwrap();
+        cluster.kubectl(&["create", "namespace", &namespace]).unwrap();
+        let feed = Feed::new(&cluster.kafka(), &namespace).unwrap();
+        feed.recreate(partitions).await.unwrap();
+        // The node port is the demo's; a test reaches its server through a forwarded port.
+        let architecture = ARCHITECTURE.replace("type: NodePort", "type: ClusterIP").replace("      nodePort: 30566\n", "");
+        cluster.apply(&namespace, &architecture).unwrap();
+        Self { cluster, topic: namespace.clone(), namespace, feed, forward: None }
+    }
+
+    /// The clickstream's view over this test's topic.
+    pub fn shopper(&self) -> String {
+        VIEW.replace("topic: clickstream", &format!("topic: {}", self.topic))
+    }
+
+    pub fn apply(&self, yaml: &str) {
+        self.cluster.apply(&self.namespace, yaml).unwrap();
+    }
+
+    /// kubectl in the test's namespace.
+    pub fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        let mut all = vec!["-n", &self.namespace];
+        all.extend(args);
+        self.cluster.kubectl(&all)
+    }
+
+    /// Applies the clickstream's view and waits until it and the architecture are ready.
+    pub fn serve_shopper(&self) {
+        self.apply(&self.shopper());
+        for object in ["architecture/realtime", "featureview/shopper"] {
+            self.kubectl(&["wait", object, "--for=condition=Ready", "--timeout=180s"]).unwrap();
+        }
+    }
+
+    /// A client of the architecture's server, through a port forwarded for as long as the world lives.
+    pub fn client(&mut self) -> Client {
+        let forward = Forward::start(&self.cluster, &self.namespace, "service/realtime-server", 6566);
+        let client = Client::new(&format!("http://127.0.0.1:{}", forward.port));
+        self.forward = Some(forward);
+        client
+    }
+
+    /// A view's UID.
+    pub fn uid(&self, view: &str) -> String {
+        self.kubectl(&["get", "featureview", view, "-o", "jsonpath={.metadata.uid}"]).unwrap()
+    }
+
+    /// Waits until every record of the topic is in the rows of a view's live revision.
+    pub async fn settled(&self, uid: &str) -> Result<(), String> {
+        wait_for("the markers to reach the topic's end", Duration::from_secs(180), || async {
+            let ends = self.feed.end_offsets().map_err(|e| e.to_string())?;
+            let markers = self.markers(uid).map_err(|e| e.to_string())?;
+            let behind = |p: &usize| markers.get(*p).copied().flatten().is_none_or(|m| m.offset < ends[*p]);
+            match (0..ends.len()).find(behind) {
+                None => Ok(()),
+                Some(p) => Err(format!("partition {p} ends at {}, its marker is {:?}", ends[p], markers.get(p))),
+            }
+        })
+        .await
+    }
+
+    /// The markers of a view's live revision, by partition.
+    fn markers(&self, uid: &str) -> Result<Vec<Option<Marker>>, String> {
+        let text = |e: redis::RedisError| e.to_string();
+        let mut redis = redis::Client::open(self.cluster.redis()).and_then(|c| c.get_connection()).map_err(text)?;
+        let live: Option<String> = redis.get(row::live_key(uid)).map_err(text)?;
+        let live: Live = serde_json::from_str(&live.ok_or("no live pointer")?).map_err(|e| e.to_string())?;
+        let key = row::marker_key(uid, &live.revision, 0, 0);
+        let partitions = self.feed.end_offsets().map_err(|e| e.to_string())?.len();
+        (0..partitions)
+            .map(|p| {
+                let marker: Option<String> = redis.hget(&key, p.to_string()).map_err(text)?;
+                marker.map(|m| Marker::decode(&m).map_err(|e| e.to_string())).transpose()
+            })
+            .collect()
+    }
+
+    /// How many keys of a view are in Redis.
+    pub fn keys_of(&self, uid: &str) -> usize {
+        let mut redis = redis::Client::open(self.cluster.redis()).and_then(|c| c.get_connection()).unwrap();
+        redis.scan_match::<_, String>(format!("{uid}/*")).unwrap().count()
+    }
+}
+
+/// `kubectl port-forward`, ended with its owner.
+struct Forward {
+    child: Child,
+    port: u16,
+}
+
+impl Forward {
+    fn start(cluster: &Cluster, namespace: &str, target: &str, port: u16) -> Self {
+        let mut child = Command::new("kubectl")
+            .arg("--kubeconfig")
+            .arg(cluster.kubeconfig())
+            .args(["-n", namespace, "port-forward", "--address=127.0.0.1", target, &format!(":{port}")])
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        // "Forwarding from 127.0.0.1:41234 -> 6566"
+        let mut lines = BufReader::new(child.stdout.take().unwrap());
+        lines.read_line(&mut line).unwrap();
+        let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next()).and_then(|p| p.parse().ok());
+        let port = port.unwrap_or_else(|| panic!("port-forward to {target} said {line:?}"));
+        // It goes on printing a line a connection; unread, the pipe would fill and stop it.
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        Self { child, port }
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
