@@ -1,0 +1,56 @@
+//! What stands: the architecture, what belongs to it, its Secrets, its views. Needs a client.
+
+use crds::{Architecture, FeatureView};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+
+use crate::context::Context;
+use crate::edges::{MissingSecret, Secrets};
+use crate::error::Error;
+use crate::feature_view::observe::owned;
+use crate::names::{ARCHITECTURE_LABEL, MANAGED_BY_SELECTOR};
+
+/// The architecture and all that belongs to it.
+pub struct Observed {
+    /// The architecture, as fresh as the API server can tell.
+    pub architecture: Architecture,
+    /// What its Secrets hold, or the one that is missing.
+    pub secrets: Result<Secrets, MissingSecret>,
+    /// How many views name it.
+    pub views: usize,
+    /// Its Deployments.
+    pub deployments: Vec<Deployment>,
+    /// Its Services.
+    pub services: Vec<Service>,
+    /// Its service accounts.
+    pub accounts: Vec<ServiceAccount>,
+    /// Its disruption budgets.
+    pub budgets: Vec<PodDisruptionBudget>,
+}
+
+/// Reads everything; `None` if the architecture is gone.
+///
+/// # Errors
+/// What the API server says.
+pub async fn observe(context: &Context, architecture: &Architecture) -> Result<Option<Observed>, Error> {
+    let (name, namespace) = (architecture.name_any(), architecture.namespace().unwrap_or_default());
+    let api = Api::<Architecture>::namespaced(context.client.clone(), &namespace);
+    let Some(architecture) = api.get_opt(&name).await.map_err(Error::read(format!("Architecture {name}")))? else {
+        return Ok(None);
+    };
+    let selector = format!("{MANAGED_BY_SELECTOR},{ARCHITECTURE_LABEL}={name}");
+    let views = Api::<FeatureView>::namespaced(context.client.clone(), &namespace);
+    let views = views.list(&ListParams::default()).await.map_err(Error::read("the list of featureviews"))?;
+    Ok(Some(Observed {
+        secrets: Secrets::read(&context.client, &architecture).await?,
+        views: views.iter().filter(|view| view.spec.architecture_ref.name == name).count(),
+        deployments: owned(context, &architecture, &selector).await?,
+        services: owned(context, &architecture, &selector).await?,
+        accounts: owned(context, &architecture, &selector).await?,
+        budgets: owned(context, &architecture, &selector).await?,
+        architecture,
+    }))
+}

@@ -1,0 +1,95 @@
+//! The status of an architecture. Pure but for the events.
+
+use crds::condition::{ConditionStatus, reasons, types};
+use crds::{Architecture, ArchitectureStatus};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use kube::runtime::events::EventType;
+
+use super::observe::Observed;
+use crate::conditions::{Conditions, find};
+use crate::context::Context;
+use crate::events::{Happening, emit};
+use crate::names;
+use crate::workload::{is_available, is_rolled_out, replicas};
+
+type Verdict = (ConditionStatus, &'static str, String);
+
+/// The status to be written, if it differs from what stands. `server` is the servers' Deployment, if it was applied.
+#[must_use]
+pub fn status(observed: &Observed, server: Option<&Deployment>, now: Timestamp) -> ArchitectureStatus {
+    let previous = observed.architecture.status.clone().unwrap_or_default();
+    let generation = observed.architecture.metadata.generation;
+    let (_, running, ready) = server.map(replicas).unwrap_or_default();
+    let verdicts = verdicts(observed, server);
+    let mut conditions = Conditions::new(&previous.conditions, generation, now);
+    for (type_, (status, reason, message)) in
+        [types::READY, types::RECONCILING, types::STALLED, types::SPEC_ACCEPTED].into_iter().zip(verdicts)
+    {
+        conditions.set(type_, status, reason, message);
+    }
+    ArchitectureStatus {
+        observed_generation: generation,
+        views: i32::try_from(observed.views).unwrap_or(i32::MAX),
+        endpoint: Some(names::endpoint(&observed.architecture)),
+        replicas: running,
+        ready_replicas: ready,
+        secrets_version: observed.secrets.as_ref().map_or(previous.secrets_version, |s| Some(s.version.clone())),
+        conditions: conditions.finish(),
+    }
+}
+
+/// Ready, Reconciling, Stalled, SpecAccepted.
+fn verdicts(observed: &Observed, server: Option<&Deployment>) -> [Verdict; 4] {
+    let no = |reason| (ConditionStatus::False, reason, String::new());
+    let accepted = (ConditionStatus::True, reasons::ACCEPTED, String::new());
+    if observed.architecture.metadata.deletion_timestamp.is_some() {
+        let message = format!("{} views still refer to it; delete them first", observed.views);
+        return [
+            (ConditionStatus::False, reasons::IN_USE, message.clone()),
+            (ConditionStatus::True, reasons::IN_USE, message),
+            no(reasons::IDLE),
+            accepted,
+        ];
+    }
+    if let Err(missing) = &observed.secrets {
+        let refused = |status| (status, reasons::SECRET_NOT_FOUND, missing.to_string());
+        return [
+            refused(ConditionStatus::False),
+            no(reasons::IDLE),
+            refused(ConditionStatus::True),
+            refused(ConditionStatus::False),
+        ];
+    }
+    let ready = match server {
+        Some(server) if is_available(server) => (ConditionStatus::True, reasons::HEALTHY, "serving".to_owned()),
+        Some(server) => {
+            let message = format!("no pod of Deployment {} is ready", server.name_any());
+            (ConditionStatus::False, reasons::WORKLOAD_UNAVAILABLE, message)
+        }
+        None => (ConditionStatus::Unknown, reasons::PENDING, String::new()),
+    };
+    let reconciling = if server.is_some_and(is_rolled_out) {
+        no(reasons::IDLE)
+    } else {
+        (ConditionStatus::True, reasons::ROLLING_OUT, "feature servers are being rolled out".to_owned())
+    };
+    [ready, reconciling, no(reasons::IDLE), accepted]
+}
+
+/// Tells people when it stalls and when it heals.
+pub(super) async fn events(context: &Context, architecture: &Architecture, before: &ArchitectureStatus, after: &ArchitectureStatus) {
+    let stalled = |status: &ArchitectureStatus| {
+        find(&status.conditions, types::STALLED).filter(|c| c.status == ConditionStatus::True).cloned()
+    };
+    match (stalled(before), stalled(after)) {
+        (was, Some(is)) if was.as_ref().map(|w| &w.message) != Some(&is.message) => {
+            emit(context, architecture, Happening::new(EventType::Warning, &is.reason, "Observe", is.message)).await;
+        }
+        (Some(_), None) => {
+            emit(context, architecture, Happening::new(EventType::Normal, reasons::ACCEPTED, "Observe", "it heals")).await;
+        }
+        _ => {}
+    }
+}

@@ -1,0 +1,58 @@
+//! All that a round of reconciliation may use.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use kube::runtime::events::Recorder;
+use tokio_util::sync::CancellationToken;
+
+use crate::edges::Edges;
+use crate::feature_view::resolve::Resolutions;
+use crate::metrics::Metrics;
+use crate::purge::Purges;
+use crate::settings::Settings;
+
+/// The dependencies of both drivers. It dies with the leadership it was made for.
+pub struct Context {
+    /// The API server.
+    pub client: Client,
+    /// Stores and logs.
+    pub edges: Arc<dyn Edges>,
+    /// What the operator was told at its start.
+    pub settings: Settings,
+    /// Telemetry.
+    pub metrics: Metrics,
+    /// Writes events, and joins those that repeat.
+    pub recorder: Recorder,
+    /// What specs resolved to, so that an unchanged one is planned once.
+    pub resolutions: Resolutions,
+    /// The removals that run beside reconciliation.
+    pub purges: Purges,
+    /// How often each object failed in a row.
+    pub failures: Failures,
+    /// The clock.
+    pub now: fn() -> Timestamp,
+    /// Cancelled when leadership ends.
+    pub ended: CancellationToken,
+}
+
+/// Failures in a row, by object.
+#[derive(Default)]
+pub struct Failures(Mutex<HashMap<String, u32>>);
+
+impl Failures {
+    /// One more; answers how many there were before.
+    pub fn count(&self, uid: &str) -> u32 {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid.to_owned()).or_default();
+        *count += 1;
+        *count - 1
+    }
+
+    /// It went well.
+    pub fn clear(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}

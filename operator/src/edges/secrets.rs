@@ -1,0 +1,65 @@
+//! The Secrets that an Architecture refers to.
+
+use crds::Architecture;
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, ResourceExt as _};
+
+use super::{LogAddress, StoreAddress};
+use crate::error::Error;
+
+/// A referenced Secret that does not exist.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} names Secret {name:?}, which does not exist in this namespace")]
+pub struct MissingSecret {
+    /// The field that names it.
+    pub field: &'static str,
+    /// Its name.
+    pub name: String,
+}
+
+/// What an Architecture's Secrets hold.
+#[derive(Clone)]
+pub struct Secrets {
+    /// The store.
+    pub store: StoreAddress,
+    /// The log.
+    pub log: LogAddress,
+    /// Opaque text that changes when any of them does. It tells nothing about their content.
+    pub version: String,
+}
+
+impl Secrets {
+    /// Reads them.
+    ///
+    /// # Errors
+    /// What the API server says; that a Secret is missing is an outcome.
+    pub async fn read(client: &Client, architecture: &Architecture) -> Result<Result<Self, MissingSecret>, Error> {
+        let namespace = architecture.namespace().unwrap_or_default();
+        let api = Api::<Secret>::namespaced(client.clone(), &namespace);
+        let (kafka, redis) = (&architecture.spec.kafka, &architecture.spec.online_store.redis);
+        let mut secrets = Self {
+            store: StoreAddress { url: redis.url.clone(), settings: Default::default() },
+            log: LogAddress { bootstrap: kafka.bootstrap_servers.clone(), properties: Default::default() },
+            version: String::new(),
+        };
+        let references = [
+            ("spec.kafka.secretRef", &kafka.secret_ref, &mut secrets.log.properties),
+            ("spec.onlineStore.redis.secretRef", &redis.secret_ref, &mut secrets.store.settings),
+        ];
+        for (field, reference, settings) in references {
+            let Some(reference) = reference else { continue };
+            let found = api.get_opt(&reference.name).await.map_err(Error::read(format!("Secret {}", reference.name)))?;
+            let Some(secret) = found else {
+                return Ok(Err(MissingSecret { field, name: reference.name.clone() }));
+            };
+            // The resource version, not a hash of the content, which could be guessed at.
+            let version = format!("{}.{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
+            if !secrets.version.is_empty() {
+                secrets.version.push('_');
+            }
+            secrets.version.push_str(&version);
+            settings.extend(secret.data.unwrap_or_default().into_iter().map(|(name, value)| (name, value.0)));
+        }
+        Ok(Ok(secrets))
+    }
+}

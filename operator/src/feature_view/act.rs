@@ -1,0 +1,156 @@
+//! What a round does in the online store and the log: heads, the catalog, the live pointer, removals.
+//!
+//! Invariants: the live pointer is moved by compare-and-set, after its intent stands in status under the resource version
+//! that the round began with; everything is compared before it is written.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crds::FeatureViewStatus;
+use engine::plan::Plan;
+use engine::row::{CatalogEntry, Head, Live, catalog_key, head_key, live_key};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use shell::store::Swap;
+
+use super::observe::{Observed, StoreFacts, StoreView, has_pods, revision_of};
+use super::phase::{Decision, Step};
+use crate::apply::Writer;
+use crate::context::Context;
+use crate::edges::EdgeError;
+use crate::error::Error;
+use crate::purge::{Progress, Purge};
+
+/// How long the rows of a revision stay readable after the pointer left it.
+const READABLE: SignedDuration = SignedDuration::from_secs(60);
+
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Acted {
+    /// The live revision now, if it was moved.
+    pub promoted: Option<String>,
+    /// Revisions that are removed altogether.
+    pub removed: Vec<String>,
+    /// What the store or the log said no to.
+    pub problem: Option<String>,
+    /// Whether the round should come again soon.
+    pub waits: bool,
+}
+
+/// Does the step.
+///
+/// # Errors
+/// What the API server says; what store and log say is an outcome.
+pub async fn act(
+    context: &Context,
+    writer: &Writer,
+    observed: &mut Observed,
+    store: &StoreView,
+    plans: &BTreeMap<String, Arc<Plan>>,
+    decision: &Decision,
+) -> Result<Acted, Error> {
+    let mut acted = Acted::default();
+    let StoreView::Known(facts) = store else { return Ok(acted) };
+    if matches!(decision.step, Step::Promote) {
+        intend(context, writer, observed).await?;
+    }
+    if let Err(error) = publish(observed, facts, plans, decision, &mut acted).await {
+        acted.problem = Some(error.to_string());
+        acted.waits = true;
+        return Ok(acted);
+    }
+    remove(context, observed, facts, decision, &mut acted).await?;
+    Ok(acted)
+}
+
+/// Writes what is about to be done; who has an outdated view of the spec, or is no longer the leader, fails here.
+async fn intend(context: &Context, writer: &Writer, observed: &mut Observed) -> Result<(), Error> {
+    let mut status = observed.view.status.clone().unwrap_or_default();
+    status.phase = Some("Promoting".to_owned());
+    if observed.view.status.as_ref() != Some(&status) {
+        observed.view = writer.status(&observed.view, &status).await?;
+    }
+    tracing::info!(view = observed.view.name_any(), at = %(context.now)(), "moving the live pointer");
+    Ok(())
+}
+
+/// Head, catalog, pointer: a server that sees the pointer already knows the plan.
+async fn publish(
+    observed: &Observed,
+    facts: &StoreFacts,
+    plans: &BTreeMap<String, Arc<Plan>>,
+    decision: &Decision,
+    acted: &mut Acted,
+) -> Result<(), EdgeError> {
+    let (uid, name) = (observed.view.uid().unwrap_or_default(), observed.view.name_any());
+    let architecture = observed.architecture.as_ref().and_then(|a| a.uid()).unwrap_or_default();
+    let wanted = decision.candidate.as_ref().or(decision.active.as_ref());
+    if let (None, Some(wanted), true) = (&facts.head, wanted, facts.markers.is_some()) {
+        let head = Head { incarnation: 0, generation: 0, horizon: 0, fence: 1 };
+        facts.store.make_head(&head_key(&uid, wanted), &head).await?;
+    }
+    let entry = CatalogEntry {
+        uid: uid.clone(),
+        freshness_target_ms: i64::from(observed.view.spec.freshness.target_seconds) * 1000,
+        plans: decision.run.iter().filter_map(|revision| plans.get(revision)).map(|plan| (**plan).clone()).collect(),
+    };
+    if !entry.plans.is_empty() && facts.catalog.as_ref() != Some(&entry) {
+        facts.store.put_catalog(&catalog_key(&architecture), &name, &entry).await?;
+    }
+    if let (Step::Adopt | Step::Promote, Some(candidate)) = (decision.step, &decision.candidate) {
+        let before = facts.live.as_ref().map(|live| live.fence);
+        let live = Live { revision: candidate.clone(), fence: before.unwrap_or_default() + 1 };
+        match facts.store.swap_live(&live_key(&uid), before, &live).await? {
+            Swap::Done => acted.promoted = Some(candidate.clone()),
+            // Somebody moved it since it was read; the next round decides from there.
+            Swap::Conflict => acted.waits = true,
+        }
+    }
+    Ok(())
+}
+
+/// Goes on with the removal of revisions whose workers are gone and whose rows nobody can be reading any more.
+async fn remove(
+    context: &Context,
+    observed: &Observed,
+    facts: &StoreFacts,
+    decision: &Decision,
+    acted: &mut Acted,
+) -> Result<(), Error> {
+    let status = observed.view.status.clone().unwrap_or_default();
+    let now = (context.now)();
+    for revision in &decision.retire {
+        let deployed = observed.deployments.iter().any(|d| revision_of(d) == Some(revision));
+        if deployed || !is_unreadable(&status, revision, now) || has_pods(context, &observed.view, Some(revision)).await? {
+            continue;
+        }
+        let purge = Purge {
+            uid: observed.view.uid().unwrap_or_default(),
+            revision: Some(revision.clone()),
+            groups: vec![revision.clone()],
+            log: facts.secrets.log.clone(),
+            store: facts.secrets.store.clone(),
+            rows: true,
+            catalog: None,
+        };
+        match context.purges.poll(&purge, &context.edges, &context.ended) {
+            Progress::Running => {}
+            Progress::Done(keys) => {
+                tracing::info!(view = observed.view.name_any(), revision, keys, "removed a revision");
+                acted.removed.push(revision.clone());
+            }
+            Progress::Failed(problem) => acted.problem = Some(problem),
+        }
+    }
+    Ok(())
+}
+
+/// Whether the removal stands in status for long enough.
+fn is_unreadable(status: &FeatureViewStatus, revision: &str, now: Timestamp) -> bool {
+    status
+        .retiring
+        .iter()
+        .find(|r| r.revision == revision)
+        .and_then(|r| r.since.parse::<Timestamp>().ok())
+        .is_some_and(|since| now.duration_since(since) >= READABLE)
+}

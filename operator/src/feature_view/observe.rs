@@ -1,0 +1,171 @@
+//! What stands: the view and all that belongs to it, read anew each round. Needs a client.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crds::{Architecture, FeatureView};
+use engine::plan::{Assignments, Plan};
+use engine::row::{CatalogEntry, Head, Live, catalog_key, head_key, live_key, marker_key};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use kube::api::ListParams;
+use kube::{Api, ResourceExt as _};
+use shell::store::Markers;
+
+use super::resolve::Refusal;
+use crate::apply::Object;
+use crate::context::Context;
+use crate::edges::{EdgeError, Secrets, Store};
+use crate::error::Error;
+use crate::names::{ASSIGNMENTS_KEY, MANAGED_BY_SELECTOR, REVISION_LABEL, STREAM, VIEW_LABEL};
+
+/// The view and its objects.
+#[derive(Clone, Debug)]
+pub struct Observed {
+    /// The view, as fresh as the API server can tell.
+    pub view: FeatureView,
+    /// The architecture it names, if it exists.
+    pub architecture: Option<Architecture>,
+    /// Its Deployments.
+    pub deployments: Vec<Deployment>,
+    /// Its ConfigMaps.
+    pub config_maps: Vec<ConfigMap>,
+}
+
+/// What the online store holds of the view.
+pub enum StoreView {
+    /// There is no architecture, or the spec was refused and nothing was ever accepted.
+    NotAsked,
+    /// It did not answer.
+    Unreachable(String),
+    /// It answered.
+    Known(StoreFacts),
+}
+
+/// What the online store answered.
+pub struct StoreFacts {
+    /// The store, for the writes of this round.
+    pub store: Arc<dyn Store>,
+    /// How store and log are reached.
+    pub secrets: Secrets,
+    /// Which revision is live.
+    pub live: Option<Live>,
+    /// Where the wanted revision's readable rows are.
+    pub head: Option<Head>,
+    /// How far the wanted revision has read; none if no revision is wanted.
+    pub markers: Option<Markers>,
+    /// The view's entry in the catalog.
+    pub catalog: Option<CatalogEntry>,
+}
+
+/// Reads the view and its objects; `None` if the view is gone.
+///
+/// # Errors
+/// What the API server says.
+pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Observed>, Error> {
+    let (name, namespace) = (view.name_any(), view.namespace().unwrap_or_default());
+    let views = Api::<FeatureView>::namespaced(context.client.clone(), &namespace);
+    let Some(view) = views.get_opt(&name).await.map_err(Error::read(format!("FeatureView {name}")))? else {
+        return Ok(None);
+    };
+    let architectures = Api::<Architecture>::namespaced(context.client.clone(), &namespace);
+    let reference = &view.spec.architecture_ref.name;
+    let architecture = architectures.get_opt(reference).await.map_err(Error::read(format!("Architecture {reference}")))?;
+    let selector = format!("{MANAGED_BY_SELECTOR},{VIEW_LABEL}={name}");
+    let deployments = owned(context, &view, &selector).await?;
+    let config_maps = owned(context, &view, &selector).await?;
+    Ok(Some(Observed { view, architecture, deployments, config_maps }))
+}
+
+/// The objects of a kind that carry the labels and belong to `root` by UID.
+pub(crate) async fn owned<R: Object, K: Object>(context: &Context, root: &R, selector: &str) -> Result<Vec<K>, Error> {
+    let api = Api::<K>::namespaced(context.client.clone(), &root.namespace().unwrap_or_default());
+    let list = api.list(&ListParams::default().labels(selector)).await;
+    let mut items = list.map_err(Error::read(format!("the list of {}", K::plural(&()))))?.items;
+    let uid = root.uid().unwrap_or_default();
+    items.retain(|item| item.owner_references().iter().any(|o| o.uid == uid));
+    Ok(items)
+}
+
+/// Whether any pod of the view, or of one of its revisions, is left.
+///
+/// # Errors
+/// What the API server says.
+pub async fn has_pods(context: &Context, view: &FeatureView, revision: Option<&str>) -> Result<bool, Error> {
+    let mut selector = format!("{MANAGED_BY_SELECTOR},{}={STREAM},{VIEW_LABEL}={}", crate::names::COMPONENT_LABEL, view.name_any());
+    if let Some(revision) = revision {
+        selector = format!("{selector},{REVISION_LABEL}={revision}");
+    }
+    let api = Api::<Pod>::namespaced(context.client.clone(), &view.namespace().unwrap_or_default());
+    let pods = api.list_metadata(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of pods"))?;
+    Ok(!pods.items.is_empty())
+}
+
+/// Asks the online store what it holds of the view.
+pub async fn store(context: &Context, observed: &Observed, plan: Option<&Arc<Plan>>) -> StoreView {
+    let Some(architecture) = &observed.architecture else { return StoreView::NotAsked };
+    if plan.is_none() && observed.view.status.as_ref().is_none_or(|s| s.active_revision.is_none() && s.candidate_revision.is_none()) {
+        return StoreView::NotAsked;
+    }
+    match facts(context, observed, architecture, plan).await {
+        Ok(facts) => StoreView::Known(facts),
+        Err(message) => StoreView::Unreachable(message),
+    }
+}
+
+async fn facts(
+    context: &Context,
+    observed: &Observed,
+    architecture: &Architecture,
+    plan: Option<&Arc<Plan>>,
+) -> Result<StoreFacts, String> {
+    let secrets = match Secrets::read(&context.client, architecture).await {
+        Ok(Ok(secrets)) => secrets,
+        Ok(Err(missing)) => return Err(missing.to_string()),
+        Err(error) => return Err(error.to_string()),
+    };
+    let text = |error: EdgeError| error.to_string();
+    let uid = observed.view.uid().unwrap_or_default();
+    let store = context.edges.store(&secrets.store).await.map_err(text)?;
+    let live = store.live(&live_key(&uid)).await.map_err(text)?;
+    let mut catalog = store.catalog(&catalog_key(&architecture.uid().unwrap_or_default())).await.map_err(text)?;
+    let (mut head, mut markers) = (None, None);
+    if let Some(plan) = plan {
+        head = store.head(&head_key(&uid, &plan.revision)).await.map_err(text)?;
+        markers = Some(store.markers(&marker_key(&uid, &plan.revision, 0, 0)).await.map_err(text)?);
+    }
+    Ok(StoreFacts { store, secrets, live, head, markers, catalog: catalog.remove(&observed.view.name_any()) })
+}
+
+/// Every plan of the view that is known, by revision: the wanted one, those in its ConfigMaps, those in the catalog.
+#[must_use]
+pub fn plans(
+    observed: &Observed,
+    resolved: &Result<Arc<Plan>, Refusal>,
+    store: &StoreView,
+) -> BTreeMap<String, Arc<Plan>> {
+    let uid = observed.view.uid().unwrap_or_default();
+    let mut plans = BTreeMap::new();
+    if let StoreView::Known(facts) = store {
+        for plan in facts.catalog.iter().flat_map(|entry| &entry.plans) {
+            plans.insert(plan.revision.clone(), Arc::new(plan.clone()));
+        }
+    }
+    for text in observed.config_maps.iter().filter_map(|map| map.data.as_ref()?.get(ASSIGNMENTS_KEY)) {
+        let assignments = serde_json::from_str::<Assignments>(text).map(|a| a.assignments).unwrap_or_default();
+        for plan in assignments.into_iter().map(|a| a.plan) {
+            plans.insert(plan.revision.clone(), Arc::new(plan));
+        }
+    }
+    plans.retain(|_, plan| plan.view.uid == uid);
+    if let Ok(plan) = resolved {
+        plans.insert(plan.revision.clone(), plan.clone());
+    }
+    plans
+}
+
+/// The revision that an object is labelled with.
+#[must_use]
+pub fn revision_of<K: Object>(object: &K) -> Option<&str> {
+    object.labels().get(REVISION_LABEL).map(String::as_str)
+}

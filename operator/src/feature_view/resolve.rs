@@ -1,0 +1,148 @@
+//! Spec → plan, by the engine that will run it. Pure but for a cache.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crds::FeatureView;
+use crds::condition::reasons;
+use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
+use engine::plan::{Plan, TimestampField, TimestampUnit, ViewIdentity};
+use kube::ResourceExt as _;
+use serde_json::Value;
+
+use super::observe::Observed;
+
+/// The largest plan that fits into a ConfigMap beside its metadata.
+const MAX_PLAN_BYTES: usize = 900 * 1024;
+/// How many problems a message names.
+const MAX_PROBLEMS: usize = 10;
+
+/// Why a spec cannot be carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// A reason of the condition `SpecAccepted`.
+    pub reason: &'static str,
+    /// What is wrong, naming the field.
+    pub message: String,
+    /// Whether it is only a matter of waiting.
+    pub pending: bool,
+}
+
+type Resolution = Result<Arc<Plan>, Refusal>;
+
+/// What specs resolved to, by view UID: planning many expressions takes a while, and a spec changes rarely.
+#[derive(Default)]
+pub struct Resolutions(Mutex<HashMap<String, (i64, Resolution)>>);
+
+impl Resolutions {
+    /// Forgets a view that is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);
+    }
+}
+
+/// The plan of what the spec wants, or why there is none.
+///
+/// # Errors
+/// [`Refusal`], which is an outcome and not a failure.
+pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
+    let Some(architecture) = &observed.architecture else {
+        let name = &observed.view.spec.architecture_ref.name;
+        return Err(Refusal {
+            reason: reasons::ARCHITECTURE_NOT_FOUND,
+            message: format!("spec.architectureRef.name: there is no Architecture {name:?} in this namespace; apply it, or name another"),
+            pending: false,
+        });
+    };
+    // Until the Architecture is observed, the version of its Secrets is unknown, and pods would be made only to be rolled.
+    if architecture.status.as_ref().is_none_or(|s| s.observed_generation.is_none()) {
+        let message = format!("Architecture {:?} has not been observed yet", architecture.name_any());
+        return Err(Refusal { reason: reasons::PENDING, message, pending: true });
+    }
+    let (uid, generation) = (observed.view.uid().unwrap_or_default(), observed.view.metadata.generation.unwrap_or_default());
+    if let Some((at, resolution)) = known.0.lock().unwrap_or_else(PoisonError::into_inner).get(&uid)
+        && *at == generation
+    {
+        return resolution.clone();
+    }
+    let resolution = plan(&observed.view, &text(&architecture.spec.mode));
+    known.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (generation, resolution.clone()));
+    resolution
+}
+
+fn plan(view: &FeatureView, mode: &str) -> Resolution {
+    let refuse = |message| Refusal { reason: reasons::INVALID_SPEC, message, pending: false };
+    let plan = engine::resolve::resolve(&definition(view, mode)).map_err(|problems| {
+        let mut lines: Vec<String> = problems.iter().take(MAX_PROBLEMS).map(|p| format!("{}: {}", p.field, p.message)).collect();
+        if problems.len() > MAX_PROBLEMS {
+            lines.push(format!("and {} more", problems.len() - MAX_PROBLEMS));
+        }
+        refuse(lines.join("; "))
+    })?;
+    let bytes = plan.to_json().len();
+    if bytes > MAX_PLAN_BYTES {
+        return Err(refuse(format!("spec.features: the plan takes {bytes} bytes of at most {MAX_PLAN_BYTES}; split the view")));
+    }
+    Ok(Arc::new(plan))
+}
+
+/// The spec in the engine's words.
+fn definition(view: &FeatureView, mode: &str) -> ViewDefinition {
+    let spec = &view.spec;
+    ViewDefinition {
+        view: ViewIdentity {
+            uid: view.uid().unwrap_or_default(),
+            namespace: view.namespace().unwrap_or_default(),
+            name: view.name_any(),
+        },
+        mode: mode.to_owned(),
+        entity_keys: spec.entity.keys.clone(),
+        topic: spec.source.topic.clone(),
+        // The schema keeps it from being negative.
+        epoch: u32::try_from(spec.source.epoch).unwrap_or_default(),
+        timestamp: TimestampField { field: spec.source.timestamp.field.clone(), unit: unit(spec.source.timestamp.unit) },
+        schema: spec
+            .source
+            .schema
+            .iter()
+            .map(|c| ColumnDefinition { name: c.name.clone(), type_name: text(&c.type_), precision: c.precision, scale: c.scale })
+            .collect(),
+        allowed_lateness: spec.allowed_lateness.clone(),
+        max_future: spec.max_future.clone(),
+        features: spec.features.iter().map(feature).collect(),
+    }
+}
+
+fn feature(feature: &crds::feature_view::Feature) -> FeatureDefinition {
+    FeatureDefinition {
+        name: feature.name.clone(),
+        aggregate: feature.aggregate.as_ref().map(text),
+        of: feature.of.clone(),
+        condition: feature.where_.clone(),
+        window: feature.window.clone(),
+        hop: feature.hop.as_ref().map(text),
+        tumbling: feature.type_ == Some(crds::feature_view::WindowType::Tumbling),
+        percentile: feature.percentile.clone(),
+        k: feature.k.and_then(|k| u32::try_from(k).ok()),
+        expression: feature.expression.clone(),
+    }
+}
+
+fn unit(unit: crds::feature_view::TimestampUnit) -> TimestampUnit {
+    use crds::feature_view::TimestampUnit as Unit;
+    match unit {
+        Unit::Seconds => TimestampUnit::Seconds,
+        Unit::Milliseconds => TimestampUnit::Milliseconds,
+        Unit::Microseconds => TimestampUnit::Microseconds,
+        Unit::Rfc3339 => TimestampUnit::Rfc3339,
+    }
+}
+
+/// An enum of the API as it is written there.
+fn text(value: &impl serde::Serialize) -> String {
+    match serde_json::to_value(value) {
+        Ok(Value::String(text)) => text,
+        // Every such enum is written as a string.
+        _ => String::new(),
+    }
+}

@@ -1,0 +1,45 @@
+//! The operator's process: parse, set up telemetry, run.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use clap::Parser as _;
+use operator::args::Args;
+use operator::edges::RealEdges;
+use operator::metrics::Metrics;
+use operator::run::{World, run};
+use prometheus_client::registry::Registry;
+use shell::admin::{self, Readiness};
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    match start(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("featuremill-operator: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
+    shell::telemetry::init(args.log_format)?;
+    // Two providers are compiled in by different dependencies, and rustls will not choose between them.
+    shell::redis::install_crypto();
+    let shutdown = shell::shutdown::on_signal()?;
+    let mut registry = Registry::default();
+    let metrics = Metrics::register(&mut registry);
+    let readiness = Readiness::default();
+    let listener = tokio::net::TcpListener::bind(args.admin).await?;
+    tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), shutdown.clone()));
+    let world = World {
+        client: operator::client::build(kube::Config::infer().await?, metrics.clone())?,
+        edges: Arc::new(RealEdges::default()),
+        settings: args.settings(),
+        metrics,
+        readiness,
+        identity: args.identity,
+        lease_namespace: args.lease_namespace,
+    };
+    Ok(run(world, shutdown).await?)
+}

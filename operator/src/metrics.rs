@@ -1,0 +1,97 @@
+//! The operator's metrics. Labels are bounded: kinds, reasons, verbs and codes, never names or texts of errors.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+/// A kind of object.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Kind {
+    /// Such as `FeatureView`.
+    pub kind: &'static str,
+}
+
+/// A sort of failure.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Failure {
+    /// Such as `FeatureView`.
+    pub kind: &'static str,
+    /// A stable word.
+    pub reason: &'static str,
+}
+
+/// A sort of answer of the API server.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Request {
+    /// The HTTP method, or `WATCH`.
+    pub verb: &'static str,
+    /// The status code, 0 if there was none.
+    pub code: u16,
+}
+
+/// All metrics. Clones share them.
+#[derive(Clone)]
+pub struct Metrics {
+    reconciles: Family<Kind, Histogram, fn() -> Histogram>,
+    failures: Family<Failure, Counter>,
+    undecodable: Family<Kind, Counter>,
+    queue: Family<Kind, Gauge>,
+    requests: Family<Request, Counter>,
+    leader: Gauge,
+}
+
+impl Metrics {
+    /// Registers them, under the prefix `featuremill_operator`.
+    pub fn register(registry: &mut Registry) -> Self {
+        let metrics = Self {
+            reconciles: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 14))),
+            failures: Family::default(),
+            undecodable: Family::default(),
+            queue: Family::default(),
+            requests: Family::default(),
+            leader: Gauge::default(),
+        };
+        let registry = registry.sub_registry_with_prefix("featuremill_operator");
+        registry.register("reconcile_errors", "Rounds that failed", metrics.failures.clone());
+        registry.register("undecodable_objects", "Objects that were skipped because they do not read", metrics.undecodable.clone());
+        registry.register("reconcile_queue_depth", "Objects that wait for their round", metrics.queue.clone());
+        registry.register("api_requests", "Requests to the API server", metrics.requests.clone());
+        registry.register("leader", "Whether this process leads", metrics.leader.clone());
+        metrics
+    }
+
+    /// A round ended.
+    pub fn reconciled(&self, kind: &'static str, took: Duration) {
+        self.reconciles.get_or_create(&Kind { kind }).observe(took.as_secs_f64());
+    }
+
+    /// A round failed.
+    pub fn failed(&self, kind: &'static str, reason: &'static str) {
+        self.failures.get_or_create(&Failure { kind, reason }).inc();
+    }
+
+    /// An object did not read.
+    pub fn undecodable(&self, kind: &'static str) {
+        self.undecodable.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// So many objects wait.
+    pub fn queued(&self, kind: &'static str, depth: usize) {
+        self.queue.get_or_create(&Kind { kind }).set(i64::try_from(depth).unwrap_or(i64::MAX));
+    }
+
+    /// The API server answered.
+    pub fn requested(&self, verb: &'static str, code: u16) {
+        self.requests.get_or_create(&Request { verb, code }).inc();
+    }
+
+    /// Whether this process leads.
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+}

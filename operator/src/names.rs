@@ -1,0 +1,115 @@
+//! Every label, annotation, finalizer, name and port, in one place.
+//!
+//! Names are functions of the objects they belong to, so that a restarted operator finds what it made before.
+
+use std::collections::BTreeMap;
+
+use crds::{Architecture, FeatureView};
+use kube::ResourceExt as _;
+
+/// The field manager of every server-side apply.
+pub const FIELD_MANAGER: &str = "featuremill";
+/// What reports events.
+pub const CONTROLLER: &str = "featuremill-operator";
+/// On a view that owns anything outside of Kubernetes.
+pub const VIEW_FINALIZER: &str = "featuremill.dev/online-store";
+/// On an Architecture, so that it outlives its views, which need it to clean up.
+pub const ARCHITECTURE_FINALIZER: &str = "featuremill.dev/views";
+
+/// Selects everything the operator made.
+pub const MANAGED_BY_SELECTOR: &str = "app.kubernetes.io/managed-by=featuremill-operator";
+/// The view that an object belongs to.
+pub const VIEW_LABEL: &str = "featuremill.dev/view";
+/// The revision that an object belongs to.
+pub const REVISION_LABEL: &str = "featuremill.dev/revision";
+/// The architecture that an object belongs to.
+pub const ARCHITECTURE_LABEL: &str = "featuremill.dev/architecture";
+/// `stream` or `server`.
+pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
+/// The digest of the object as it was last wanted; see [`crate::apply`].
+pub const DIGEST_ANNOTATION: &str = "featuremill.dev/digest";
+/// On pods: the version of the Secrets they mount, so that a changed Secret rolls them.
+pub const SECRETS_ANNOTATION: &str = "featuremill.dev/secrets";
+/// On pods: the hash of the plan they mount.
+pub const PLAN_ANNOTATION: &str = "featuremill.dev/plan";
+
+/// The key of the plan's ConfigMap.
+pub const ASSIGNMENTS_KEY: &str = "assignments.json";
+/// The feature server's port.
+pub const SERVING_PORT: i32 = 6566;
+/// The admin port of workers and servers.
+pub const ADMIN_PORT: i32 = 8080;
+/// The user that containers run as.
+pub const RUN_AS_USER: i64 = 65532;
+
+/// The component of a view's workers.
+pub const STREAM: &str = "stream";
+/// The component of an architecture's feature servers.
+pub const SERVER: &str = "server";
+
+/// The Deployment of one revision's stream workers.
+#[must_use]
+pub fn stream_deployment(view: &str, revision: &str) -> String {
+    format!("{view}-stream-{revision}")
+}
+
+/// The ConfigMap of one plan.
+#[must_use]
+pub fn plan_config_map(view: &str, plan_hash: &str) -> String {
+    format!("{view}-plan-{plan_hash}")
+}
+
+/// The feature server's Deployment, Service, disruption budget and service account.
+#[must_use]
+pub fn server(architecture: &str) -> String {
+    format!("{architecture}-server")
+}
+
+/// The service account of the stream workers of an architecture's views.
+#[must_use]
+pub fn worker_account(architecture: &str) -> String {
+    format!("{architecture}-worker")
+}
+
+/// The feature server's URL inside the cluster.
+#[must_use]
+pub fn endpoint(architecture: &Architecture) -> String {
+    let namespace = architecture.namespace().unwrap_or_default();
+    format!("http://{}.{namespace}.svc:{SERVING_PORT}", server(&architecture.name_any()))
+}
+
+/// Labels that select one revision's workers, and nothing else.
+#[must_use]
+pub fn stream_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
+    labels([(COMPONENT_LABEL, STREAM), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
+}
+
+/// Labels that select an architecture's feature servers, and nothing else.
+#[must_use]
+pub fn server_selector(architecture: &Architecture) -> BTreeMap<String, String> {
+    labels([(COMPONENT_LABEL, SERVER), (ARCHITECTURE_LABEL, &architecture.name_any())])
+}
+
+/// `selector` and the labels that everything of ours has.
+#[must_use]
+pub fn with_common(selector: &BTreeMap<String, String>, instance: &str) -> BTreeMap<String, String> {
+    let mut all = labels([
+        ("app.kubernetes.io/name", "featuremill"),
+        ("app.kubernetes.io/instance", instance),
+        ("app.kubernetes.io/managed-by", CONTROLLER),
+    ]);
+    all.extend(selector.clone());
+    all
+}
+
+/// A map of labels as a selector's text.
+#[must_use]
+pub fn selector_text(selector: &BTreeMap<String, String>) -> String {
+    selector.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+/// A map of labels from pairs.
+#[must_use]
+pub fn labels<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}

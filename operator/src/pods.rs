@@ -1,0 +1,221 @@
+//! The pods of workers and servers: one container, nothing it is not allowed, under the restricted profile.
+
+use std::collections::BTreeMap;
+
+use crds::pod::{PodOverrides, ResourceAmounts, TaintEffect, TolerationOperator};
+use k8s_openapi::api::core::v1::{
+    Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference, PodSecurityContext, PodSpec,
+    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Toleration,
+    Volume, VolumeMount,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
+
+use crate::names::{ADMIN_PORT, RUN_AS_USER, SECRETS_ANNOTATION};
+use crate::settings::Settings;
+
+/// Where Secrets and plans are mounted.
+const MOUNTS: &str = "/etc/featuremill";
+/// How long a pod may take to drain.
+const GRACE_SECONDS: i64 = 60;
+
+/// What makes one sort of pod differ from the other.
+pub struct Pod<'a> {
+    /// The container's name.
+    pub name: &'a str,
+    /// What it runs.
+    pub command: &'a str,
+    /// Its flags; those of mounts and of the admin port are added.
+    pub arguments: Vec<String>,
+    /// Ports by name, beside the admin port.
+    pub ports: Vec<(&'a str, i32)>,
+    /// What is mounted.
+    pub mounts: Vec<Mount>,
+    /// The memory it needs where nothing else is said, in MiB.
+    pub memory_mib: i64,
+    /// What the user says of it.
+    pub overrides: &'a PodOverrides,
+    /// The service account where the user names none.
+    pub account: String,
+    /// The version of what its Secrets hold.
+    pub secrets_version: &'a str,
+}
+
+/// A folder in the container.
+pub struct Mount {
+    name: &'static str,
+    flag: Option<&'static str>,
+    source: Volume,
+}
+
+impl Mount {
+    /// A Secret as a folder, which a flag names.
+    pub fn secret(name: &'static str, flag: &'static str, secret: &str) -> Self {
+        let source = SecretVolumeSource { secret_name: Some(secret.to_owned()), ..SecretVolumeSource::default() };
+        Self { name, flag: Some(flag), source: Volume { name: name.to_owned(), secret: Some(source), ..Volume::default() } }
+    }
+
+    /// Any other volume, at [`path`] of `name`.
+    pub fn volume(name: &'static str, source: Volume) -> Self {
+        Self { name, flag: None, source: Volume { name: name.to_owned(), ..source } }
+    }
+}
+
+/// Where a mount's folder is.
+pub fn path(name: &str) -> String {
+    format!("{MOUNTS}/{name}")
+}
+
+impl Pod<'_> {
+    /// The template, with `labels`, and `annotations` beside those of the mounts.
+    pub fn template(
+        self,
+        settings: &Settings,
+        labels: BTreeMap<String, String>,
+        mut annotations: BTreeMap<String, String>,
+    ) -> PodTemplateSpec {
+        let Self { name, command, mut arguments, ports, mounts, memory_mib, overrides, account, secrets_version } = self;
+        if !secrets_version.is_empty() {
+            annotations.insert(SECRETS_ANNOTATION.to_owned(), secrets_version.to_owned());
+        }
+        for mount in &mounts {
+            arguments.extend(mount.flag.map(|flag| format!("{flag}={}", path(mount.name))));
+        }
+        arguments.push(format!("--admin=0.0.0.0:{ADMIN_PORT}"));
+        arguments.extend(settings.log_format.iter().map(|format| format!("--log-format={format}")));
+        let container = Container {
+            name: name.to_owned(),
+            image: Some(settings.image.clone()),
+            image_pull_policy: settings.image_pull_policy.clone(),
+            command: Some(vec![command.to_owned()]),
+            args: Some(arguments),
+            ports: Some(ports.into_iter().chain([("admin", ADMIN_PORT)]).map(|(name, port)| container_port(name, port)).collect()),
+            resources: Some(resources(overrides, memory_mib)),
+            volume_mounts: non_empty(mounts.iter().map(mount_of).collect()),
+            liveness_probe: Some(probe("/livez", 10, 6)),
+            readiness_probe: Some(probe("/readyz", 2, 3)),
+            // A first start compiles plans and joins its group; until then liveness waits.
+            startup_probe: Some(probe("/livez", 1, 120)),
+            security_context: Some(container_security()),
+            ..Container::default()
+        };
+        PodTemplateSpec {
+            metadata: Some(ObjectMeta {
+                labels: Some(labels),
+                annotations: (!annotations.is_empty()).then_some(annotations),
+                ..ObjectMeta::default()
+            }),
+            spec: Some(PodSpec {
+                containers: vec![container],
+                volumes: non_empty(mounts.into_iter().map(|m| m.source).collect()),
+                service_account_name: Some(overrides.service_account_name.clone().unwrap_or(account)),
+                automount_service_account_token: Some(false),
+                enable_service_links: Some(false),
+                termination_grace_period_seconds: Some(GRACE_SECONDS),
+                security_context: Some(pod_security()),
+                node_selector: (!overrides.node_selector.is_empty()).then(|| overrides.node_selector.clone()),
+                tolerations: non_empty(overrides.tolerations.iter().map(toleration).collect()),
+                image_pull_secrets: non_empty(
+                    overrides.image_pull_secrets.iter().map(|s| LocalObjectReference { name: s.name.clone() }).collect(),
+                ),
+                ..PodSpec::default()
+            }),
+        }
+    }
+}
+
+fn mount_of(mount: &Mount) -> VolumeMount {
+    VolumeMount { name: mount.name.to_owned(), mount_path: path(mount.name), read_only: Some(true), ..VolumeMount::default() }
+}
+
+fn container_port(name: &str, port: i32) -> ContainerPort {
+    ContainerPort { name: Some(name.to_owned()), container_port: port, protocol: Some("TCP".to_owned()), ..ContainerPort::default() }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    let get = HTTPGetAction {
+        path: Some(path.to_owned()),
+        port: IntOrString::String("admin".to_owned()),
+        ..HTTPGetAction::default()
+    };
+    Probe {
+        http_get: Some(get),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(2),
+        failure_threshold: Some(failure_threshold),
+        ..Probe::default()
+    }
+}
+
+fn container_security() -> SecurityContext {
+    SecurityContext {
+        allow_privilege_escalation: Some(false),
+        read_only_root_filesystem: Some(true),
+        capabilities: Some(Capabilities { drop: Some(vec!["ALL".to_owned()]), ..Capabilities::default() }),
+        ..SecurityContext::default()
+    }
+}
+
+fn pod_security() -> PodSecurityContext {
+    PodSecurityContext {
+        run_as_non_root: Some(true),
+        run_as_user: Some(RUN_AS_USER),
+        run_as_group: Some(RUN_AS_USER),
+        fs_group: Some(RUN_AS_USER),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), ..SeccompProfile::default() }),
+        ..PodSecurityContext::default()
+    }
+}
+
+/// What the user says, else a tenth of a core and the memory it needs, which is its limit too. CPU is not limited: a
+/// throttled worker lags.
+fn resources(overrides: &PodOverrides, memory_mib: i64) -> ResourceRequirements {
+    let Some(resources) = &overrides.resources else {
+        let memory = || Quantity(format!("{memory_mib}Mi"));
+        return ResourceRequirements {
+            requests: Some([("cpu".to_owned(), Quantity("100m".to_owned())), ("memory".to_owned(), memory())].into()),
+            limits: Some([("memory".to_owned(), memory())].into()),
+            ..ResourceRequirements::default()
+        };
+    };
+    ResourceRequirements {
+        requests: resources.requests.as_ref().map(amounts),
+        limits: resources.limits.as_ref().map(amounts),
+        ..ResourceRequirements::default()
+    }
+}
+
+fn amounts(amounts: &ResourceAmounts) -> BTreeMap<String, Quantity> {
+    [("cpu", &amounts.cpu), ("memory", &amounts.memory)]
+        .into_iter()
+        .filter_map(|(name, amount)| {
+            let text = match amount.as_ref()? {
+                IntOrString::Int(number) => number.to_string(),
+                IntOrString::String(text) => text.clone(),
+            };
+            Some((name.to_owned(), Quantity(text)))
+        })
+        .collect()
+}
+
+fn toleration(toleration: &crds::pod::Toleration) -> Toleration {
+    Toleration {
+        key: toleration.key.clone(),
+        operator: toleration.operator.map(|operator| match operator {
+            TolerationOperator::Exists => "Exists".to_owned(),
+            TolerationOperator::Equal => "Equal".to_owned(),
+        }),
+        value: toleration.value.clone(),
+        effect: toleration.effect.map(|effect| match effect {
+            TaintEffect::NoSchedule => "NoSchedule".to_owned(),
+            TaintEffect::PreferNoSchedule => "PreferNoSchedule".to_owned(),
+            TaintEffect::NoExecute => "NoExecute".to_owned(),
+        }),
+        toleration_seconds: toleration.toleration_seconds,
+    }
+}
+
+fn non_empty<T>(items: Vec<T>) -> Option<Vec<T>> {
+    (!items.is_empty()).then_some(items)
+}

@@ -1,0 +1,270 @@
+//! Everything that runs: election, watches, both drivers. The only user of the controller runtime.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use crds::{Architecture, FeatureView};
+use futures::{StreamExt as _, stream};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::jiff::Timestamp;
+use kube::api::ListParams;
+use kube::runtime::controller::{Action, Config as ControllerConfig};
+use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::reflector::{ObjectRef, Store, store};
+use kube::runtime::applier;
+use kube::{Api, Client, ResourceExt as _};
+use shell::admin::Readiness;
+use thiserror::Error;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::Object;
+use crate::context::{Context, Failures};
+use crate::edges::Edges;
+use crate::error::is_not_found;
+use crate::lease::Elector;
+use crate::metrics::Metrics;
+use crate::names::CONTROLLER;
+use crate::settings::Settings;
+use crate::watch::{Changes, Watches, kind_name};
+use crate::{architecture, error, feature_view};
+
+/// How long rounds that have begun may take to end after a request to stop.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// The world that the operator runs in.
+pub struct World {
+    /// The API server.
+    pub client: Client,
+    /// Stores and logs.
+    pub edges: Arc<dyn Edges>,
+    /// What it was told.
+    pub settings: Settings,
+    /// What it tells.
+    pub metrics: Metrics,
+    /// Whether it is ready.
+    pub readiness: Readiness,
+    /// The name of this process: unique among its replicas.
+    pub identity: String,
+    /// The namespace of its Lease; without one it leads at once.
+    pub lease_namespace: Option<String>,
+}
+
+/// Why the operator stopped.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The definitions are not installed.
+    #[error("the custom resource {kind} is not installed; run `kubectl apply --server-side -f crds/yaml` or install the chart")]
+    NotInstalled {
+        /// Which.
+        kind: &'static str,
+    },
+    /// The API server says no.
+    #[error("the API server refuses to list {kind}: {source}")]
+    Refused {
+        /// What was being listed.
+        kind: &'static str,
+        /// Why.
+        source: Box<kube::Error>,
+    },
+    /// Another process leads now.
+    #[error("leadership was lost")]
+    LeadershipLost,
+}
+
+/// Runs until `shutdown` is cancelled or leadership is lost. Dropping the future cuts everything off where it stands.
+///
+/// # Errors
+/// [`RunError`]; the process should end and be started anew.
+pub async fn run(world: World, shutdown: CancellationToken) -> Result<(), RunError> {
+    installed::<FeatureView>(&world, "FeatureView").await?;
+    installed::<Architecture>(&world, "Architecture").await?;
+    let Some(namespace) = &world.lease_namespace else {
+        lead(&world, &shutdown).await;
+        return Ok(());
+    };
+    let elector = Elector::new(world.client.clone(), namespace, CONTROLLER, &world.identity);
+    tokio::select! {
+        () = shutdown.cancelled() => return Ok(()),
+        () = elector.acquire() => {}
+    }
+    tracing::info!(identity = world.identity, "leading");
+    world.metrics.leads(true);
+    // Not stopped by `shutdown`: the lease is held while rounds end.
+    let never = CancellationToken::new();
+    let lost = tokio::select! {
+        () = lead(&world, &shutdown) => false,
+        () = elector.hold(&never) => true,
+    };
+    world.metrics.leads(false);
+    if lost {
+        return Err(RunError::LeadershipLost);
+    }
+    elector.release().await;
+    Ok(())
+}
+
+async fn installed<K: Object>(world: &World, kind: &'static str) -> Result<(), RunError> {
+    let api: Api<K> = match &world.settings.namespace {
+        Some(namespace) => Api::namespaced(world.client.clone(), namespace),
+        None => Api::all(world.client.clone()),
+    };
+    match api.list_metadata(&ListParams::default().limit(1)).await {
+        Ok(_) => Ok(()),
+        Err(source) if is_not_found(&source) => Err(RunError::NotInstalled { kind }),
+        Err(source) => Err(RunError::Refused { kind, source: Box::new(source) }),
+    }
+}
+
+/// Both drivers, until `shutdown` and the end of the rounds that have begun.
+async fn lead(world: &World, shutdown: &CancellationToken) {
+    let ended = CancellationToken::new();
+    let _ended = ended.clone().drop_guard();
+    let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(world.identity.clone()) };
+    let context = Arc::new(Context {
+        client: world.client.clone(),
+        edges: world.edges.clone(),
+        settings: world.settings.clone(),
+        metrics: world.metrics.clone(),
+        recorder: Recorder::new(world.client.clone(), reporter),
+        resolutions: feature_view::resolve::Resolutions::default(),
+        purges: crate::purge::Purges::default(),
+        failures: Failures::default(),
+        now: Timestamp::now,
+        ended,
+    });
+    let watches = Watches {
+        client: world.client.clone(),
+        namespace: world.settings.namespace.clone(),
+        metrics: world.metrics.clone(),
+        readiness: world.readiness.clone(),
+    };
+    let (view_store, view_writer) = store::<FeatureView>();
+    let (architecture_store, architecture_writer) = store::<Architecture>();
+    let (views, view_requests) = unbounded_channel::<ObjectRef<FeatureView>>();
+    let (architectures, architecture_requests) = unbounded_channel::<ObjectRef<Architecture>>();
+
+    let pumps = futures::future::join(
+        futures::future::join(
+            watches.clone().roots(view_writer, view_seen(views.clone(), architectures.clone())),
+            watches.clone().roots(architecture_writer, architecture_seen(views.clone(), architectures.clone(), view_store.clone())),
+        ),
+        futures::future::join5(
+            watches.clone().children::<Deployment, _>(views.clone()),
+            watches.clone().children::<ConfigMap, _>(views),
+            watches.clone().children::<Deployment, _>(architectures.clone()),
+            watches.clone().children::<Service, _>(architectures.clone()),
+            futures::future::join(
+                watches.clone().children::<ServiceAccount, _>(architectures.clone()),
+                watches.children::<PodDisruptionBudget, _>(architectures),
+            ),
+        ),
+    );
+    let stop = shutdown.clone();
+    let drivers = futures::future::join(
+        drive(&context, view_store, view_requests, stop.clone(), feature_view::reconcile),
+        drive(&context, architecture_store, architecture_requests, stop, architecture::reconcile),
+    );
+    tokio::select! {
+        _ = pumps => {}
+        _ = drivers => {}
+        () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => {
+            tracing::warn!("rounds did not end in time and are cut off");
+        }
+    }
+}
+
+/// Runs rounds of one kind until `stop`, then waits for those that have begun.
+async fn drive<K, F>(
+    context: &Arc<Context>,
+    store: Store<K>,
+    requests: UnboundedReceiver<ObjectRef<K>>,
+    stop: CancellationToken,
+    reconcile: fn(Arc<K>, Arc<Context>) -> F,
+) where
+    K: Object + Send + Sync + 'static,
+    F: Future<Output = Result<Action, error::Error>> + Send + 'static,
+{
+    let kind = kind_name::<K>();
+    let metrics = context.metrics.clone();
+    let queue = stream::unfold(requests, move |mut requests| {
+        let metrics = metrics.clone();
+        async move {
+            let request = requests.recv().await?;
+            metrics.queued(kind, requests.len());
+            Some((Ok::<_, std::convert::Infallible>(request), requests))
+        }
+    })
+    .take_until(stop.cancelled_owned())
+    .boxed();
+    let round = move |object: Arc<K>, context: Arc<Context>| {
+        Box::pin(async move {
+            let (start, uid) = (Instant::now(), object.uid().unwrap_or_default());
+            let end = reconcile(object, context.clone()).await;
+            context.metrics.reconciled(kind, start.elapsed());
+            if end.is_ok() {
+                context.failures.clear(&uid);
+            }
+            end
+        })
+    };
+    let failed = move |object: Arc<K>, error: &error::Error, context: Arc<Context>| {
+        context.metrics.failed(kind, error.reason());
+        let attempts = context.failures.count(&object.uid().unwrap_or_default());
+        if error.is_conflict() {
+            tracing::debug!(kind, object = object.name_any(), %error, "a round begins anew");
+        } else {
+            tracing::warn!(kind, object = object.name_any(), %error, attempts, "a round failed");
+        }
+        Action::requeue(error.retry_after(attempts))
+    };
+    let config = ControllerConfig::default().concurrency(context.settings.concurrency);
+    applier(round, failed, context.clone(), store, queue, config).for_each(|_| futures::future::ready(())).await;
+}
+
+/// A view asks for its own round when its spec, finalizers or deletion changed, and for its architecture's when it comes or goes.
+fn view_seen(
+    views: UnboundedSender<ObjectRef<FeatureView>>,
+    architectures: UnboundedSender<ObjectRef<Architecture>>,
+) -> impl FnMut(&FeatureView) {
+    let mut changes = Changes::default();
+    move |view| {
+        // A view that goes has its finalizers taken off last, which is a change.
+        if changes.is_new(view, (view.metadata.generation, view.finalizers().to_vec(), view.metadata.deletion_timestamp.clone())) {
+            let _ = views.send(ObjectRef::from_obj(view));
+            let _ = architectures.send(reference(view));
+        } else if view.metadata.deletion_timestamp.is_some() {
+            let _ = architectures.send(reference(view));
+        }
+    }
+}
+
+/// An architecture asks for its own round when its spec changed, and for those of its views when anything did that they use.
+fn architecture_seen(
+    views: UnboundedSender<ObjectRef<FeatureView>>,
+    architectures: UnboundedSender<ObjectRef<Architecture>>,
+    known: Store<FeatureView>,
+) -> impl FnMut(&Architecture) {
+    let (mut own, mut theirs) = (Changes::default(), Changes::default());
+    move |architecture| {
+        let meta = &architecture.metadata;
+        if own.is_new(architecture, (meta.generation, architecture.finalizers().to_vec(), meta.deletion_timestamp.clone())) {
+            let _ = architectures.send(ObjectRef::from_obj(architecture));
+        }
+        let observed = architecture.status.as_ref().map(|s| (s.observed_generation.is_some(), s.secrets_version.clone()));
+        if theirs.is_new(architecture, (meta.generation, observed)) {
+            let (name, namespace) = (architecture.name_any(), architecture.namespace());
+            for view in known.state() {
+                if view.namespace() == namespace && view.spec.architecture_ref.name == name {
+                    let _ = views.send(ObjectRef::from_obj(&*view));
+                }
+            }
+        }
+    }
+}
+
+fn reference(view: &FeatureView) -> ObjectRef<Architecture> {
+    ObjectRef::new(&view.spec.architecture_ref.name).within(&view.namespace().unwrap_or_default())
+}

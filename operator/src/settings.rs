@@ -1,0 +1,31 @@
+//! What the operator is told at its start and then never changes.
+
+/// How the pods that it makes are run.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The image of workers and servers.
+    pub image: String,
+    /// `Always`, `IfNotPresent` or `Never`; the cluster's default if not given.
+    pub image_pull_policy: Option<String>,
+    /// Passed on to workers and servers.
+    pub log_format: Option<String>,
+    /// The one namespace to work in; all if not given.
+    pub namespace: Option<String>,
+    /// How many objects of a kind are reconciled at once.
+    pub concurrency: u16,
+    /// How often every object is looked at although nothing changed, in seconds.
+    pub resync_seconds: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            image: "featuremill:dev".to_owned(),
+            image_pull_policy: None,
+            log_format: None,
+            namespace: None,
+            concurrency: 16,
+            resync_seconds: 300,
+        }
+    }
+}
