@@ -18,11 +18,10 @@ images: ## Build the image featuremill:TAG (TAG=dev) and load it into the cluste
 
 demo: ## Features from a clickstream, from nothing to an answer
 test: ## All tests
-bench: ## Measure throughput, latency and memory
+bench: ## Measure throughput, latency and memory; NAME=stream runs one
 soak: ## Run for hours under faults and check every answer
-lint: ## Formatting, lints, scripts
+lint: ## Formatting, lints, generated files, scripts and the chart
 
 # Each is a script of the same name, which says in its head what it does.
 demo test bench soak lint:
-	@if [ ! -x scripts/$@ ]; then echo "make $@: scripts/$@ is not there yet." >&2; exit 1; fi
-	@scripts/$@
+	@e2e/make/$@ $(NAME)

@@ -24,6 +24,9 @@ bin=$cache/bin
 logs=$cache/logs
 mkdir -p "$bin" "$logs" "$cache/locks"
 
+# Outside the checkout, so that a clean one starts warm.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+
 # The machine's own tools win over those installed here.
 export PATH=$PATH:$bin:/usr/sbin:/sbin
 
