@@ -7,12 +7,15 @@
 //! [`lane`] folds it into one entity's tiles. The way of a read: [`lane`] decodes the tiles, [`read`] merges and
 //! finalizes them at a time, [`program`] derives what is an expression over other features.
 
+pub mod aggregate;
 pub mod definition;
 pub mod entity;
 pub mod event;
 pub mod expr;
+pub mod lane;
 pub mod plan;
 pub mod program;
+pub mod read;
 pub mod resolve;
 pub mod row;
 pub mod time;
