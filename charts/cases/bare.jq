@@ -1,0 +1,1 @@
+."Deployment/featuremill-operator".spec.template.spec.serviceAccountName == "prepared"

@@ -1,0 +1,22 @@
+# The digest wins over the tag; the workers' own image has neither of them.
+."Deployment/the-mill".spec.template.spec.containers[0].image | test("^registry.example:5000/featuremill@sha256:0+$")
+."Deployment/the-mill".spec.template.spec.containers[0].env | from_entries | .FEATUREMILL_IMAGE == "registry.example:5000/workers:v8" and .FEATUREMILL_IMAGE_PULL_POLICY == "Never"
+# What is said of the pod is there.
+."Deployment/the-mill".spec.template.metadata | .labels.team == "features" and .annotations.note == "1"
+."Deployment/the-mill".spec.template.spec | [.priorityClassName, .nodeSelector["kubernetes.io/os"], .tolerations[0].key, .imagePullSecrets[0].name, .serviceAccountName] == ["system-cluster-critical", "linux", "dedicated", "registry", "the-mill"]
+."Deployment/the-mill".spec.template.spec | (.affinity.podAntiAffinity | length == 1) and .topologySpreadConstraints == null
+."Deployment/the-mill".spec.template.spec.containers[0].resources.limits == {cpu: "1", memory: "256Mi"}
+."Deployment/the-mill".spec.template.spec.containers[0].env | from_entries | [.FEATUREMILL_LOG_FORMAT, .RUST_LOG, .FEATUREMILL_CONCURRENCY, .FEATUREMILL_RESYNC_SECONDS] == ["text", "info,operator=debug", "4", "60"]
+# What selects the operator's pods selects them, and not the Deployment alone.
+. as $all | ."Deployment/the-mill".spec.template.metadata.labels as $labels | [$all["Service/the-mill-metrics"].spec.selector, $all["PodDisruptionBudget/the-mill"].spec.selector.matchLabels, $all["NetworkPolicy/the-mill"].spec.podSelector.matchLabels] | all(.[]; . as $selector | length == 3 and ($labels | contains($selector)))
+# The ServiceMonitor finds the Service, at a port that it has; the PodMonitor finds what the operator makes.
+. as $all | $all["Service/the-mill-metrics"].metadata.labels | contains($all["ServiceMonitor/the-mill"].spec.selector.matchLabels)
+. as $all | [$all["Service/the-mill-metrics"].spec.ports[].name] == [$all["ServiceMonitor/the-mill"].spec.endpoints[].port]
+."PodMonitor/the-mill-workers".spec | .namespaceSelector.any and .selector.matchLabels == {"app.kubernetes.io/managed-by": "featuremill-operator"}
+[."ServiceMonitor/the-mill", ."PodMonitor/the-mill-workers" | .metadata.labels.release] == ["prometheus", "prometheus"]
+# Scrapers of one namespace in; names, the API server, Kafka at its own address and Redis out.
+."NetworkPolicy/the-mill".spec | [.ingress[0].ports[0].port, .ingress[0].from[0].namespaceSelector.matchLabels["kubernetes.io/metadata.name"]] == ["admin", "monitoring"]
+[."NetworkPolicy/the-mill".spec.egress[] | [.ports[].port]] == [[53, 53], [443, 6443], [9094], [6379, 6380]]
+[."NetworkPolicy/the-mill".spec.egress[].to] == [null, null, [{ipBlock: {cidr: "10.0.0.0/8"}}], null]
+# The dashboard is one.
+."ConfigMap/the-mill-dashboard" | .metadata.labels.grafana_dashboard == "yes" and (.data["featuremill.json"] | fromjson | .panels | length > 5)
