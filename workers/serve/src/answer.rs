@@ -87,9 +87,10 @@ fn assemble<'a>(
         let plan = view.revision.program.plan();
         for (&(position, feature), cells) in view.selection.features.iter().zip(cells) {
             let feature = &plan.features[feature];
-            let name = match request.full_feature_names {
-                true => format!("{}__{}", view.view.name, feature.name),
-                false => feature.name.clone(),
+            let name = if request.full_feature_names {
+                format!("{}__{}", view.view.name, feature.name)
+            } else {
+                feature.name.clone()
             };
             let window = match &feature.source {
                 FeatureSource::Window { window, .. } if request.include_windows => {

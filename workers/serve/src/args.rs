@@ -14,7 +14,7 @@ pub struct Args {
     #[arg(long, env = "FEATUREMILL_ARCHITECTURE_UID")]
     pub architecture_uid: String,
 
-    /// Where the online store is, such as redis://redis:6379 or rediss://redis:6380.
+    /// Where the online store is, such as `redis://redis:6379`, or `rediss://redis:6380` for TLS.
     #[arg(long, env = "FEATUREMILL_REDIS_URL")]
     pub redis_url: String,
 

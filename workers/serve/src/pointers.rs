@@ -93,7 +93,7 @@ impl Pointers {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    #![allow(clippy::panic)]
     use super::*;
 
     fn reply(live: Option<&str>, head: Option<&str>) -> Reply {

@@ -63,12 +63,12 @@ impl Reader {
     /// [`Failure`]; see its variants.
     pub async fn read(&self, wanted: &Wanted<'_>, request: &Request<'_>) -> Result<ViewRows, Failure> {
         let mut refreshed = false;
-        let mut view = match self.catalog.catalog().view(wanted.view) {
-            Some(view) => Arc::clone(view),
-            None => {
-                refreshed = true;
-                self.refreshed_view(wanted).await?
-            }
+        let known = self.catalog.catalog().view(wanted.view).map(Arc::clone);
+        let mut view = if let Some(view) = known {
+            view
+        } else {
+            refreshed = true;
+            self.refreshed_view(wanted).await?
         };
         for _ in 0..ATTEMPTS {
             let assumed = view.assumed().map_err(|problem| unavailable(&view, &problem))?;

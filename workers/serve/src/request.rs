@@ -138,12 +138,19 @@ fn features<'a>(list: Option<Vec<Cow<'a, str>>>, service: Option<Cow<'a, str>>) 
 }
 
 fn pair(i: usize, reference: Cow<'_, str>) -> Result<(Cow<'_, str>, Cow<'_, str>), Failure> {
-    let split = match &reference {
-        Cow::Borrowed(text) => text.split_once(':').map(|(v, f)| (Cow::Borrowed(v), Cow::Borrowed(f))),
-        Cow::Owned(text) => text.split_once(':').map(|(v, f)| (Cow::Owned(v.to_owned()), Cow::Owned(f.to_owned()))),
+    let malformed = |text: &str| {
+        Failure::invalid(format!("features[{i}]"), format!("{text:?} is not of the form \"view:feature\""))
     };
-    split.filter(|(view, feature)| !view.is_empty() && !feature.is_empty()).ok_or_else(|| {
-        Failure::invalid(format!("features[{i}]"), format!("{reference:?} is not of the form \"view:feature\""))
+    let Some(at) = reference.find(':').filter(|&at| at > 0 && at + 1 < reference.len()) else {
+        return Err(malformed(&reference));
+    };
+    Ok(match reference {
+        Cow::Borrowed(text) => (Cow::Borrowed(&text[..at]), Cow::Borrowed(&text[at + 1..])),
+        Cow::Owned(mut text) => {
+            let feature = text.split_off(at + 1);
+            text.truncate(at);
+            (Cow::Owned(text), Cow::Owned(feature))
+        }
     })
 }
 

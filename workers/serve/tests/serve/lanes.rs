@@ -79,7 +79,7 @@ pub fn lanes(plan: &Plan, events: &[Event]) -> BTreeMap<String, Vec<(u8, Vec<u8>
     for row in 0..evaluated.len() {
         let lane = lanes.entry(evaluated.entity(row).to_owned()).or_default();
         lane.insert(&layout, &Batch(&evaluated), row);
-        lane.set_offset(row as i64 + 1);
+        lane.set_offset(lane.offset() + 1);
     }
     lanes.into_iter().map(|(entity, mut lane)| (entity, lane.encode(&layout).segments)).collect()
 }

@@ -5,6 +5,9 @@
 mod answer;
 mod catalog;
 mod fixtures;
+mod http;
 mod lanes;
+mod live;
 mod read;
+mod redis_server;
 mod select;
