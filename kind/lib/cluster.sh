@@ -49,7 +49,7 @@ cluster_create() {
   mkdir -p "$state"
   echo "$1" >"$state/flavour"
   cluster_config "$1" >"$state/kind.yaml"
-  kind create cluster --name "$cluster" --image "$2" --config "$state/kind.yaml" --kubeconfig "$kubeconfig" --wait 120s
+  kind create cluster --name "$cluster" --image "$2" --config "$state/kind.yaml" --kubeconfig "$kubeconfig"
 }
 
 # A node that stopped, with its engine for one, starts again with all that it held.

@@ -29,7 +29,7 @@ kubernetes_build() {
   local minor=${kubernetes_version#v1.}
   go_build kubernetes . "-X $component.gitVersion=$kubernetes_version -X $component.gitMajor=1 -X $component.gitMinor=${minor%%.*} \
     -X $component.gitTreeState=clean -X $client.gitVersion=$kubernetes_version"
-  for name in etcd kube-apiserver kube-controller-manager; do ln -sf kubernetes "$bin/$name"; done
+  for name in etcd kube-apiserver kube-controller-manager kubectl; do ln -sf kubernetes "$bin/$name"; done
   echo "$1" >"$bin/.kubernetes"
 }
 

@@ -1,5 +1,4 @@
 # shellcheck shell=bash
-# shellcheck disable=SC2154 # lib/env.sh sets what is not set here
 # Container images from folders, without a registry or a Dockerfile: a folder
 # becomes a tar, and `docker import` makes the tar an image of one layer.
 
@@ -31,29 +30,3 @@ import_root() {
   for instruction in "$@"; do changes+=(--change "$instruction"); done
   pack "$root" | docker import "${changes[@]}" - "$image"
 }
-
-have_image() { docker image inspect "$1" >/dev/null 2>&1; }
-
-# Whether the cluster's node holds exactly this image under this name.
-node_has() {
-  local id target
-  id=$(docker image inspect -f '{{.Id}}' "$1")
-  target=$(on_node images ls "name==$(full_name "$1")" | awk 'NR == 2 {print $3}')
-  [ -n "$target" ] || return
-  # The node lists a manifest; Docker names an image by its configuration, or with containerd's store by that manifest.
-  [ "$target" = "$id" ] || [ "$(on_node content get "$target" | jq -r .config.digest)" = "$id" ]
-}
-
-# load IMAGE...: brings images of the engine to the node, those that it lacks.
-# It is what `kind load docker-image` does, as a stream and for this platform alone.
-load() {
-  local image wanted=()
-  for image in "$@"; do node_has "$image" || wanted+=("$image"); done
-  [ ${#wanted[@]} -eq 0 ] && return
-  docker save "${wanted[@]}" | docker exec -i "$node" ctr --namespace=k8s.io images import --digests -
-}
-
-on_node() { docker exec "$node" ctr --namespace=k8s.io "$@"; }
-
-# The name by which Kubernetes knows an image.
-full_name() { case $1 in *.*/*) echo "$1" ;; */*) echo "docker.io/$1" ;; *) echo "docker.io/library/$1" ;; esac; }
