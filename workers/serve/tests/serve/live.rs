@@ -10,7 +10,8 @@ use engine::plan::Plan;
 use engine::row::{catalog_key, catalog_version_key};
 use serde_json::{Value as Json, json};
 use serve::store::{CatalogReply, Store as _, StoreError};
-use tokio::sync::Barrier;
+use tokio::sync::{Barrier, Semaphore};
+use tokio::task::JoinSet;
 
 use crate::fixtures::{CATALOG, Contents, FakeStore, count, plan};
 use crate::http::{Client, start, start_unready};
@@ -80,11 +81,13 @@ async fn flips_under_load_mix_nothing_fail_nothing_and_are_seen_at_once() {
     };
     let (begun, done, served) =
         (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let mut readers = Vec::new();
+    // A permit an answer: flips are paced by answers, so that every state is read under.
+    let answers = Arc::new(Semaphore::new(0));
+    let mut readers = JoinSet::new();
     for _ in 0..8 {
         let (begun, done, served) = (Arc::clone(&begun), Arc::clone(&done), Arc::clone(&served));
-        let (address, states) = (server.address, states.clone());
-        readers.push(tokio::spawn(async move {
+        let (address, states, answers) = (server.address, states.clone(), Arc::clone(&answers));
+        readers.spawn(async move {
             let mut client = Client::connect(address).await;
             while done.load(Ordering::SeqCst) < FLIPS {
                 let earliest = done.load(Ordering::SeqCst);
@@ -95,21 +98,21 @@ async fn flips_under_load_mix_nothing_fail_nothing_and_are_seen_at_once() {
                 let possible = (earliest..=latest).any(|n| states[n % 4] == seen);
                 assert!(possible, "{seen:?} was none of the states {earliest} to {latest}");
                 served.fetch_add(1, Ordering::SeqCst);
+                answers.add_permits(1);
             }
-        }));
+        });
     }
     for flip in 1..=FLIPS {
-        // Flips are paced by answers, so that every state is read under.
-        let before = served.load(Ordering::SeqCst);
-        while served.load(Ordering::SeqCst) < before + 10 && !readers.iter().any(tokio::task::JoinHandle::is_finished) {
-            tokio::task::yield_now().await;
+        tokio::select! {
+            permits = answers.acquire_many(10) => permits.unwrap().forget(),
+            Some(reader) = readers.join_next() => reader.unwrap(),
         }
         begun.store(flip, Ordering::SeqCst);
         redis.fill(&write(flip)).await;
         done.store(flip, Ordering::SeqCst);
     }
-    for reader in readers {
-        reader.await.unwrap();
+    while let Some(reader) = readers.join_next().await {
+        reader.unwrap();
     }
     let metrics = Client::connect(server.admin).await.get("/metrics").await.1;
     let metric = |name: &str| -> u64 {
