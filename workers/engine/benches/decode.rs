@@ -7,7 +7,7 @@ use std::borrow::Cow;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, Float64Builder, Int64Builder, StringBuilder};
+use arrow::array::{Float64Builder, Int64Builder, StringBuilder};
 use engine::event::Decoder;
 use engine::plan::Plan;
 use serde::Deserialize;
@@ -57,11 +57,12 @@ fn events() -> Vec<String> {
 
 #[derive(Deserialize)]
 struct Event<'a> {
-    event_ts: i64,
-    #[serde(borrow)]
-    user_id: Cow<'a, str>,
-    #[serde(borrow)]
-    event_type: Option<Cow<'a, str>>,
+    #[serde(rename = "event_ts")]
+    time: i64,
+    #[serde(borrow, rename = "user_id")]
+    user: Cow<'a, str>,
+    #[serde(borrow, rename = "event_type")]
+    kind: Option<Cow<'a, str>>,
     price: Option<f64>,
 }
 
@@ -85,9 +86,9 @@ fn theirs(events: &[String]) -> usize {
         let mut prices = Float64Builder::with_capacity(BATCH);
         for event in batch {
             let event: Event<'_> = serde_json::from_slice(black_box(event.as_bytes())).unwrap();
-            times.append_value(event.event_ts);
-            users.append_value(event.user_id);
-            kinds.append_option(event.event_type);
+            times.append_value(event.time);
+            users.append_value(event.user);
+            kinds.append_option(event.kind);
             prices.append_option(event.price);
         }
         rows += black_box((times.finish(), users.finish(), kinds.finish(), prices.finish())).0.len();

@@ -26,7 +26,7 @@ pub fn schema(source: &Source) -> SchemaRef {
 pub struct Columns {
     schema: SchemaRef,
     times: Vec<i64>,
-    columns: Vec<ArrayRef>,
+    arrays: Vec<ArrayRef>,
 }
 
 impl Columns {
@@ -54,13 +54,13 @@ impl Columns {
     /// If the plan has no such column.
     #[must_use]
     pub fn column(&self, index: usize) -> &ArrayRef {
-        &self.columns[index]
+        &self.arrays[index]
     }
 
     /// The columns, in the order of the plan's [`Source::columns`].
     #[must_use]
     pub fn columns(&self) -> &[ArrayRef] {
-        &self.columns
+        &self.arrays
     }
 
     /// What [`schema`] gives for the plan's source.
@@ -75,7 +75,7 @@ impl Columns {
     /// Only if the columns were not of one length, which the decoder rules out.
     pub fn record_batch(&self) -> Result<RecordBatch, ArrowError> {
         let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
-        RecordBatch::try_new_with_options(self.schema.clone(), self.columns.clone(), &options)
+        RecordBatch::try_new_with_options(self.schema.clone(), self.arrays.clone(), &options)
     }
 }
 
@@ -111,8 +111,8 @@ impl Growing {
     pub(super) fn take(&mut self) -> Columns {
         let rows = self.times.len();
         let times = std::mem::replace(&mut self.times, Vec::with_capacity(rows));
-        let columns = self.builders.iter_mut().map(|(value_type, builder)| builder.finish(value_type, rows)).collect();
-        Columns { schema: self.schema.clone(), times, columns }
+        let arrays = self.builders.iter_mut().map(|(value_type, builder)| builder.finish(value_type, rows)).collect();
+        Columns { schema: self.schema.clone(), times, arrays }
     }
 }
 
