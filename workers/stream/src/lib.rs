@@ -1,1 +1,28 @@
-//! placeholder
+//! The stream worker: from the records of one Kafka topic to tiles in the online store, effectively once.
+//!
+//! The way of an event: a [`processor`] takes it from its partition's queue, [`fold`] decodes it and inserts it into a lane of
+//! the [`cache`], and a [`flush`] writes changed lanes, then the marker that says up to where they are whole. What a partition
+//! starts from is decided by [`start`] on facts alone; the [`coordinator`] applies it. The marker in the store is the truth:
+//! whenever it is in doubt what the store holds, a partition drops its lanes and goes back there.
+
+pub mod args;
+pub mod cache;
+pub mod coordinator;
+pub mod dead_letter;
+pub mod ends;
+pub mod facts;
+pub mod flush;
+pub mod fold;
+pub mod group;
+pub mod link;
+pub mod metrics;
+mod parts;
+pub mod plan_run;
+pub mod processor;
+pub mod progress;
+mod run;
+pub mod setup;
+pub mod shared;
+pub mod start;
+
+pub use run::{RunError, run};

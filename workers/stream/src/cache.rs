@@ -1,0 +1,245 @@
+//! The lanes of one plan and partition that are in memory.
+//!
+//! Invariants:
+//! - A lane in here holds every event of its entity before [`Lane::offset`], and no other of its partition.
+//! - `base` is what the store is known to hold of it, or to be about to hold: a lower offset there means lost writes.
+//! - A lane is dropped from here only when the store has it: never while it is changed or its write is under way.
+
+use std::hash::BuildHasher;
+use std::time::Instant;
+
+use engine::lane::{Lane, Layout};
+use hashbrown::{DefaultHashBuilder, HashTable};
+use shell::store::LaneWrite;
+
+/// One lane.
+#[derive(Debug)]
+pub struct Slot {
+    entity: Box<str>,
+    /// The lane itself.
+    pub lane: Lane,
+    base: Option<i64>,
+    written: Option<Instant>,
+    bytes: usize,
+    changed: bool,
+    writing: bool,
+    whole: bool,
+    used: bool,
+}
+
+/// The lanes by entity. Slots are numbered, so that a batch looks each entity up once.
+#[derive(Debug)]
+pub struct LaneCache {
+    slots: Vec<Option<Slot>>,
+    free: Vec<u32>,
+    index: HashTable<u32>,
+    hasher: DefaultHashBuilder,
+    changed: Vec<u32>,
+    hand: usize,
+    bytes: usize,
+    complete: bool,
+}
+
+/// When rows of a plan expire, for [`LaneCache::writes`].
+#[derive(Clone, Copy, Debug)]
+pub struct Expiry {
+    /// The time to live that each write gives its row, in milliseconds; `None` for ever.
+    pub ttl_ms: Option<i64>,
+    /// The present.
+    pub now: Instant,
+}
+
+impl Expiry {
+    /// Whether a row written at `written` may be gone by now. A tenth is left for clocks that differ.
+    fn may_have_passed(&self, written: Option<Instant>) -> bool {
+        let (Some(ttl), Some(written)) = (self.ttl_ms, written) else { return false };
+        self.now.duration_since(written).as_millis() * 10 >= u128::from(ttl.unsigned_abs()) * 9
+    }
+}
+
+impl LaneCache {
+    /// An empty cache. If it is `complete`, the store is known to hold nothing that it must take into account: a replay
+    /// from the first event on needs no row read back, until the first lane is dropped from memory.
+    #[must_use]
+    pub fn new(complete: bool) -> Self {
+        Self {
+            slots: Vec::new(),
+            free: Vec::new(),
+            index: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
+            changed: Vec::new(),
+            hand: 0,
+            bytes: 0,
+            complete,
+        }
+    }
+
+    /// How many lanes.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.len()
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// Bytes in memory, roughly; lanes that grew are counted at their next write.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// How many lanes wait to be written.
+    #[must_use]
+    pub fn changed(&self) -> usize {
+        self.changed.len()
+    }
+
+    /// The slot of an entity, and whether its lane must be [loaded](Self::load) before use.
+    pub fn slot(&mut self, entity: &str) -> (u32, bool) {
+        let hash = self.hasher.hash_one(entity);
+        let slots = &mut self.slots;
+        let same = |at: &u32| slots[*at as usize].as_ref().is_some_and(|slot| *slot.entity == *entity);
+        if let Some(at) = self.index.find(hash, same) {
+            let at = *at;
+            if let Some(slot) = &mut slots[at as usize] {
+                slot.used = true;
+            }
+            return (at, false);
+        }
+        let at = self.free.pop().unwrap_or_else(|| {
+            slots.push(None);
+            u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        let bytes = size_of::<Slot>() + entity.len() + 64;
+        self.bytes += bytes;
+        slots[at as usize] = Some(Slot {
+            entity: entity.into(),
+            lane: Lane::new(),
+            base: None,
+            written: None,
+            bytes,
+            changed: false,
+            writing: false,
+            whole: true,
+            used: true,
+        });
+        let hasher = &self.hasher;
+        self.index.insert_unique(hash, at, |at| {
+            slots[*at as usize].as_ref().map_or(0, |slot| hasher.hash_one(&*slot.entity))
+        });
+        (at, !self.complete)
+    }
+
+    /// The entity of a slot.
+    #[must_use]
+    pub fn entity(&self, at: u32) -> &str {
+        self.get(at).map_or("", |slot| &slot.entity)
+    }
+
+    /// The lane that the store has for a slot.
+    pub fn load(&mut self, at: u32, lane: Lane) {
+        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
+        slot.base = Some(lane.offset());
+        slot.whole = false;
+        slot.lane = lane;
+        let bytes = size_of::<Slot>() + slot.entity.len() + slot.lane.memory();
+        self.bytes = self.bytes + bytes - slot.bytes;
+        slot.bytes = bytes;
+    }
+
+    /// The lane of a slot, for the event at `offset`; `None` if the lane holds that event. The caller inserts it.
+    pub fn lane_for(&mut self, at: u32, offset: i64) -> Option<&mut Lane> {
+        let slot = self.slots.get_mut(at as usize)?.as_mut()?;
+        if offset < slot.lane.offset() {
+            return None;
+        }
+        if !slot.changed {
+            slot.changed = true;
+            self.changed.push(at);
+        }
+        slot.lane.set_offset(offset + 1);
+        Some(&mut slot.lane)
+    }
+
+    /// The writes that bring the store up to date, and the slots they belong to. From now on the store counts as holding
+    /// them; call [`Self::written`] when it does, or drop the cache if that cannot be known.
+    pub fn writes(&mut self, layout: &Layout, row_prefix: &str, expiry: Expiry) -> (Vec<LaneWrite>, Vec<u32>) {
+        let changed = std::mem::take(&mut self.changed);
+        let mut writes = Vec::with_capacity(changed.len());
+        for at in &changed {
+            let Some(slot) = self.slots[*at as usize].as_mut() else { continue };
+            let may_have_expired = expiry.may_have_passed(slot.written);
+            let whole = slot.whole || may_have_expired || slot.base.is_none();
+            if whole {
+                slot.lane.forget_written();
+            }
+            let encoded = slot.lane.encode(layout);
+            let new = slot.lane.offset();
+            let key = [row_prefix, &slot.entity].concat();
+            let (segments, removed) = (encoded.segments, encoded.removed);
+            writes.push(LaneWrite { key, base: slot.base, new, whole, may_have_expired, segments, removed });
+            slot.base = Some(new);
+            slot.written = Some(expiry.now);
+            (slot.changed, slot.writing, slot.whole) = (false, true, false);
+            let bytes = size_of::<Slot>() + slot.entity.len() + slot.lane.memory();
+            self.bytes = self.bytes + bytes - slot.bytes;
+            slot.bytes = bytes;
+        }
+        (writes, changed)
+    }
+
+    /// The store holds what [`Self::writes`] gave for these slots.
+    pub fn written(&mut self, slots: &[u32]) {
+        for at in slots {
+            if let Some(slot) = self.slots[*at as usize].as_mut() {
+                slot.writing = false;
+            }
+        }
+    }
+
+    /// The store is ahead of this slot's base, so that only the whole lane can be written; the next writes will.
+    pub fn needs_whole(&mut self, at: u32) {
+        let Some(slot) = self.slots[at as usize].as_mut() else { return };
+        slot.base = None;
+        slot.whole = true;
+        if !slot.changed {
+            slot.changed = true;
+            self.changed.push(at);
+        }
+    }
+
+    /// Drops lanes that the store has and that were not used lately, until at most `target` bytes are left or two rounds
+    /// found nothing more (CLOCK).
+    pub fn shrink(&mut self, target: usize) {
+        let mut left = self.slots.len() * 2;
+        while self.bytes > target && left > 0 {
+            left -= 1;
+            self.hand = (self.hand + 1) % self.slots.len();
+            let at = self.hand;
+            let Some(slot) = self.slots[at].as_mut() else { continue };
+            if slot.changed || slot.writing {
+                continue;
+            }
+            if std::mem::take(&mut slot.used) {
+                continue;
+            }
+            let hash = self.hasher.hash_one(&*slot.entity);
+            self.bytes -= slot.bytes;
+            let number = u32::try_from(at).unwrap_or(u32::MAX);
+            if let Ok(entry) = self.index.find_entry(hash, |other| *other == number) {
+                entry.remove();
+            }
+            self.slots[at] = None;
+            self.free.push(number);
+            self.complete = false;
+        }
+    }
+
+    fn get(&self, at: u32) -> Option<&Slot> {
+        self.slots.get(at as usize)?.as_ref()
+    }
+}

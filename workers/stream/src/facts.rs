@@ -1,0 +1,85 @@
+//! What must be known of a partition before it is read: its markers, and what the topic still holds of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::row::Marker;
+use rdkafka::consumer::Consumer;
+use shell::backoff::Backoff;
+use shell::store::{RowStore, StoreError};
+
+use crate::ends::SUBJECT;
+use crate::group::GroupConsumer;
+use crate::link::Connected;
+use crate::shared::Shared;
+use crate::start::{self, Observed};
+
+/// How long a broker may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The facts about one partition, and what follows from them.
+#[derive(Debug)]
+pub struct Facts<S> {
+    /// Which.
+    pub partition: i32,
+    /// Which reading of it they are for.
+    pub term: u64,
+    /// The connection that the markers were read over.
+    pub connection: Connected<S>,
+    /// By plan.
+    pub markers: Vec<Option<Marker>>,
+    /// Where the topic ends.
+    pub end: i64,
+    /// What to do.
+    pub decision: start::Start,
+}
+
+/// Observes a partition, however long the store or the brokers are away; `None` when the worker ends.
+pub async fn gather<S: RowStore>(
+    shared: Arc<Shared<S>>,
+    consumer: Arc<GroupConsumer>,
+    partition: i32,
+    term: u64,
+    delay: Duration,
+) -> Option<Facts<S>> {
+    tokio::time::sleep(delay).await;
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+    let (low, end) = loop {
+        let (asked, topic) = (consumer.clone(), shared.topic.clone());
+        let answer = tokio::task::spawn_blocking(move || asked.fetch_watermarks(&topic, partition, TIMEOUT)).await;
+        match answer.ok()? {
+            Ok(watermarks) => break watermarks,
+            Err(error) => {
+                shared.readiness.block(SUBJECT, format!("asking for the ends of partition {partition}: {error}"));
+                tokio::time::sleep(backoff.delay()).await;
+            }
+        }
+    };
+    let mut link = shared.link.clone();
+    loop {
+        let connection = link.connected().await?;
+        match markers(&shared, &connection.store, partition).await {
+            Ok(markers) => {
+                let observed = Observed { markers, low, end };
+                let decision = start::decide(&observed);
+                return Some(Facts { partition, term, connection, markers: observed.markers, end, decision });
+            }
+            Err(error) => {
+                link.broke(connection.number, &error);
+                tokio::time::sleep(backoff.delay()).await;
+            }
+        }
+    }
+}
+
+async fn markers<S: RowStore>(
+    shared: &Shared<S>,
+    store: &S,
+    partition: i32,
+) -> Result<Vec<Option<Marker>>, StoreError> {
+    let mut found = Vec::with_capacity(shared.plans.len());
+    for plan in shared.plans.iter() {
+        found.push(store.markers(&plan.marker_key).await?.by_partition.get(&partition).copied());
+    }
+    Ok(found)
+}

@@ -1,0 +1,114 @@
+//! One flush: changed lanes first, then the markers that cover them, per plan and partition.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use engine::row::Marker;
+use shell::store::{LaneWrite, MarkerWrite, Outcome, RowStore, StoreError};
+
+use crate::plan_run::PlanRun;
+
+/// What one plan and partition writes.
+#[derive(Debug)]
+pub struct Part {
+    /// The partition.
+    pub partition: i32,
+    /// Which reading of the partition this belongs to; results for an earlier one mean nothing.
+    pub term: u64,
+    /// The plan's position among the plans.
+    pub plan: usize,
+    /// The changed lanes.
+    pub writes: Vec<LaneWrite>,
+    /// Their slots, in the same order.
+    pub slots: Vec<u32>,
+    /// What is true once they are written.
+    pub marker: Option<MarkerWrite>,
+}
+
+/// What became of a [`Part`].
+#[derive(Debug)]
+pub struct Done {
+    /// See [`Part::partition`].
+    pub partition: i32,
+    /// See [`Part::term`].
+    pub term: u64,
+    /// See [`Part::plan`].
+    pub plan: usize,
+    /// The slots that were written or superseded.
+    pub slots: Vec<u32>,
+    /// The slots that must be written whole.
+    pub needs_whole: Vec<u32>,
+    /// Whether the store had lost writes.
+    pub lost: bool,
+    /// The marker that stands, if all went well.
+    pub marker: Option<Marker>,
+}
+
+/// What became of a flush.
+#[derive(Debug)]
+pub struct Report {
+    /// The parts that were done before an error.
+    pub done: Vec<Done>,
+    /// Why it ended early.
+    pub error: Option<StoreError>,
+    /// Lanes written.
+    pub written: u64,
+    /// Lanes of which the store had as much or more.
+    pub superseded: u64,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Writes all parts, one after the other. `partitions` is how many the topic has.
+pub async fn execute<S: RowStore>(store: S, plans: Arc<[PlanRun]>, partitions: i32, parts: Vec<Part>) -> Report {
+    let start = Instant::now();
+    let mut report = Report { done: Vec::new(), error: None, written: 0, superseded: 0, elapsed: Duration::ZERO };
+    for part in parts {
+        match write(&store, &plans, partitions, part, &mut report).await {
+            Ok(done) => report.done.push(done),
+            Err(error) => {
+                report.error = Some(error);
+                break;
+            }
+        }
+    }
+    report.elapsed = start.elapsed();
+    report
+}
+
+async fn write<S: RowStore>(
+    store: &S,
+    plans: &[PlanRun],
+    partitions: i32,
+    part: Part,
+    report: &mut Report,
+) -> Result<Done, StoreError> {
+    let plan = &plans[part.plan];
+    let Part { partition, term, plan: number, writes, slots, marker } = part;
+    let mut done =
+        Done { partition, term, plan: number, slots: Vec::new(), needs_whole: Vec::new(), lost: false, marker: None };
+    if !writes.is_empty() {
+        let outcomes = store.flush(partition, plan.ttl_ms, &writes).await?;
+        for (slot, outcome) in slots.iter().zip(&outcomes) {
+            match outcome {
+                Outcome::Written => report.written += 1,
+                Outcome::Superseded => report.superseded += 1,
+                Outcome::Lost => done.lost = true,
+                Outcome::NeedsWhole => done.needs_whole.push(*slot),
+            }
+        }
+    }
+    done.slots = slots;
+    if done.lost || !done.needs_whole.is_empty() {
+        return Ok(done);
+    }
+    if let Some(write) = marker {
+        match store.write_marker(&plan.marker_key, partitions, write).await? {
+            Outcome::Written => done.marker = Some(write.marker),
+            // Another owner is further; its rows are as good as ours.
+            Outcome::Superseded | Outcome::NeedsWhole => {}
+            Outcome::Lost => done.lost = true,
+        }
+    }
+    Ok(done)
+}

@@ -1,0 +1,170 @@
+//! Records into lanes: decode, evaluate, find or load each entity's lane, insert.
+
+use std::time::Instant;
+
+use engine::event::Decoder;
+use engine::lane::{Lane, LaneError};
+use engine::row::Marker;
+use rdkafka::message::Message;
+use shell::store::{RowStore, StoreError};
+use thiserror::Error;
+use tokio::runtime::Handle;
+
+use crate::cache::LaneCache;
+use crate::dead_letter::SharedLetters;
+use crate::metrics::{EXPRESSION_FAILED, Metrics};
+use crate::plan_run::PlanRun;
+
+/// The slot of a row that is not inserted.
+const REFUSED: u32 = u32::MAX;
+
+/// Why a batch could not be folded; the cache is of no more use then.
+#[derive(Debug, Error)]
+pub enum FoldError {
+    /// Rows could not be read back.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A row that was read back is not a lane of this plan.
+    #[error("row {key}: {source}")]
+    Lane {
+        /// Its key.
+        key: String,
+        /// Why.
+        source: LaneError,
+    },
+    /// The decoder's columns do not make a batch.
+    #[error("decoded columns: {0}")]
+    Columns(String),
+}
+
+/// One plan in one partition, since it was last started.
+#[derive(Debug)]
+pub struct PlanState {
+    decoder: Decoder,
+    /// The lanes in memory.
+    pub cache: LaneCache,
+    /// The first offset that this plan takes: others of the worker may start earlier.
+    from: i64,
+    /// The largest event time seen; `i64::MIN` if none.
+    pub event_time: i64,
+    /// The marker that stands in the store, as far as we know.
+    pub marker: Option<Marker>,
+    /// When it was last written.
+    pub marked: Option<Instant>,
+    /// Dead letters on their way.
+    pub letters: SharedLetters,
+    /// By decoded row: the record it came from.
+    rows: Vec<usize>,
+    /// By decoded row: its lane's slot, or [`REFUSED`].
+    slots: Vec<u32>,
+}
+
+impl PlanState {
+    /// Starts at `from`, with the marker that was found there.
+    #[must_use]
+    pub fn new(plan: &PlanRun, from: i64, marker: Option<Marker>) -> Self {
+        Self {
+            decoder: Decoder::new(plan.plan()),
+            cache: LaneCache::new(marker.is_none()),
+            from,
+            event_time: marker.map_or(i64::MIN, |marker| marker.event_time),
+            marker,
+            marked: None,
+            letters: SharedLetters::default(),
+            rows: Vec::new(),
+            slots: Vec::new(),
+        }
+    }
+
+    /// Folds records of one partition, in their order. Those that are no events of the plan go to `refuse`, with the reason
+    /// and its detail.
+    ///
+    /// # Errors
+    /// [`FoldError`].
+    pub fn fold<S: RowStore, M: Message>(
+        &mut self,
+        plan: &PlanRun,
+        records: &[M],
+        source: &Source<'_, S>,
+        mut refuse: impl FnMut(&M, &'static str, &str),
+    ) -> Result<(), FoldError> {
+        self.rows.clear();
+        let mut taken = 0;
+        for (index, record) in records.iter().enumerate() {
+            if record.offset() < self.from {
+                continue;
+            }
+            taken += 1;
+            // A record without a time, of a broker from before 2016, can hold no event that is near its record's time.
+            let time = record.timestamp().to_millis().unwrap_or(-1);
+            match self.decoder.push(record.payload(), time) {
+                Ok(()) => self.rows.push(index),
+                Err(reject) => refuse(record, reject.reason.as_str(), &reject.detail),
+            }
+        }
+        source.metrics.events.inc_by(taken);
+        if self.rows.is_empty() {
+            return Ok(());
+        }
+        let columns = self.decoder.take();
+        let batch = columns.record_batch().map_err(|error| FoldError::Columns(error.to_string()))?;
+        let evaluated = plan.program.evaluate(&batch, columns.times().to_vec());
+        let mut failures = evaluated.failures().iter().peekable();
+        let mut missing = Vec::new();
+        self.slots.clear();
+        for row in 0..evaluated.len() {
+            if let Some(failure) = failures.next_if(|failure| failure.row == row) {
+                refuse(&records[self.rows[row]], EXPRESSION_FAILED, &failure.message);
+                self.slots.push(REFUSED);
+                continue;
+            }
+            let (slot, load) = self.cache.slot(evaluated.entity(row));
+            if load {
+                missing.push(slot);
+            }
+            self.slots.push(slot);
+        }
+        if !missing.is_empty() {
+            self.load(plan, &missing, source)?;
+        }
+        for (row, slot) in self.slots.iter().enumerate() {
+            if *slot == REFUSED {
+                continue;
+            }
+            self.event_time = self.event_time.max(evaluated.time(row));
+            if let Some(lane) = self.cache.lane_for(*slot, records[self.rows[row]].offset()) {
+                lane.insert(&plan.layout, &evaluated, row);
+            }
+        }
+        Ok(())
+    }
+
+    fn load<S: RowStore>(&mut self, plan: &PlanRun, slots: &[u32], source: &Source<'_, S>) -> Result<(), FoldError> {
+        let keys: Vec<String> =
+            slots.iter().map(|slot| [plan.row_prefix.as_str(), self.cache.entity(*slot)].concat()).collect();
+        let lanes = source.runtime.block_on(source.store.load(source.partition, &keys))?;
+        for ((slot, key), segments) in slots.iter().zip(keys).zip(lanes) {
+            if segments.is_empty() {
+                continue;
+            }
+            let segments: Vec<(u8, &[u8])> = segments.iter().map(|(n, bytes)| (*n, bytes.as_slice())).collect();
+            let lane = Lane::decode(&plan.layout, &segments).map_err(|source| FoldError::Lane { key, source })?;
+            self.cache.load(*slot, lane);
+            source.metrics.lanes_loaded.inc();
+        }
+        Ok(())
+    }
+}
+
+/// Where a batch comes from, and what its rows are read back from.
+#[derive(Debug)]
+pub struct Source<'a, S> {
+    /// The partition.
+    pub partition: i32,
+    /// The store.
+    pub store: &'a S,
+    /// Runs the store's futures.
+    pub runtime: &'a Handle,
+    /// Counts.
+    pub metrics: &'a Metrics,
+}

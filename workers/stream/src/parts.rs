@@ -1,0 +1,48 @@
+//! What a flush of one partition consists of: its changed lanes, and the marker that will be true once they are written.
+
+use std::sync::PoisonError;
+use std::time::{Duration, Instant};
+
+use engine::row::Marker;
+use shell::store::MarkerWrite;
+
+use crate::cache::Expiry;
+use crate::flush::Part;
+use crate::fold::PlanState;
+use crate::processor::Reading;
+use crate::shared::{End, Shared};
+
+/// How often the marker of a partition without news is written, so that readers see that it was read to its end.
+const REFRESH: Duration = Duration::from_millis(900);
+
+/// Adds a part for each plan that has something to write.
+pub(crate) fn collect<S>(shared: &Shared<S>, partition: i32, reading: &mut Reading<S>, parts: &mut Vec<Part>) {
+    let now = Instant::now();
+    let end = shared.end(partition);
+    for (number, (plan, state)) in shared.plans.iter().zip(&mut reading.plans).enumerate() {
+        let expiry = Expiry { ttl_ms: plan.ttl_ms, now };
+        let (writes, slots) = state.cache.writes(&plan.layout, &plan.row_prefix, expiry);
+        let marker = marker_write(partition, reading.position, end, state);
+        let due = state.marked.is_none_or(|marked| now.duration_since(marked) >= REFRESH);
+        let news = state.marker.is_none_or(|known| known.offset != marker.marker.offset);
+        if !writes.is_empty() || due || news {
+            parts.push(Part { partition, term: reading.term, plan: number, writes, slots, marker: Some(marker) });
+        }
+    }
+}
+
+/// The marker of a plan when everything before `position` is processed and written.
+fn marker_write(partition: i32, position: i64, end: Option<End>, state: &PlanState) -> MarkerWrite {
+    let base = state.marker.map(|marker| marker.offset);
+    let letters = state.letters.lock().unwrap_or_else(PoisonError::into_inner);
+    // A plan that starts later than others of the worker has not lost what it had.
+    let offset = letters.unacknowledged.bound(position).max(base.unwrap_or(0));
+    let before = state.marker.map_or(0, |marker| marker.read_to_end_at);
+    let marker = Marker {
+        offset,
+        event_time: state.event_time,
+        end_offset: end.map_or(offset, |end| end.offset.max(offset)),
+        read_to_end_at: end.filter(|end| position >= end.offset).map_or(before, |end| end.as_of.max(before)),
+    };
+    MarkerWrite { partition, base, marker }
+}

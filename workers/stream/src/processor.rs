@@ -1,0 +1,433 @@
+//! A processor: one thread that owns some partitions and does everything for them, so that nothing on the way of an event
+//! takes a lock: poll, decode, evaluate, insert, and start flushes, which run beside it.
+//!
+//! Invariants:
+//! - One flush is under way at a time, so a lane's base is what the last one wrote.
+//! - A partition whose reading ended (lost writes, broken connection, failed dead letter) takes no record until the
+//!   coordinator starts it anew with a higher term; results of an earlier term are ignored.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, PoisonError, mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::consumer::base_consumer::PartitionQueue;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use shell::store::RowStore;
+use tokio::sync::oneshot;
+
+use crate::dead_letter::Refusal;
+use crate::flush::{self, Done, Report};
+use crate::fold::{FoldError, PlanState, Source};
+use crate::group::{GroupConsumer, GroupContext};
+use crate::link::Connected;
+use crate::metrics::{Flushed, PartitionLabel, Rejected, StoreLost, ThreadLabel};
+use crate::parts;
+use crate::shared::{Command, Request, Shared, Start, now_ms};
+
+/// The most records that are taken from one partition at a time.
+const BATCH: usize = 2_048;
+/// So many changed lanes start a flush before its time.
+const FLUSH_LANES: usize = 65_536;
+/// So many changed lanes stop the reading until a flush has ended.
+const MOST_LANES: usize = 4 * FLUSH_LANES;
+/// A flush starts at the earliest after this many times the duration of the one before, so that a worker that is behind
+/// writes a busy lane less often and spends most of its time on events.
+const REST: u32 = 3;
+/// The longest such wait.
+const LONGEST_REST: Duration = Duration::from_secs(5);
+/// How long a partition that is given up may take to flush.
+const REVOKE_LIMIT: Duration = Duration::from_secs(5);
+/// How long a drain may take.
+const DRAIN_LIMIT: Duration = Duration::from_secs(15);
+
+/// One partition of this thread.
+struct Partition<S> {
+    queue: PartitionQueue<GroupContext>,
+    reading: Option<Reading<S>>,
+}
+
+/// One reading of a partition, from a marker on.
+pub(crate) struct Reading<S> {
+    pub(crate) term: u64,
+    pub(crate) connection: Connected<S>,
+    /// The next offset to process.
+    pub(crate) position: i64,
+    /// By plan.
+    pub(crate) plans: Vec<PlanState>,
+    /// Whether the last poll found nothing.
+    drained: bool,
+}
+
+/// One thread's state.
+pub struct Processor<S> {
+    shared: Arc<Shared<S>>,
+    consumer: Arc<GroupConsumer>,
+    commands: mpsc::Receiver<Command<S>>,
+    requests: mpsc::Sender<Request>,
+    label: ThreadLabel,
+    partitions: BTreeMap<i32, Partition<S>>,
+    flight: Option<oneshot::Receiver<Report>>,
+    next_flush: Instant,
+    next_look: Instant,
+}
+
+impl<S: RowStore> Processor<S> {
+    /// A processor that waits for partitions.
+    #[must_use]
+    pub fn new(
+        shared: Arc<Shared<S>>,
+        consumer: Arc<GroupConsumer>,
+        commands: mpsc::Receiver<Command<S>>,
+        requests: mpsc::Sender<Request>,
+        thread: u32,
+    ) -> Self {
+        let now = Instant::now();
+        let (label, partitions) = (ThreadLabel { thread }, BTreeMap::new());
+        Self { shared, consumer, commands, requests, label, partitions, flight: None, next_flush: now, next_look: now }
+    }
+
+    /// Works until it is drained.
+    pub fn run(mut self) {
+        loop {
+            loop {
+                match self.commands.try_recv() {
+                    Ok(Command::Start(start)) => self.start(*start),
+                    Ok(Command::Revoke { partitions, lost, done }) => {
+                        self.revoke(&partitions, lost);
+                        drop(done);
+                    }
+                    Ok(Command::Drain) | Err(mpsc::TryRecvError::Disconnected) => {
+                        self.flush_all(DRAIN_LIMIT);
+                        return;
+                    }
+                    Err(mpsc::TryRecvError::Empty) => break,
+                }
+            }
+            self.end_flight(false);
+            let over = self.cache_bytes() > self.shared.cache_bytes;
+            let busy = !over && self.changed() < MOST_LANES && self.poll();
+            let now = Instant::now();
+            if now >= self.next_look {
+                self.look();
+                self.next_look = now + self.shared.flush_interval.min(Duration::from_millis(200));
+            }
+            if self.flight.is_none() && (now >= self.next_flush || over || self.changed() >= FLUSH_LANES) {
+                if over {
+                    self.shrink();
+                }
+                self.begin_flight();
+                self.next_flush = now + self.shared.flush_interval;
+            }
+            if !busy {
+                // Whoever has something for this thread unparks it: a queue, the coordinator, a flush.
+                let next = if self.flight.is_some() { self.next_look } else { self.next_flush.min(self.next_look) };
+                std::thread::park_timeout(next.saturating_duration_since(now));
+            }
+        }
+    }
+
+    fn start(&mut self, start: Start<S>) {
+        let Start { partition, term, queue, connection, position, from, markers } = start;
+        let plans = (self.shared.plans.iter().zip(from).zip(markers))
+            .map(|((plan, from), marker)| PlanState::new(plan, from, marker))
+            .collect();
+        let reading = Some(Reading { term, connection, position, plans, drained: false });
+        if let Some(mut queue) = queue {
+            let thread = std::thread::current();
+            queue.set_nonempty_callback(move || thread.unpark());
+            self.partitions.insert(partition, Partition { queue, reading });
+        } else if let Some(known) = self.partitions.get_mut(&partition) {
+            known.reading = reading;
+        }
+    }
+
+    fn revoke(&mut self, partitions: &[i32], lost: bool) {
+        if !lost {
+            self.flush_all(REVOKE_LIMIT);
+        }
+        for partition in partitions {
+            self.partitions.remove(partition);
+        }
+    }
+
+    /// Takes a batch from each partition; whether there was any.
+    fn poll(&mut self) -> bool {
+        let mut busy = false;
+        let mut ended = Vec::new();
+        for (partition, Partition { queue, reading }) in &mut self.partitions {
+            let Some(current) = reading else { continue };
+            match take(queue) {
+                Ok(records) => {
+                    current.drained = records.is_empty();
+                    busy |= !records.is_empty();
+                    if let Err(error) = process(&self.shared, *partition, current, &records) {
+                        ended.push((*partition, error));
+                    }
+                }
+                Err(error) => {
+                    let reason = format!("reading the topic: {error}");
+                    ended.push((*partition, Ended::Restart(reason)));
+                }
+            }
+        }
+        for (partition, end) in ended {
+            self.end(partition, end);
+        }
+        busy
+    }
+
+    /// Ends the reading of a partition.
+    fn end(&mut self, partition: i32, end: Ended) {
+        let Some(reading) = self.partitions.get_mut(&partition).and_then(|known| known.reading.take()) else { return };
+        let (term, number) = (reading.term, reading.connection.number);
+        self.shared.forget_stored(partition);
+        let request = match end {
+            Ended::Store(error) => {
+                self.shared.link.broke(number, &error);
+                Request::Restart { partition, term, reason: error.to_string() }
+            }
+            Ended::Restart(reason) => Request::Restart { partition, term, reason },
+            Ended::Halt(reason) => Request::Halt { partition, term, reason },
+        };
+        // The coordinator is gone only at the very end.
+        drop(self.requests.send(request));
+    }
+
+    /// Looks after what no event tells: another connection, failed dead letters, positions behind control records, metrics.
+    fn look(&mut self) {
+        let number = self.shared.link.number();
+        let mut ended = Vec::new();
+        for (partition, known) in &mut self.partitions {
+            let Some(reading) = &mut known.reading else { continue };
+            if number != Some(reading.connection.number) {
+                ended.push((*partition, "the connection to the online store is another"));
+            } else if reading
+                .plans
+                .iter()
+                .any(|plan| plan.letters.lock().unwrap_or_else(PoisonError::into_inner).failed)
+            {
+                ended.push((*partition, "a dead letter was not delivered"));
+            }
+            let Some(end) = self.shared.end(*partition) else { continue };
+            if reading.drained && reading.position < end.offset {
+                reading.position = reading.position.max(behind_control_records(&self.consumer, *partition));
+            }
+            let label = PartitionLabel { partition: *partition };
+            let records = (end.offset - reading.position).max(0);
+            let newest = reading.plans.iter().map(|plan| plan.event_time).max().unwrap_or(i64::MIN);
+            #[expect(clippy::cast_precision_loss, reason = "milliseconds of years are far below 2^53")]
+            let seconds = if records == 0 || newest == i64::MIN { 0.0 } else { (now_ms() - newest) as f64 / 1_000.0 };
+            self.shared.metrics.lag_records.get_or_create(&label).set(records);
+            self.shared.metrics.lag_seconds.get_or_create(&label).set(seconds.max(0.0));
+        }
+        for (partition, reason) in ended {
+            self.end(partition, Ended::Restart(reason.to_owned()));
+        }
+        let entries: usize = self.plans().map(|plan| plan.cache.len()).sum();
+        let metrics = &self.shared.metrics;
+        metrics.cache_entries.get_or_create(&self.label).set(i64::try_from(entries).unwrap_or(i64::MAX));
+        metrics.cache_bytes.get_or_create(&self.label).set(i64::try_from(self.cache_bytes()).unwrap_or(i64::MAX));
+    }
+
+    fn plans(&self) -> impl Iterator<Item = &PlanState> {
+        self.partitions.values().filter_map(|known| known.reading.as_ref()).flat_map(|reading| &reading.plans)
+    }
+
+    fn cache_bytes(&self) -> usize {
+        self.plans().map(|plan| plan.cache.bytes()).sum()
+    }
+
+    fn changed(&self) -> usize {
+        self.plans().map(|plan| plan.cache.changed()).sum()
+    }
+
+    /// Drops lanes that the store has, down to seven eighths of what is allowed, from each cache its share.
+    fn shrink(&mut self) {
+        let (total, target) = (self.cache_bytes(), self.shared.cache_bytes / 8 * 7);
+        for reading in self.partitions.values_mut().filter_map(|known| known.reading.as_mut()) {
+            for plan in &mut reading.plans {
+                plan.cache.shrink(plan.cache.bytes().saturating_mul(target) / total.max(1));
+            }
+        }
+    }
+
+    /// Starts a flush of all that changed, if anything did.
+    fn begin_flight(&mut self) {
+        let Some(Connected { number, store }) = self.shared.link.current() else { return };
+        let mut all = Vec::new();
+        for (partition, known) in &mut self.partitions {
+            if let Some(reading) = known.reading.as_mut().filter(|reading| reading.connection.number == number) {
+                parts::collect(&self.shared, *partition, reading, &mut all);
+            }
+        }
+        if all.is_empty() {
+            return;
+        }
+        let (report, flight) = oneshot::channel();
+        let (plans, partitions, thread) = (self.shared.plans.clone(), self.shared.partitions(), std::thread::current());
+        self.shared.runtime.spawn(async move {
+            // The processor is gone only at the very end.
+            drop(report.send(flush::execute(store, plans, partitions, all).await));
+            thread.unpark();
+        });
+        self.flight = Some(flight);
+    }
+
+    /// Takes in the result of the flush that is under way, if it has ended or `wait` says to wait for it.
+    fn end_flight(&mut self, wait: bool) {
+        let Some(flight) = &mut self.flight else { return };
+        let report = if wait {
+            self.shared.runtime.block_on(flight).ok()
+        } else {
+            match flight.try_recv() {
+                Err(oneshot::error::TryRecvError::Empty) => return,
+                report => report.ok(),
+            }
+        };
+        self.flight = None;
+        let Some(report) = report else { return };
+        let rest = (report.elapsed * REST).min(LONGEST_REST).max(self.shared.flush_interval);
+        self.next_flush = self.next_flush.max(Instant::now() + rest.saturating_sub(self.shared.flush_interval));
+        let Report { done, error, written, superseded, elapsed } = report;
+        if written + superseded > 0 {
+            Flushed { written, superseded, elapsed }.emit(&self.shared.metrics);
+        }
+        for done in done {
+            self.take_in(done);
+        }
+        if let Some(error) = error {
+            let reason = error.to_string();
+            if let Some(number) = self.shared.link.number() {
+                self.shared.link.broke(number, &error);
+            }
+            // Which lanes the store has is not known any more, of no partition of this thread.
+            for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
+                self.end(partition, Ended::Restart(reason.clone()));
+            }
+        } else if self.cache_bytes() > self.shared.cache_bytes {
+            self.shrink();
+        }
+    }
+
+    fn take_in(&mut self, done: Done) {
+        let Done { partition, term, plan, slots, needs_whole, lost, marker } = done;
+        let reading = self.partitions.get_mut(&partition).and_then(|known| known.reading.as_mut());
+        let Some(reading) = reading.filter(|reading| reading.term == term) else { return };
+        if lost {
+            StoreLost { partition }.emit(&self.shared.metrics);
+            self.end(partition, Ended::Restart("the online store lost writes".to_owned()));
+            return;
+        }
+        let state = &mut reading.plans[plan];
+        state.cache.written(&slots);
+        for slot in &needs_whole {
+            state.cache.needs_whole(*slot);
+        }
+        if !needs_whole.is_empty() {
+            self.next_flush = Instant::now();
+        }
+        if let Some(marker) = marker {
+            state.marker = Some(marker);
+            state.marked = Some(Instant::now());
+            let all = reading.plans.iter().map(|plan| plan.marker.map_or(i64::MIN, |marker| marker.offset)).min();
+            if let Some(offset) = all.filter(|offset| *offset >= 0) {
+                self.shared.stored(partition, offset);
+            }
+        }
+    }
+
+    /// Flushes until nothing is left to write, or `limit` has passed. Nothing is polled meanwhile.
+    fn flush_all(&mut self, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        self.shared.dead_letters.flush(limit / 2);
+        self.wait_for_flight(deadline);
+        // A second round writes what was superseded by another owner in the first; more than that is another's now.
+        for _ in 0..3 {
+            self.begin_flight();
+            self.wait_for_flight(deadline);
+            if self.changed() == 0 || Instant::now() >= deadline {
+                break;
+            }
+        }
+        if self.changed() > 0 {
+            tracing::warn!(lanes = self.changed(), "left without flushing; the next owner reads them anew");
+        }
+    }
+
+    fn wait_for_flight(&mut self, deadline: Instant) {
+        let Some(flight) = &mut self.flight else { return };
+        let left = deadline.saturating_duration_since(Instant::now());
+        let (report, done) = oneshot::channel();
+        match self.shared.runtime.block_on(async { tokio::time::timeout(left, flight).await }) {
+            Ok(Ok(result)) => {
+                drop(report.send(result));
+                self.flight = Some(done);
+                self.end_flight(true);
+            }
+            Ok(Err(_)) | Err(_) => self.flight = None,
+        }
+    }
+}
+
+/// How the reading of a partition ends.
+enum Ended {
+    /// The store failed.
+    Store(shell::store::StoreError),
+    /// Another reason to go back to the marker.
+    Restart(String),
+    /// A person must act.
+    Halt(String),
+}
+
+/// A batch of records, as many as are there.
+fn take(queue: &PartitionQueue<GroupContext>) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
+    let mut records = Vec::new();
+    while records.len() < BATCH {
+        match queue.poll(Duration::ZERO) {
+            None => break,
+            Some(Ok(record)) => records.push(record),
+            Some(Err(error)) => match error.rdkafka_error_code() {
+                // What was read before it is read again, from the marker or not at all.
+                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => return Err(error),
+                // librdkafka goes on by itself after every other error of a fetch.
+                _ => tracing::warn!(%error, "fetching"),
+            },
+        }
+    }
+    Ok(records)
+}
+
+fn process<S: RowStore>(
+    shared: &Shared<S>,
+    partition: i32,
+    reading: &mut Reading<S>,
+    records: &[BorrowedMessage<'_>],
+) -> Result<(), Ended> {
+    let Some(last) = records.last() else { return Ok(()) };
+    let source =
+        Source { partition, store: &reading.connection.store, runtime: &shared.runtime, metrics: &shared.metrics };
+    for (plan, state) in shared.plans.iter().zip(&mut reading.plans) {
+        let letters = state.letters.clone();
+        let refuse = |record: &BorrowedMessage<'_>, reason: &'static str, detail: &str| {
+            let view = &plan.plan().view;
+            let refusal = Refusal { view, revision: &plan.plan().revision, reason, detail };
+            shared.dead_letters.send(&plan.dead_letters, record, &refusal, &letters);
+            Rejected { reason }.emit(&shared.metrics);
+        };
+        state.fold(plan, records, &source, refuse).map_err(|error| match error {
+            FoldError::Store(error) => Ended::Store(error),
+            error => Ended::Halt(format!("{error}; fix it by raising source.epoch, which starts new rows")),
+        })?;
+    }
+    reading.position = last.offset() + 1;
+    Ok(())
+}
+
+/// Where the consumer stands: it passes the control records of transactions, which are never handed out.
+fn behind_control_records(consumer: &GroupConsumer, partition: i32) -> i64 {
+    let Ok(positions) = consumer.position() else { return i64::MIN };
+    let found = positions.elements().into_iter().find(|element| element.partition() == partition);
+    found.and_then(|element| element.offset().to_raw()).filter(|offset| *offset >= 0).unwrap_or(i64::MIN)
+}
