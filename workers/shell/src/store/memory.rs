@@ -44,6 +44,16 @@ impl MemoryStore {
         self.lock().hashes.get(key).cloned().unwrap_or_default()
     }
 
+    /// Every key that holds anything, in order.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let state = self.lock();
+        let hashes = state.hashes.iter().filter(|(_, hash)| !hash.is_empty()).map(|(key, _)| key);
+        let mut keys: Vec<String> = hashes.chain(state.strings.keys()).cloned().collect();
+        keys.sort();
+        keys
+    }
+
     fn lock(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use engine::row::{CatalogEntry, lane_field};
+use engine::row::{CatalogEntry, lane_field, parse_lane_field};
 use redis::{Cmd, Pipeline, cmd};
 
 use super::scripts::{FLUSH, MARKER, SWAP};
@@ -17,8 +17,6 @@ use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
 const ROWS_PER_CALL: usize = 32;
 /// Commands a round trip, so that no pipeline grows without bound.
 const CALLS_PER_PIPELINE: usize = 256;
-/// Segments that are asked for at once; lanes with more take another round trip.
-const SEGMENTS_AT_ONCE: u8 = 8;
 /// Keys a `SCAN` step looks at.
 const SCAN_COUNT: usize = 2_000;
 
@@ -96,19 +94,19 @@ impl RedisStore {
             other => Err(self.connection.unexpected(doing, format!("the script answered {other}"))),
         }
     }
+}
 
-    /// Segments `from` and up of lanes whose first ones were all there.
-    async fn load_rest(&self, partition: i32, key: &str, segments: &mut Segments) -> Result<(), StoreError> {
-        for segment in SEGMENTS_AT_ONCE..=u8::MAX {
-            let mut get = cmd("HGET");
-            get.arg(key).arg(lane_field(partition, segment));
-            match self.connection.run::<Option<Vec<u8>>>("loading rows", &get).await? {
-                Some(bytes) => segments.push((segment, bytes)),
-                None => break,
-            }
-        }
-        Ok(())
-    }
+/// The segments of one partition's lane among the fields of a row. A head names its further segments only once it is read,
+/// and most rows have one lane, so the whole row is fetched at once.
+fn lane_of(partition: i32, row: Vec<(String, Vec<u8>)>) -> Segments {
+    let mut segments: Segments = (row.into_iter())
+        .filter_map(|(field, bytes)| match parse_lane_field(&field) {
+            Some((of, segment)) if of == partition => Some((segment, bytes)),
+            _ => None,
+        })
+        .collect();
+    segments.sort_unstable_by_key(|(segment, _)| *segment);
+    segments
 }
 
 fn add_write(call: &mut Cmd, partition: i32, write: &LaneWrite) {
@@ -130,22 +128,14 @@ impl RowStore for RedisStore {
     }
 
     async fn load(&self, partition: i32, keys: &[String]) -> Result<Vec<Segments>, StoreError> {
-        let fields: Vec<String> = (0..SEGMENTS_AT_ONCE).map(|segment| lane_field(partition, segment)).collect();
         let mut lanes = Vec::with_capacity(keys.len());
         for keys in keys.chunks(CALLS_PER_PIPELINE * 4) {
             let mut pipeline = redis::Pipeline::with_capacity(keys.len());
             for key in keys {
-                pipeline.cmd("HMGET").arg(key).arg(&fields);
+                pipeline.cmd("HGETALL").arg(key);
             }
-            let rows: Vec<Vec<Option<Vec<u8>>>> = self.connection.pipeline("loading rows", &pipeline).await?;
-            for (key, row) in keys.iter().zip(rows) {
-                let mut segments: Segments =
-                    (0..).zip(row).filter_map(|(segment, bytes)| Some((segment, bytes?))).collect();
-                if segments.len() == usize::from(SEGMENTS_AT_ONCE) {
-                    self.load_rest(partition, key, &mut segments).await?;
-                }
-                lanes.push(segments);
-            }
+            let rows: Vec<Vec<(String, Vec<u8>)>> = self.connection.pipeline("loading rows", &pipeline).await?;
+            lanes.extend(rows.into_iter().map(|row| lane_of(partition, row)));
         }
         Ok(lanes)
     }
