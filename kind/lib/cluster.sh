@@ -28,18 +28,18 @@ nodes:
   - {listenAddress: 127.0.0.1, hostPort: $kafka_port, containerPort: 30092}
   - {listenAddress: 127.0.0.1, hostPort: $redis_port, containerPort: 30379}
   - {listenAddress: 127.0.0.1, hostPort: $serve_port, containerPort: 30566}
-YAML
-  [ "$1" = own ] || return 0
-  # What the node of kind/node has: one CNI plugin, nft but no iptables for
-  # kube-proxy, no systemd cgroups, and a resolver that pods can reach.
-  cat <<YAML
-networking: {disableDefaultCNI: true, kubeProxyMode: nftables, podSubnet: 10.244.0.0/16}
 kubeadmConfigPatches:
 - |
   kind: KubeletConfiguration
-  failCgroupV1: false
+  failCgroupV1: false # some machines still have it
+YAML
+  [ "$1" = own ] || return 0
+  # What the node of kind/node has: no systemd cgroups, a resolver that pods can
+  # reach, one CNI plugin, and nft but no iptables for kube-proxy.
+  cat <<YAML
   cgroupDriver: cgroupfs
   resolvConf: /etc/pods-resolv.conf
+networking: {disableDefaultCNI: true, kubeProxyMode: nftables, podSubnet: 10.244.0.0/16}
 YAML
 }
 
