@@ -26,9 +26,8 @@ fn pair(kind: &str) -> Plan {
 }
 
 /// Every entity has seen `n` events of every kind.
-fn fill(contents: &mut Contents, plan: &Plan, incarnation: u32, n: usize) {
-    let events =
-        |user: usize| (0..n).flat_map(move |i| ["a", "b"].map(|kind| event(i as i64, &user.to_string(), kind, 1.0)));
+fn fill(contents: &mut Contents, plan: &Plan, incarnation: u32, n: i64) {
+    let events = |user: usize| (0..n).flat_map(move |i| ["a", "b"].map(|kind| event(i, &user.to_string(), kind, 1.0)));
     let events: Vec<_> = (0..ENTITIES).flat_map(events).collect();
     store(contents, plan, incarnation, 0, &events);
 }
@@ -79,13 +78,13 @@ async fn flips_under_load_mix_nothing_fail_nothing_and_are_seen_at_once() {
         }
         contents
     };
-    let (begun, done, served) =
+    let (begun, done, answered) =
         (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
     // A permit an answer: flips are paced by answers, so that every state is read under.
     let answers = Arc::new(Semaphore::new(0));
     let mut readers = JoinSet::new();
     for _ in 0..8 {
-        let (begun, done, served) = (Arc::clone(&begun), Arc::clone(&done), Arc::clone(&served));
+        let (begun, done, answered) = (Arc::clone(&begun), Arc::clone(&done), Arc::clone(&answered));
         let (address, states, answers) = (server.address, states.clone(), Arc::clone(&answers));
         readers.spawn(async move {
             let mut client = Client::connect(address).await;
@@ -97,7 +96,7 @@ async fn flips_under_load_mix_nothing_fail_nothing_and_are_seen_at_once() {
                 let seen = state(&answer);
                 let possible = (earliest..=latest).any(|n| states[n % 4] == seen);
                 assert!(possible, "{seen:?} was none of the states {earliest} to {latest}");
-                served.fetch_add(1, Ordering::SeqCst);
+                answered.fetch_add(1, Ordering::SeqCst);
                 answers.add_permits(1);
             }
         });
@@ -121,8 +120,8 @@ async fn flips_under_load_mix_nothing_fail_nothing_and_are_seen_at_once() {
             .find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
             .unwrap_or_else(|| panic!("{name}: {metrics}"))
     };
-    assert!(served.load(Ordering::SeqCst) >= FLIPS * 10);
-    assert_eq!(metric("featuremill_serve_requests_total{code=\"200\"} "), served.load(Ordering::SeqCst) as u64);
+    assert!(answered.load(Ordering::SeqCst) >= FLIPS * 10);
+    assert_eq!(metric("featuremill_serve_requests_total{code=\"200\"} "), answered.load(Ordering::SeqCst) as u64);
     assert!(metric("featuremill_serve_pointer_retries_total ") >= 1);
     assert!(metric("featuremill_serve_features_served_total{status=\"PRESENT\"} ") > 0);
 }

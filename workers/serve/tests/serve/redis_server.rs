@@ -70,9 +70,9 @@ impl Redis {
         }
         for (key, fields) in &contents.hashes {
             let command = pipeline.cmd("HSET").arg(key);
-            fields.iter().for_each(|(field, value)| {
+            for (field, value) in fields {
                 command.arg(field).arg(value);
-            });
+            }
             command.ignore();
         }
         pipeline.query_async::<()>(&mut self.connect().await).await.unwrap();
