@@ -2,7 +2,8 @@
 # A throwaway API server over its own etcd, without nodes: it judges what a chart renders as a cluster would.
 # shellcheck disable=SC2154 # kind/lib/env.sh sets what is not set here
 
-# api_server_up FOLDER: starts it and leaves $api_server, a kubeconfig. Its processes end by api_server_down.
+# api_server_up FOLDER: starts it and leaves $api_server, a kubeconfig. Its processes end by api_server_down, with all
+# that they held: nothing is to be saved, so they are not asked.
 api_server_up() {
   local etcd port token=charts
   etcd=$(free_port) port=$(free_port)
@@ -42,9 +43,11 @@ YAML
 api_server_down() {
   local process
   for process in "${api_server_processes[@]:-}"; do
-    [ -n "$process" ] && kill "$process" 2>/dev/null && wait "$process" 2>/dev/null
+    [ -n "$process" ] || continue
+    kill -9 "$process" 2>/dev/null || true
+    # It answers how the process ended, which is no failure of ours.
+    wait "$process" 2>/dev/null || true
   done
-  return 0
 }
 
 # A port of the loopback interface on which nobody listens, below those that the kernel hands out.
