@@ -10,8 +10,8 @@ use crate::aggregate::State;
 use crate::aggregate::codec::{Cursor, Malformed, unzigzag};
 use crate::time::TIME_LIMIT;
 
-/// The tiles of a table as they come out of segments.
-type Rows = Vec<(i64, Vec<State>)>;
+/// The tiles of a table as they come out of segments: starts, and as many rows of states.
+type Rows = (Vec<i64>, Vec<State>);
 
 impl Lane {
     /// The lane whose segments these are, in any order. Segments that the head does not name are ignored.
@@ -33,7 +33,7 @@ impl Lane {
         };
         lane.advance(layout, newest);
         let named = take_named(&mut from).map_err(malformed(0))?;
-        let mut rows: Vec<Rows> = vec![Vec::new(); layout.tables.len()];
+        let mut rows: Vec<Rows> = vec![Rows::default(); layout.tables.len()];
         lane.take_tables(&mut from, layout, &mut rows, None).map_err(malformed(0))?;
         for (number, named) in named {
             let bytes = find(number).ok_or(LaneError::Missing(number))?;
@@ -44,13 +44,11 @@ impl Lane {
             let span = lane.take_segment(number, bytes, layout, &mut rows).map_err(malformed(number))?;
             lane.live.push(Live { span, hash: named });
         }
-        for (table, mut rows) in lane.tables.iter_mut().zip(rows) {
-            rows.sort_by_key(|row| row.0);
-            if rows.windows(2).any(|w| w[0].0 == w[1].0) {
+        for ((table, of), rows) in lane.tables.iter_mut().zip(&layout.tables).zip(rows) {
+            (table.starts, table.states) = ascending(rows, of.parts.len());
+            if !table.starts.is_sorted_by(|a, b| a < b) {
                 return Err(malformed(0)(Malformed { offset: 0, what: "a tile in two segments" }));
             }
-            table.starts = rows.iter().map(|row| row.0).collect();
-            table.states = rows.into_iter().flat_map(|row| row.1).collect();
         }
         Ok(lane)
     }
@@ -87,12 +85,22 @@ impl Lane {
             if of_span.is_some_and(|s| starts.iter().any(|start| span(layout, *start) != s)) {
                 return from.malformed("a tile outside of its segment's span");
             }
-            let mut states = states.into_iter();
-            let width = of.parts.len();
-            rows.extend(starts.into_iter().map(|start| (start, states.by_ref().take(width).collect())));
+            rows.0.extend(starts);
+            rows.1.extend(states);
         }
         from.end()
     }
+}
+
+/// The tiles of all segments, oldest first. Within a segment they come newest first.
+fn ascending((starts, mut states): Rows, width: usize) -> Rows {
+    let mut order: Vec<usize> = (0..starts.len()).rev().collect();
+    order.sort_by_key(|row| starts[*row]);
+    let mut sorted = Vec::with_capacity(states.len());
+    for row in &order {
+        sorted.extend(states[row * width..(row + 1) * width].iter_mut().map(std::mem::take));
+    }
+    (order.iter().map(|row| starts[*row]).collect(), sorted)
 }
 
 fn check_format(segment: u8, bytes: &[u8]) -> Result<(), LaneError> {

@@ -33,8 +33,6 @@ mod error;
 mod events;
 mod layout;
 mod table;
-#[cfg(test)]
-mod tests;
 
 pub use encode::Encoded;
 pub use error::LaneError;

@@ -8,8 +8,6 @@
 //! merged once into its interval, part by part, and each window then merges a handful of intervals.
 
 mod fold;
-#[cfg(test)]
-mod tests;
 
 use crate::aggregate::{Outcome, State, finalize};
 use crate::lane::{FeatureLayout, Lane, Layout};
