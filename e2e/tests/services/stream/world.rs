@@ -1,0 +1,276 @@
+//! A topic, a view and a worker; and what the rows must say, counted from all events by hand.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use e2e::services::{Directory, Kafka, Message, Process, Program, Redis, free_ports, until};
+use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
+use engine::lane::{Lane, Layout};
+use engine::plan::{Assignment, Assignments, Plan, TimestampField, TimestampUnit, ViewIdentity};
+use engine::read::Reader;
+use engine::row::{self, Marker};
+use engine::value::Value;
+
+/// How long anything may take; nothing waits so long when it works.
+pub const LIMIT: Duration = Duration::from_secs(90);
+/// The topic of every test's events.
+pub const TOPIC: &str = "events";
+/// The view's UID.
+pub const UID: &str = "6a1e5f0c-1d2b-4c3d-9e8f-000000000001";
+
+/// The features' values of one entity: count, sum, count of clicks within a day, latest kind.
+pub type Values = (i64, Option<i64>, i64, Option<String>);
+
+/// One event, as the oracle knows it.
+#[derive(Clone, Debug)]
+pub struct Event {
+    /// The entity.
+    pub user: String,
+    /// `click` or `buy`.
+    pub kind: &'static str,
+    /// Its number.
+    pub amount: i64,
+    /// Its time.
+    pub time: i64,
+}
+
+/// Numbers without chance: a linear congruential generator.
+pub struct Chance(pub u64);
+
+impl Chance {
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// Events of `users` users, the times strictly rising up to `now`, so that every latest event is one event.
+pub fn events(chance: &mut Chance, count: u64, users: u64, now: i64) -> Vec<Event> {
+    let event = |i: u64| Event {
+        user: format!("user|{}", chance.below(users)),
+        kind: if chance.below(3) == 0 { "buy" } else { "click" },
+        amount: i64::try_from(chance.below(1_000)).unwrap() - 200,
+        time: now - i64::try_from((count - i) * 7).unwrap(),
+    };
+    (0..count).map(event).collect()
+}
+
+/// An event as a record, on `partition`.
+pub fn record(event: &Event, partition: i32, now: i64) -> Message {
+    let Event { user, kind, amount, time } = event;
+    let payload = serde_json::json!({"user": user, "kind": kind, "amount": amount, "at": time, "ignored": [1, {}]});
+    Message {
+        partition: Some(partition),
+        key: Some(b"any".to_vec()),
+        payload: Some(payload.to_string().into_bytes()),
+        time: Some(now),
+        ..Message::default()
+    }
+}
+
+/// The view of every test.
+pub fn plan(uid: &str) -> Plan {
+    let column =
+        |name: &str, kind: &str| ColumnDefinition { name: name.into(), type_name: kind.into(), ..Default::default() };
+    let feature = |name: &str, aggregate: &str| FeatureDefinition {
+        name: name.into(),
+        aggregate: Some(aggregate.into()),
+        ..Default::default()
+    };
+    let definition = ViewDefinition {
+        view: ViewIdentity { uid: uid.into(), namespace: "shop".into(), name: "user-events".into() },
+        mode: "Kappa".into(),
+        entity_keys: vec!["user".into()],
+        topic: TOPIC.into(),
+        epoch: 0,
+        timestamp: TimestampField { field: "at".into(), unit: TimestampUnit::Milliseconds },
+        schema: vec![column("user", "String"), column("kind", "String"), column("amount", "Int64")],
+        allowed_lateness: "4h".into(),
+        max_future: "5m".into(),
+        features: vec![
+            feature("events", "Count"),
+            FeatureDefinition { of: Some("amount".into()), ..feature("total", "Sum") },
+            FeatureDefinition {
+                condition: Some("kind = 'click'".into()),
+                window: Some("24h".into()),
+                ..feature("clicks", "Count")
+            },
+            FeatureDefinition { of: Some("kind".into()), ..feature("latest", "Last") },
+        ],
+    };
+    engine::resolve::resolve(&definition).unwrap()
+}
+
+/// The values that these events give, counted one by one.
+pub fn brute_force(events: &[Event]) -> BTreeMap<String, Values> {
+    let mut values = BTreeMap::<String, Values>::new();
+    for event in events {
+        let (count, sum, clicks, latest) = values.entry(event.user.clone()).or_default();
+        *count += 1;
+        *sum = Some(sum.unwrap_or(0) + event.amount);
+        *clicks += i64::from(event.kind == "click");
+        *latest = Some(event.kind.to_owned());
+    }
+    values
+}
+
+/// The world of one test.
+pub struct World {
+    pub kafka: Kafka,
+    pub redis: Redis,
+    pub plan: Plan,
+    pub directory: Directory,
+}
+
+impl World {
+    /// Servers, and a topic of `partitions`.
+    pub async fn new(partitions: i32) -> Self {
+        let (kafka, redis) = tokio::join!(Kafka::start(), Redis::start_append_only());
+        let (kafka, redis) = (kafka.unwrap(), redis.unwrap());
+        kafka.create_topic(TOPIC, partitions).await.unwrap();
+        let world = Self { kafka, redis, plan: plan(UID), directory: Directory::new("stream").unwrap() };
+        let assignments = Assignments { assignments: vec![Assignment { incarnation: 0, plan: world.plan.clone() }] };
+        std::fs::write(world.assignments(), serde_json::to_vec(&assignments).unwrap()).unwrap();
+        world
+    }
+
+    /// The file of assignments.
+    pub fn assignments(&self) -> std::path::PathBuf {
+        self.directory.path().join("assignments.json")
+    }
+
+    /// Starts a worker; it is not waited for.
+    pub fn worker(&self, name: &str) -> Worker {
+        let [admin] = free_ports().unwrap();
+        let process = Program::of_workspace("featuremill-stream")
+            .unwrap()
+            .arg("--assignments")
+            .arg(self.assignments())
+            .args(["--kafka-bootstrap", &self.kafka.bootstrap(), "--redis-url", &self.redis.url()])
+            .args(["--admin", &format!("127.0.0.1:{admin}"), "--memory-mib", "16", "--log-format", "text"])
+            .args(["--flush-interval-ms", "20"])
+            .env("RUST_LOG", "info,stream=debug")
+            .start(self.directory.path().join(format!("{name}.log")))
+            .unwrap();
+        Worker { process, admin: format!("http://127.0.0.1:{admin}") }
+    }
+
+    /// The markers as they stand.
+    pub async fn markers(&self) -> BTreeMap<i32, Marker> {
+        let key = row::marker_key(UID, &self.plan.revision, 0, 0);
+        let fields: BTreeMap<String, String> = self.redis.command(&["HGETALL", &key]).await.unwrap();
+        let marker = |(field, text): (String, String)| Some((field.parse().ok()?, Marker::decode(&text).unwrap()));
+        fields.into_iter().filter_map(marker).collect()
+    }
+
+    /// Waits until the markers cover `records` in all.
+    pub async fn until_read(&self, records: usize) {
+        let what = format!("markers that cover {records} records");
+        until(&what, LIMIT, async || {
+            let covered: i64 = self.markers().await.values().map(|marker| marker.offset).sum();
+            if covered == i64::try_from(records).unwrap() { Ok(()) } else { Err(format!("they cover {covered}")) }
+        })
+        .await
+        .unwrap();
+    }
+
+    /// What the rows say, by entity.
+    pub async fn values(&self, now: i64) -> BTreeMap<String, Values> {
+        let layout = Layout::new(&self.plan).unwrap();
+        let reader = Reader::new(&layout);
+        let prefix = row::row_prefix(UID, &self.plan.revision, 0);
+        let keys: Vec<String> = self.redis.command(&["KEYS", &format!("{prefix}*")]).await.unwrap();
+        let mut values = BTreeMap::new();
+        let rows = self.rows(&keys).await;
+        for (key, fields) in keys.iter().zip(rows) {
+            let mut by_partition = BTreeMap::<i32, Vec<(u8, &[u8])>>::new();
+            for (field, bytes) in &fields {
+                let (partition, segment) = row::parse_lane_field(field).unwrap();
+                by_partition.entry(partition).or_default().push((segment, bytes));
+            }
+            let lanes: Vec<Lane> =
+                by_partition.values().map(|segments| Lane::decode(&layout, segments).unwrap()).collect();
+            let read = reader.read(&lanes, now, &[0, 1, 2, 3]);
+            let int = |i: usize| match &read[i].value {
+                Some(Value::Int64(value)) => Some(*value),
+                None => None,
+                other => panic!("{other:?}"),
+            };
+            let latest = match &read[3].value {
+                Some(Value::String(text)) => Some(text.clone()),
+                other => panic!("{other:?}"),
+            };
+            let user = key.strip_prefix(&prefix).unwrap().replace("%7C", "|");
+            values.insert(user, (int(0).unwrap(), int(1), int(2).unwrap(), latest));
+        }
+        values
+    }
+
+    async fn rows(&self, keys: &[String]) -> Vec<Vec<(String, Vec<u8>)>> {
+        let client = redis::Client::open(self.redis.url()).unwrap();
+        let mut connection = client.get_multiplexed_async_connection().await.unwrap();
+        connection.set_response_timeout(LIMIT);
+        let mut pipeline = redis::pipe();
+        for key in keys {
+            pipeline.cmd("HGETALL").arg(key);
+        }
+        pipeline.query_async(&mut connection).await.unwrap()
+    }
+
+    /// Holds the rows against all events.
+    pub async fn assert_equal(&self, events: &[Event], now: i64) {
+        let (expected, values) = (brute_force(events), self.values(now).await);
+        let wrong: Vec<_> = expected.iter().filter(|(user, of)| values.get(*user) != Some(*of)).take(5).collect();
+        let found: Vec<_> = wrong.iter().map(|(user, _)| values.get(*user)).collect();
+        assert!(wrong.is_empty(), "expected {wrong:?}, found {found:?}");
+        assert_eq!(values.len(), expected.len());
+    }
+}
+
+/// A running worker.
+pub struct Worker {
+    pub process: Process,
+    pub admin: String,
+}
+
+impl Worker {
+    /// Waits until it is ready.
+    pub async fn ready(&mut self) {
+        let url = format!("{}/readyz", self.admin);
+        self.process.until_ok(&url, LIMIT).await.unwrap();
+    }
+
+    /// Waits until it is not ready for a reason that contains `text`.
+    pub async fn unready(&mut self, text: &str) {
+        let admin = self.admin.clone();
+        self.process
+            .until(&format!("the reason {text:?}"), LIMIT, async || {
+                let body = get(format!("{admin}/readyz")).await?;
+                if body.contains("\"ready\":false") && body.contains(text) { Ok(()) } else { Err(body) }
+            })
+            .await
+            .unwrap();
+    }
+
+    /// The value of a metric, with its labels as they are written.
+    pub async fn metric(&self, name: &str) -> f64 {
+        let text = get(format!("{}/metrics", self.admin)).await.unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+    }
+}
+
+async fn get(url: String) -> Result<String, String> {
+    let ask = move || {
+        let agent = ureq::Agent::new_with_config(ureq::Agent::config_builder().http_status_as_error(false).build());
+        agent.get(&url).call()?.body_mut().read_to_string()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap().map_err(|error| error.to_string())
+}
+
+/// The clock.
+pub fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_millis()).unwrap()
+}
