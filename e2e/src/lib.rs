@@ -2,8 +2,9 @@
 //!
 //! [`services`] are a real Kafka and Redis on this machine, [`control_plane`] a real API server without a node, [`cluster`]
 //! the local cluster. [`clickstream`] is the real input, [`oracle`] what DuckDB computes from it, [`online`] a client of
-//! the feature server, [`feed`] a producer.
+//! the feature server, [`feed`] a producer. [`bench`] takes the figures.
 
+pub mod bench;
 pub mod clickstream;
 pub mod cluster;
 pub mod control_plane;
@@ -13,3 +14,4 @@ pub mod in_step;
 pub mod online;
 pub mod oracle;
 pub mod progress;
+pub mod services;
