@@ -1,0 +1,20 @@
+//! The operator against a real API server, without a node: what it makes, keeps, refuses, moves and removes, and what is
+//! left of that when it dies between any two writes.
+//!
+//! Every test has a namespace of its own and an operator that works in it alone. The online store is the shell's in
+//! memory, the log notes what is asked of it; stream workers are played by the tests, which write markers. Run one test
+//! with `cargo test -p e2e --test api <name>`.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod bad_views;
+mod cel;
+mod children;
+mod crash;
+mod faults;
+mod fixtures;
+mod lease;
+mod mask;
+mod removal;
+mod rollout;
+mod tally;
+mod world;

@@ -1,0 +1,74 @@
+//! The state of a namespace as text, without what differs from run to run.
+
+use std::collections::BTreeMap;
+
+use crds::{Architecture, FeatureView};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::ResourceExt as _;
+use kube::api::ListParams;
+use operator::apply::Object;
+use serde_json::Value;
+
+use crate::world::World;
+
+/// What differs from run to run, and what stands for it.
+pub struct Mask(Vec<(String, String)>);
+
+impl Mask {
+    /// The mask of a world: its namespace, the UIDs of its roots, the hashes of its plans.
+    pub async fn of(world: &World) -> Self {
+        let mut words = vec![(world.namespace.clone(), "<namespace>".to_owned())];
+        for architecture in world.api::<Architecture>().list(&ListParams::default()).await.unwrap() {
+            words.push((architecture.uid().unwrap(), "<architecture uid>".to_owned()));
+        }
+        for view in world.api::<FeatureView>().list(&ListParams::default()).await.unwrap() {
+            words.push((view.uid().unwrap(), "<view uid>".to_owned()));
+            words.extend(view.status.and_then(|s| s.plan_hash).map(|hash| (hash, "<plan>".to_owned())));
+        }
+        Self(words)
+    }
+
+    pub fn text(&self, text: &str) -> String {
+        self.0.iter().fold(text.to_owned(), |text, (word, mask)| text.replace(word, mask))
+    }
+
+    /// Every object of the namespace that the operator writes, by kind and name.
+    pub async fn state(&self, world: &World) -> BTreeMap<String, Value> {
+        let mut state = BTreeMap::new();
+        self.add::<Architecture>(world, &mut state).await;
+        self.add::<FeatureView>(world, &mut state).await;
+        self.add::<Deployment>(world, &mut state).await;
+        self.add::<ConfigMap>(world, &mut state).await;
+        self.add::<Service>(world, &mut state).await;
+        self.add::<ServiceAccount>(world, &mut state).await;
+        self.add::<PodDisruptionBudget>(world, &mut state).await;
+        state
+    }
+
+    async fn add<K: Object>(&self, world: &World, state: &mut BTreeMap<String, Value>) {
+        for object in world.api::<K>().list(&ListParams::default()).await.unwrap() {
+            let name = self.text(&format!("{} {}", K::kind(&()), object.name_any()));
+            let mut value = serde_json::to_value(&object).unwrap();
+            clean(&mut value);
+            state.insert(name, serde_json::from_str(&self.text(&value.to_string())).unwrap());
+        }
+    }
+}
+
+/// Takes off what the API server counts and chooses.
+fn clean(value: &mut Value) {
+    const NOISE: [&str; 13] = [
+        "uid", "resourceVersion", "generation", "observedGeneration", "creationTimestamp", "managedFields", "lastTransitionTime",
+        "since", "clusterIP", "clusterIPs", "nodePort", "featuremill.dev/digest", "selfLink",
+    ];
+    match value {
+        Value::Object(fields) => {
+            fields.retain(|key, _| !NOISE.contains(&key.as_str()));
+            fields.values_mut().for_each(clean);
+        }
+        Value::Array(items) => items.iter_mut().for_each(clean),
+        _ => {}
+    }
+}

@@ -1,0 +1,234 @@
+//! A namespace, an operator that works in it, and a store and a log that the test can look into.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crds::{Architecture, FeatureView};
+use e2e::control_plane::ControlPlane;
+use engine::row::{Live, Marker, live_key, marker_key};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::client::ClientBuilder;
+use kube::runtime::wait::{await_condition, conditions};
+use kube::{Api, Client, ResourceExt};
+use operator::apply::Object;
+use operator::edges::{EdgeError, EdgeResult, Edges, LogAddress, Shared, Store, StoreAddress};
+use operator::metrics::Metrics;
+use operator::run::{World as OperatorWorld, run};
+use operator::settings::Settings;
+use prometheus_client::registry::Registry;
+use serde_json::json;
+use shell::admin::Readiness;
+use shell::store::{MarkerWrite, MemoryStore, RowStore};
+use tokio::sync::OnceCell;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::faults::Faults;
+
+/// How long anything may take before a test fails.
+pub const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A store in memory and a log that only takes notes.
+#[derive(Clone, Default)]
+pub struct FakeEdges {
+    pub store: MemoryStore,
+    pub deleted_groups: Arc<Mutex<BTreeSet<String>>>,
+    pub log_is_away: Arc<AtomicBool>,
+}
+
+impl Edges for FakeEdges {
+    fn store<'a>(&'a self, _: &'a StoreAddress) -> EdgeResult<'a, Arc<dyn Store>> {
+        Box::pin(async move { Ok(Arc::new(Shared::new(self.store.clone())) as Arc<dyn Store>) })
+    }
+
+    fn delete_groups<'a>(&'a self, _: &'a LogAddress, groups: &'a [String]) -> EdgeResult<'a, ()> {
+        Box::pin(async move {
+            if self.log_is_away.load(Ordering::Acquire) {
+                return Err(EdgeError("the log is away".to_owned()));
+            }
+            self.deleted_groups.lock().unwrap().extend(groups.iter().cloned());
+            Ok(())
+        })
+    }
+}
+
+/// A running operator.
+pub struct Running {
+    pub faults: Faults,
+    pub readiness: Readiness,
+    shutdown: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Running {
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(self) {
+        self.shutdown.cancel();
+        self.task.await.unwrap();
+    }
+
+    /// Waits until a fault has cut it off.
+    pub async fn crashed(self) {
+        tokio::time::timeout(PATIENCE, self.task).await.expect("the fault never came").unwrap();
+    }
+}
+
+/// A namespace of its own.
+pub struct World {
+    pub client: Client,
+    pub namespace: String,
+    pub edges: FakeEdges,
+}
+
+impl World {
+    pub async fn new(name: &str) -> Self {
+        shell::redis::install_crypto();
+        let plane = ControlPlane::shared().unwrap_or_else(|error| panic!("{error}"));
+        let client = Client::try_from(plane.config()).unwrap();
+        install(&client).await;
+        let namespace = format!("{name}-{}", std::process::id());
+        let object = Namespace { metadata: ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() }, ..Namespace::default() };
+        Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
+        Self { client, namespace, edges: FakeEdges::default() }
+    }
+
+    pub fn api<K: Object>(&self) -> Api<K> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Starts an operator in the namespace.
+    pub fn start(&self, faults: Faults) -> Running {
+        self.start_with(faults, Settings { resync_seconds: 1, ..Settings::default() }, None)
+    }
+
+    /// Starts an operator with settings of the test's, and a Lease if it has an identity.
+    pub fn start_with(&self, faults: Faults, settings: Settings, identity: Option<&str>) -> Running {
+        let plane = ControlPlane::shared().unwrap();
+        let readiness = Readiness::default();
+        let world = OperatorWorld {
+            client: ClientBuilder::try_from(plane.config()).unwrap().with_layer(&faults).build(),
+            edges: Arc::new(self.edges.clone()),
+            settings: Settings { namespace: Some(self.namespace.clone()), ..settings },
+            metrics: Metrics::register(&mut Registry::default()),
+            readiness: readiness.clone(),
+            identity: identity.unwrap_or("alone").to_owned(),
+            lease_namespace: identity.map(|_| self.namespace.clone()),
+        };
+        let (shutdown, crash) = (CancellationToken::new(), faults.crash.clone());
+        let stop = shutdown.clone();
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                end = run(world, stop) => end.unwrap(),
+                () = crash.cancelled() => {}
+            }
+        });
+        Running { faults, readiness, shutdown, task }
+    }
+
+    /// As `kubectl apply --server-side`, strictly validated.
+    pub async fn apply<K: Object>(&self, object: &serde_json::Value) -> Result<K, kube::Error> {
+        let name = object["metadata"]["name"].as_str().unwrap().to_owned();
+        let parameters = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("tests").force() };
+        self.api::<K>().patch(&name, &parameters, &Patch::Apply(object)).await
+    }
+
+    /// Deletes an object and waits until it is gone.
+    pub async fn delete<K: Object + Send + Sync + 'static>(&self, name: &str) {
+        let api = self.api::<K>();
+        let Some(object) = api.get_opt(name).await.unwrap() else { return };
+        api.delete(name, &DeleteParams::default()).await.unwrap();
+        let uid = object.uid().unwrap();
+        let gone = await_condition(api, name, conditions::is_deleted(&uid));
+        tokio::time::timeout(PATIENCE, gone).await.unwrap_or_else(|_| panic!("{name} is never gone")).unwrap();
+    }
+
+    /// Waits until a view is as it should be, and answers with it.
+    pub async fn view(&self, name: &str, what: &str, is: impl Fn(&FeatureView) -> bool) -> FeatureView {
+        let api = self.api::<FeatureView>();
+        eventually(what, || async { api.get_opt(name).await.unwrap().ok_or_else(|| "no such view".to_owned()).and_then(|view| if is(&view) { Ok(view) } else { Err(format!("{:#?}", view.status)) }) }).await
+    }
+
+    /// Plays the kubelet: all pods of all Deployments are ready.
+    pub async fn roll_out(&self) {
+        let api = self.api::<Deployment>();
+        for deployment in api.list(&Default::default()).await.unwrap() {
+            let replicas = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
+            let status = json!({"status": {
+                "observedGeneration": deployment.metadata.generation, "replicas": replicas, "updatedReplicas": replicas,
+                "readyReplicas": replicas, "availableReplicas": replicas,
+            }});
+            api.patch_status(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+        }
+    }
+
+    /// Plays the stream worker of a revision: its one partition was read to its end just now.
+    pub async fn catch_up(&self, uid: &str, revision: &str) {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let marker = Marker { offset: now, event_time: now, end_offset: now, read_to_end_at: now };
+        let write = MarkerWrite { partition: 0, base: None, marker };
+        self.edges.store.write_marker(&marker_key(uid, revision, 0, 0), 1, write).await.unwrap();
+    }
+
+    /// The live revision of a view.
+    pub async fn live(&self, uid: &str) -> Option<Live> {
+        self.edges.store.pointer(&live_key(uid)).await.unwrap()
+    }
+
+    /// Whether a key stands in the store.
+    pub async fn has_keys(&self, prefix: &str) -> bool {
+        self.edges.store.keys().iter().any(|key| key.starts_with(prefix))
+    }
+}
+
+/// Whether a condition has a status and, if given, a reason.
+pub fn has(conditions: &[crds::Condition], type_: &str, status: &str, reason: Option<&str>) -> bool {
+    conditions.iter().any(|c| {
+        c.type_ == type_ && format!("{:?}", c.status) == status && reason.is_none_or(|reason| c.reason == reason)
+    })
+}
+
+/// Whether a view's condition has a status, seen at its newest generation.
+pub fn is(view: &FeatureView, type_: &str, status: &str) -> bool {
+    let Some(known) = &view.status else { return false };
+    known.observed_generation == view.metadata.generation && has(&known.conditions, type_, status, None)
+}
+
+/// Whether an architecture's condition has a status.
+pub fn architecture_is(architecture: &Architecture, type_: &str, status: &str) -> bool {
+    architecture.status.as_ref().is_some_and(|s| has(&s.conditions, type_, status, None))
+}
+
+/// Asks until the answer is good; fails with the last bad one.
+pub async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, ask: impl Fn() -> F) -> T {
+    let start = Instant::now();
+    loop {
+        match ask().await {
+            Ok(answer) => return answer,
+            Err(last) if start.elapsed() > PATIENCE => panic!("{what}: not after {} s; last seen: {last}", PATIENCE.as_secs()),
+            // The API server has no event for every condition that tests ask for.
+            Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
+        }
+    }
+}
+
+/// Installs the definitions that are checked in, once.
+async fn install(client: &Client) {
+    static INSTALLED: OnceCell<()> = OnceCell::const_new();
+    INSTALLED
+        .get_or_init(|| async {
+            let api = Api::<CustomResourceDefinition>::all(client.clone());
+            for (_, definition) in crds::definitions() {
+                let name = definition.name_any();
+                let parameters = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("tests") };
+                api.patch(&name, &parameters, &Patch::Apply(&definition)).await.unwrap();
+                let established = await_condition(api.clone(), &name, conditions::is_crd_established());
+                tokio::time::timeout(PATIENCE, established).await.expect("the definition is never established").unwrap();
+            }
+        })
+        .await;
+}
