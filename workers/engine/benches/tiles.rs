@@ -3,7 +3,14 @@
 //!
 //! `cargo bench -p engine --bench tiles` prints events a second of inserting (with the look-up of the lane by its name),
 //! lanes a second of encoding, decoding and reading, and bytes by lane.
-#![allow(clippy::unwrap_used, clippy::cast_precision_loss, missing_docs)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    missing_docs
+)]
 
 use std::collections::HashMap;
 use std::hint::black_box;
@@ -22,14 +29,13 @@ const HOUR: i64 = 3_600_000;
 const WINDOWS: [i64; 4] = [HOUR, 24 * HOUR, 7 * 24 * HOUR, 30 * 24 * HOUR];
 
 fn plan() -> Plan {
-    let time = json!({"allowedLatenessMs": 4 * HOUR, "maxFutureMs": 300_000, "retentionMs": null, "finestTileMs": 60_000});
+    let time =
+        json!({"allowedLatenessMs": 4 * HOUR, "maxFutureMs": 300_000, "retentionMs": null, "finestTileMs": 60_000});
     let windows: Vec<_> = WINDOWS
         .map(|length_ms| engine::plan::Window::Sliding { length_ms, hop_ms: default_hop(length_ms).unwrap() })
         .to_vec();
     let ladder = build_ladder(&windows, &serde_json::from_value(time.clone()).unwrap());
-    let aggregate = |name: &str, input: Option<usize>, condition: Option<usize>| {
-        json!({"function": {"name": name}, "input": input, "condition": condition, "ladder": ladder})
-    };
+    let aggregate = |name: &str, input: Option<usize>, condition: Option<usize>| json!({"function": {"name": name}, "input": input, "condition": condition, "ladder": ladder});
     let features: Vec<_> = (0..6)
         .flat_map(|a| windows.iter().map(move |w| (a, w)))
         .map(|(a, window)| {
@@ -140,7 +146,14 @@ fn main() {
     let mut sizes: Vec<usize> = stored.iter().map(|s| s.iter().map(|(_, bytes)| bytes.len()).sum()).collect();
     sizes.sort_unstable();
     let at = |q: f64| sizes[((sizes.len() - 1) as f64 * q) as usize];
-    println!("{} lanes, bytes: median {}, p90 {}, p99 {}, largest {}", sizes.len(), at(0.5), at(0.9), at(0.99), at(1.0));
+    println!(
+        "{} lanes, bytes: median {}, p90 {}, p99 {}, largest {}",
+        sizes.len(),
+        at(0.5),
+        at(0.9),
+        at(0.99),
+        at(1.0)
+    );
     let memory: usize = lanes.values().map(Lane::memory).sum();
     println!("in memory: {} bytes a lane", memory / lanes.len());
 }

@@ -35,13 +35,11 @@ pub fn put_signed(out: &mut Vec<u8>, value: i128) {
 }
 
 /// Maps 0, −1, 1, −2, … to 0, 1, 2, 3, ….
-#[allow(clippy::cast_sign_loss, reason = "the shift has made it a bit pattern, not a number")]
 pub fn zigzag(value: i128) -> u128 {
     ((value << 1) ^ (value >> 127)) as u128
 }
 
 /// The inverse of [`zigzag`].
-#[allow(clippy::cast_possible_wrap, reason = "halved, so it fits")]
 pub fn unzigzag(value: u128) -> i128 {
     ((value >> 1) as i128) ^ -((value & 1) as i128)
 }

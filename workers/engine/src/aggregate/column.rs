@@ -63,7 +63,9 @@ pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State]) {
             }
             State::ValueList(list) => {
                 put_len(out, list.len());
-                list.iter().for_each(|value| put_scalar(out, value, &texts));
+                for value in list {
+                    put_scalar(out, value, &texts);
+                }
             }
             State::Distinct(Distinct::Exact(set)) => hashes.put_set(out, set),
             State::Distinct(Distinct::Registers(ranks)) => {
@@ -98,9 +100,9 @@ fn take_state(
         Kind::Min | Kind::Max => State::Value(take_scalar(from, part, texts)?),
         Kind::First | Kind::Last => State::Timed(take_time(from, slot)?, take_scalar(from, part, texts)?),
         Kind::Earliest | Kind::Latest => State::Time(take_time(from, slot)?),
-        Kind::LastK(k) => State::TimedList(take_list(from, k, |from| {
-            Ok((take_time(from, slot)?, take_scalar(from, part, texts)?))
-        })?),
+        Kind::LastK(k) => {
+            State::TimedList(take_list(from, k, |from| Ok((take_time(from, slot)?, take_scalar(from, part, texts)?)))?)
+        }
         Kind::TopK(k) => State::ValueList(take_list(from, k, |from| take_scalar(from, part, texts))?),
         Kind::Distinct => State::Distinct(match from.count()? {
             0 => Distinct::Registers(distinct::take_registers(from)?),

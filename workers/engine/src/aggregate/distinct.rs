@@ -79,10 +79,10 @@ impl Distinct {
                 let union = union(mine, theirs);
                 *self = if union.len() > EXACT { Self::Registers(registers(&union)) } else { Self::Exact(union) };
             }
-            (Self::Registers(ranks), Self::Exact(hashes)) => hashes.iter().for_each(|h| raise(ranks, *h)),
+            (Self::Registers(ranks), Self::Exact(hashes)) => raise_all(ranks, hashes),
             (Self::Exact(hashes), Self::Registers(theirs)) => {
                 let mut ranks = theirs.clone();
-                hashes.iter().for_each(|h| raise(&mut ranks, *h));
+                raise_all(&mut ranks, hashes);
                 *self = Self::Registers(ranks);
             }
             (Self::Registers(ranks), Self::Registers(theirs)) => {
@@ -115,8 +115,14 @@ impl Distinct {
 /// The registers of a set of hashes.
 fn registers(hashes: &[u64]) -> Box<[u8]> {
     let mut ranks = vec![0; REGISTERS].into_boxed_slice();
-    hashes.iter().for_each(|h| raise(&mut ranks, *h));
+    raise_all(&mut ranks, hashes);
     ranks
+}
+
+fn raise_all(ranks: &mut [u8], hashes: &[u64]) {
+    for hash in hashes {
+        raise(ranks, *hash);
+    }
 }
 
 /// Raises the register of `hash` to its rank: one more than the zeros that lead the rest of it.
@@ -133,9 +139,18 @@ fn union(a: &[u64], b: &[u64]) -> Vec<u64> {
     let (mut i, mut j) = (0, 0);
     while i < a.len() && j < b.len() {
         match a[i].cmp(&b[j]) {
-            Ordering::Less => (out.push(a[i]), i += 1).1,
-            Ordering::Greater => (out.push(b[j]), j += 1).1,
-            Ordering::Equal => (out.push(a[i]), i += 1, j += 1).1,
+            Ordering::Less => {
+                out.push(a[i]);
+                i += 1;
+            }
+            Ordering::Greater => {
+                out.push(b[j]);
+                j += 1;
+            }
+            Ordering::Equal => {
+                out.push(a[i]);
+                (i, j) = (i + 1, j + 1);
+            }
         }
     }
     out.extend_from_slice(&a[i..]);

@@ -74,10 +74,10 @@ fn total(sum: &Dyadic, output: &ValueType) -> Outcome {
 
 /// The sample variance, `(n·Σx² − (Σx)²) / (n·(n − 1))`, without rounding before the end.
 fn variance(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
-    let ((a, e), (b, f)) = (sum.big(), squares.big());
-    let exponent = f.min(2 * e);
-    let square = a.pow(2) << usize::try_from(2 * e - exponent).unwrap_or(0);
-    let squares = b * n << usize::try_from(f - exponent).unwrap_or(0);
+    let ((sum, at), (squares, squares_at)) = (sum.big(), squares.big());
+    let exponent = squares_at.min(2 * at);
+    let square = sum.pow(2) << usize::try_from(2 * at - exponent).unwrap_or(0);
+    let squares = (squares * n) << usize::try_from(squares_at - exponent).unwrap_or(0);
     nearest(&(squares - square), &(BigInt::from(n) * (n - 1) * tens(input, 2)), exponent.into())
 }
 

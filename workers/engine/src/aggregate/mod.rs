@@ -5,9 +5,16 @@
 //! nothing else: [`Part::insert`] and [`Part::merge`] are commutative and associative up to [`State`]'s equality, with
 //! [`State::Empty`] as the identity, and equal states encode to equal bytes. An event changes a part exactly when it
 //! meets the condition and its input is not NULL; such an event never leaves a state `Empty`.
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_precision_loss,
+    clippy::cast_sign_loss,
+    reason = "numbers are taken apart into bits and bytes here; what is narrowed has been bounded, or is to be cut"
+)]
 
-pub mod codec;
-pub mod column;
+pub(crate) mod codec;
+pub(crate) mod column;
 mod distinct;
 mod dyadic;
 mod finalize;
@@ -18,6 +25,7 @@ mod scalar;
 #[cfg(test)]
 mod tests;
 
+pub use codec::Malformed;
 pub use distinct::Distinct;
 pub use dyadic::Dyadic;
 pub use finalize::{Outcome, finalize};

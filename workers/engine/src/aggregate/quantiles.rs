@@ -83,7 +83,7 @@ impl Quantiles {
     }
 
     /// Appends it.
-    pub fn put(&self, out: &mut Vec<u8>) {
+    pub(crate) fn put(&self, out: &mut Vec<u8>) {
         put_varint(out, self.zeros.into());
         for buckets in [&self.negative, &self.positive] {
             put_len(out, buckets.len());
@@ -100,7 +100,7 @@ impl Quantiles {
     }
 
     /// Reads what [`Self::put`] wrote.
-    pub fn take(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
+    pub(crate) fn take(from: &mut Cursor<'_>) -> Result<Self, Malformed> {
         let zeros = from.unsigned()?;
         let negative = take_buckets(from)?;
         let positive = take_buckets(from)?;
@@ -146,7 +146,9 @@ fn add(buckets: &mut Vec<(i32, u64)>, bucket: i32, count: u64) {
 fn merge(into: &mut Vec<(i32, u64)>, from: &[(i32, u64)]) {
     // Backfilling from the end costs one pass; inserting one by one would move the tail for every bucket.
     if from.len() < 4 {
-        from.iter().for_each(|(bucket, count)| add(into, *bucket, *count));
+        for (bucket, count) in from {
+            add(into, *bucket, *count);
+        }
         return;
     }
     let mine = std::mem::replace(into, Vec::with_capacity(into.len() + from.len()));
@@ -157,7 +159,8 @@ fn merge(into: &mut Vec<(i32, u64)>, from: &[(i32, u64)]) {
             std::cmp::Ordering::Greater => b.next(),
             std::cmp::Ordering::Equal => {
                 let sum = (x.0, x.1.saturating_add(y.1));
-                (a.next(), b.next());
+                a.next();
+                b.next();
                 Some(sum)
             }
         };

@@ -17,12 +17,12 @@ pub fn insert<T: Ord>(list: &mut Vec<T>, item: T, k: usize) {
 /// Merges another such list into a descending list of at most `k`.
 pub fn merge<T: Ord + Clone>(list: &mut Vec<T>, other: &[T], k: usize) {
     let mine = std::mem::replace(list, Vec::with_capacity(k.min(list.len() + other.len())));
-    let (mut a, mut b) = (mine.into_iter().peekable(), other.iter().peekable());
+    let (mut mine, mut theirs) = (mine.into_iter().peekable(), other.iter().peekable());
     while list.len() < k {
-        let next = match (a.peek(), b.peek()) {
-            (Some(x), Some(y)) if x < *y => b.next().cloned(),
-            (None, Some(_)) => b.next().cloned(),
-            (Some(_), _) => a.next(),
+        let next = match (mine.peek(), theirs.peek()) {
+            (Some(one), Some(other)) if one < *other => theirs.next().cloned(),
+            (None, Some(_)) => theirs.next().cloned(),
+            (Some(_), _) => mine.next(),
             (None, None) => return,
         };
         list.extend(next);

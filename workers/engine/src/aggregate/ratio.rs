@@ -18,7 +18,8 @@ pub fn nearest(numerator: &BigInt, denominator: &BigInt, exponent: i64) -> Optio
     let (n, d) = (numerator.magnitude(), denominator.magnitude());
     // Scaled so that the quotient has 65 or 66 bits: 53 to keep, one to round by, the rest says whether it is a tie.
     let scale = 65 - (n.bits() as i64 - d.bits() as i64);
-    let (n, d) = if scale >= 0 { (n << scale.unsigned_abs(), d.clone()) } else { (n.clone(), d << scale.unsigned_abs()) };
+    let (n, d) =
+        if scale >= 0 { (n << scale.unsigned_abs(), d.clone()) } else { (n.clone(), d << scale.unsigned_abs()) };
     let quotient = &n / &d;
     let inexact = &quotient * &d != n;
     let quotient = u128::try_from(quotient).ok()?;

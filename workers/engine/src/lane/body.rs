@@ -13,8 +13,8 @@ use crate::aggregate::column::{self, Slot};
 use crate::aggregate::{Kind, State};
 use crate::time::{TIME_LIMIT, floor};
 
-use super::table::{FOREVER, Table};
 use super::TableLayout;
+use super::table::{FOREVER, Table};
 
 const COPY: usize = 0;
 const NONE: usize = 1;

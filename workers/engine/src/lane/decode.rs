@@ -53,13 +53,7 @@ impl Lane {
         Ok(lane)
     }
 
-    fn take_segment(
-        &self,
-        number: u8,
-        bytes: &[u8],
-        layout: &Layout,
-        rows: &mut [Rows],
-    ) -> Result<i64, Malformed> {
+    fn take_segment(&self, number: u8, bytes: &[u8], layout: &Layout, rows: &mut [Rows]) -> Result<i64, Malformed> {
         let mut from = Cursor::new(bytes);
         from.byte()?;
         let of_span = from.signed64()?;

@@ -63,7 +63,11 @@ impl Live {
 
 /// The number of a span's segment, unique among the spans of a lane.
 pub(crate) fn segment(span: i64) -> u8 {
-    if span == FOREVER { FOREVER_SEGMENT } else { u8::try_from(1 + span.rem_euclid(NUMBERS)).unwrap_or(FOREVER_SEGMENT) }
+    if span == FOREVER {
+        FOREVER_SEGMENT
+    } else {
+        u8::try_from(1 + span.rem_euclid(NUMBERS)).unwrap_or(FOREVER_SEGMENT)
+    }
 }
 
 /// The span that holds the tile starting at `start`.

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use crate::aggregate::codec::Malformed;
+use crate::aggregate::Malformed;
 
 /// Segments that do not make a lane of this plan. Never ignore it: the lane must be rebuilt from its source.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -18,7 +18,9 @@ pub enum LaneError {
         expected: u8,
     },
     /// It was written under a plan with other aggregates.
-    #[error("the lane was laid out by another plan (layout {found:02x?}, expected {expected:02x?}); read it with the plan of its revision")]
+    #[error(
+        "the lane was laid out by another plan (layout {found:02x?}, expected {expected:02x?}); read it with the plan of its revision"
+    )]
     Layout {
         /// What its head says.
         found: [u8; 8],

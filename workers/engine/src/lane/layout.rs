@@ -94,7 +94,7 @@ impl Layout {
             }
             placed.push((table, keys));
         }
-        let (tables, orders): (Vec<_>, Vec<_>) = ladders.into_iter().map(|(l, keys)| table(l, keys, plan)).unzip();
+        let (tables, orders): (Vec<_>, Vec<_>) = ladders.into_iter().map(|(l, keys)| table(l, &keys, plan)).unzip();
         let position = |(t, keys): &(usize, Vec<Key>)| {
             keys.iter().filter_map(|key| orders[*t].iter().position(|k| k == key)).collect::<Vec<_>>()
         };
@@ -130,10 +130,10 @@ fn keys(aggregate: &crate::plan::Aggregate) -> Vec<Key> {
 }
 
 /// A table of the given parts, and these in the order they stand in it: by condition, each where it first occurs.
-fn table(ladder: Ladder, keys: Vec<Key>, plan: &Plan) -> (TableLayout, Vec<Key>) {
+fn table(ladder: Ladder, keys: &[Key], plan: &Plan) -> (TableLayout, Vec<Key>) {
     let mut order: Vec<Key> = Vec::with_capacity(keys.len());
     let mut groups: Vec<Group> = Vec::new();
-    for key in &keys {
+    for key in keys {
         if groups.iter().any(|g| g.condition == key.0) {
             continue;
         }

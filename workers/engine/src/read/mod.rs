@@ -41,7 +41,7 @@ pub struct Read {
 }
 
 /// Reads the features of one plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Reader<'a> {
     layout: &'a Layout,
 }
@@ -90,10 +90,10 @@ fn read_one(fold: &Fold<'_>, feature: &FeatureLayout, start: i64, end: i64) -> R
     if fold.is_cut(&feature.parts, start, end) {
         return inexact;
     }
-    let states: Vec<State> = feature.parts.iter().map(|part| fold.state(*part, start, end)).collect();
-    let states: Vec<&State> = states.iter().collect();
+    let merged: Vec<State> = feature.parts.iter().map(|part| fold.state(*part, start, end)).collect();
+    let parts: Vec<&State> = merged.iter().collect();
     let newest = feature.parts.iter().filter_map(|part| fold.newest(*part, start, end)).max();
-    let (value, overflow) = match finalize(&feature.function, &states, feature.input.as_ref(), &feature.output) {
+    let (value, overflow) = match finalize(&feature.function, &parts, feature.input.as_ref(), &feature.output) {
         Outcome::Value(value) => (Some(value), false),
         Outcome::Null => (None, false),
         Outcome::Overflow => (None, true),

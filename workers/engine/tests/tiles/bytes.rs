@@ -1,5 +1,6 @@
 //! The bytes of lanes: golden ones, damaged ones, and large ones.
 
+use std::fmt::Write;
 use std::path::PathBuf;
 
 use engine::lane::{Encoded, Lane, LaneError, Layout};
@@ -84,10 +85,14 @@ fn golden_bytes() {
     let mut lane = lane_of(&layout, &sequence(1, 60, 9));
     lane.set_offset(0x0102_0304_0506_0708);
     let stored = whole(&layout, &lane);
-    let text: String = stored
-        .iter()
-        .map(|(number, bytes)| format!("{number} {}\n", bytes.iter().map(|b| format!("{b:02x}")).collect::<String>()))
-        .collect();
+    let mut text = String::new();
+    for (number, bytes) in &stored {
+        write!(text, "{number} ").unwrap();
+        for byte in bytes {
+            write!(text, "{byte:02x}").unwrap();
+        }
+        text.push('\n');
+    }
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tiles/golden/format-1.hex");
     if std::env::var_os("BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();

@@ -90,7 +90,8 @@ fn moment(text: &str) -> i64 {
 fn definition(case: &Case) -> ViewDefinition {
     let columns = case.columns.iter().map(|(name, of)| {
         let (type_name, sizes) = of.split_once('(').map_or((of.as_str(), None), |(t, s)| (t, Some(s)));
-        let mut sizes = sizes.into_iter().flat_map(|s| s.trim_end_matches(')').split(',')).map(|n| n.trim().parse().unwrap());
+        let mut sizes =
+            sizes.into_iter().flat_map(|s| s.trim_end_matches(')').split(',')).map(|n| n.trim().parse().unwrap());
         ColumnDefinition {
             name: name.clone(),
             type_name: type_name.into(),

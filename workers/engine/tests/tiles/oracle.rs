@@ -101,7 +101,7 @@ fn holds(
             }
             _ => false,
         },
-        Function::Sum if n == 0 => got.is_none(),
+        Function::Sum | Function::Avg if n == 0 => got.is_none(),
         Function::Sum => match output {
             ValueType::Int64 => {
                 let sum: i128 = values().map(|v| if let Value::Int64(x) = v { i128::from(x) } else { 0 }).sum();
@@ -113,7 +113,6 @@ fn holds(
             }
             _ => nearest(got, &values().map(|v| scaled(&v)).sum(), &unit(input)),
         },
-        Function::Avg if n == 0 => got.is_none(),
         Function::Avg => nearest(got, &values().map(|v| scaled(&v)).sum(), &(unit(input) * n)),
         Function::Variance | Function::StdDev if n < 2 => got.is_none(),
         Function::Variance | Function::StdDev => {

@@ -63,12 +63,8 @@ fn output(function: &Function, input: Option<usize>) -> ValueType {
 /// A plan of these aggregates; a feature for each of their windows, in order.
 pub fn plan(specs: &[Spec], lateness: i64, future: i64) -> Plan {
     let finest = specs.iter().flat_map(|s| s.windows.iter().filter_map(hop)).min().unwrap_or(M);
-    let time = TimePolicy {
-        allowed_lateness_ms: lateness,
-        max_future_ms: future,
-        retention_ms: None,
-        finest_tile_ms: finest,
-    };
+    let time =
+        TimePolicy { allowed_lateness_ms: lateness, max_future_ms: future, retention_ms: None, finest_tile_ms: finest };
     let mut aggregates = Vec::new();
     let mut features = Vec::new();
     for spec in specs {
@@ -149,9 +145,8 @@ fn spec() -> impl Strategy<Value = Spec> {
         prop::sample::select(vec![tumbling(M), tumbling(90 * M), tumbling(D), tumbling(7 * D)]),
         Just(Window::Lifetime),
     ];
-    (typed, prop::option::of(0_usize..2), prop::collection::vec(window, 1..5)).prop_map(
-        |((function, input), condition, windows)| Spec { function, input, condition, windows },
-    )
+    (typed, prop::option::of(0_usize..2), prop::collection::vec(window, 1..5))
+        .prop_map(|((function, input), condition, windows)| Spec { function, input, condition, windows })
 }
 
 /// Plans of up to `most` aggregates.

@@ -14,9 +14,9 @@
 
 use num_bigint::BigInt;
 
+use crate::aggregate::Dyadic;
 use crate::aggregate::codec::{Cursor, Malformed, put_len, put_signed, put_varint, zigzag};
 use crate::aggregate::ratio::nearest;
-use crate::aggregate::Dyadic;
 use crate::value::ValueType;
 
 const MAX_SCALE: u8 = 9;
