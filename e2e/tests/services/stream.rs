@@ -4,4 +4,5 @@ mod drain;
 mod faults;
 mod letters;
 mod refusals;
+mod stalls;
 mod world;

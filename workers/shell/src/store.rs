@@ -17,7 +17,7 @@ mod row_store;
 mod scripts;
 
 pub use guard::{Outcome, decide, decide_marker};
-pub use memory::MemoryStore;
+pub use memory::{MemoryStore, Snapshot};
 pub use online::RedisStore;
 pub use row_store::{RowStore, Swap};
 

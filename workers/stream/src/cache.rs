@@ -243,3 +243,6 @@ impl LaneCache {
         self.slots.get(at as usize)?.as_ref()
     }
 }
+
+#[cfg(test)]
+mod tests;

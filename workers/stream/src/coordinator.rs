@@ -2,6 +2,7 @@
 //! the markers say, starts them anew when a processor asks, and commits offsets that are old enough.
 
 use std::collections::HashMap;
+use std::future::Future;
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -18,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ends;
 use crate::facts::{Facts, gather};
 use crate::group::{GroupConsumer, Rebalance};
-use crate::metrics::{Halted, Started};
+use crate::metrics::{Halt, Halted, Revoked, Started};
 use crate::processor::Processor;
 use crate::shared::{Command, Queue, Request, Shared, Start};
 use crate::start;
@@ -75,6 +76,8 @@ pub struct Coordinator<S> {
     assigning: bool,
     terms: u64,
     durability_lag: Duration,
+    /// Ends the questions that are under way.
+    ended: CancellationToken,
 }
 
 impl<S: RowStore> Coordinator<S> {
@@ -97,7 +100,19 @@ impl<S: RowStore> Coordinator<S> {
             workers.push(Worker { commands, thread: builder.spawn(move || processor.run())? });
         }
         let (gathered, owned) = (mpsc::channel(), HashMap::new());
-        Ok(Self { shared, consumer, workers, requests, gathered, owned, assigning: false, terms: 0, durability_lag })
+        let ended = CancellationToken::new();
+        Ok(Self {
+            shared,
+            consumer,
+            workers,
+            requests,
+            gathered,
+            owned,
+            assigning: false,
+            terms: 0,
+            durability_lag,
+            ended,
+        })
     }
 
     /// Works until `shutdown`, or until the consumer fails.
@@ -115,6 +130,9 @@ impl<S: RowStore> Coordinator<S> {
         while exit.is_none() && !shutdown.is_cancelled() {
             exit = self.poll();
             self.answer();
+            if exit.is_none() {
+                exit = self.shared.dead_letters.failed().map(Exit::Failed);
+            }
             if Instant::now() >= next_commit {
                 self.commit(CommitMode::Async);
                 next_commit = Instant::now() + COMMIT_PERIOD;
@@ -176,7 +194,7 @@ impl<S: RowStore> Coordinator<S> {
             }
             match request {
                 Request::Restart { partition, reason, .. } => self.restart(partition, &reason),
-                Request::Halt { partition, reason, .. } => self.halt(partition, false, reason),
+                Request::Halt { partition, reason, .. } => self.halt(partition, Halt::Row, reason),
             }
         }
         while let Ok(gathered) = self.gathered.1.try_recv() {
@@ -203,11 +221,17 @@ impl<S: RowStore> Coordinator<S> {
             facts.push(gather(self.shared.clone(), self.consumer.clone(), *partition, term, Duration::ZERO));
         }
         let answer = self.gathered.0.clone();
-        self.shared.runtime.spawn(async move {
+        self.spawn(async move {
             let facts = join_all(facts).await.into_iter().flatten().collect();
             // The coordinator is gone only at the very end.
             drop(answer.send(Gathered::Assigned(facts)));
         });
+    }
+
+    /// Runs a question, which holds the consumer, until it is answered or the coordinator ends.
+    fn spawn(&self, question: impl Future<Output = ()> + Send + 'static) {
+        let ended = self.ended.clone();
+        self.shared.runtime.spawn(async move { ended.run_until_cancelled_owned(question).await });
     }
 
     /// Answers an assignment: librdkafka starts to fetch at the offsets given here.
@@ -260,20 +284,20 @@ impl<S: RowStore> Coordinator<S> {
                 let reason = format!(
                     "SourceReset: partition {partition} of {topic} ends at {end}, before the marker {marker}: the topic was made anew or lost records; {remedy}"
                 );
-                self.halt(partition, true, reason);
+                self.halt(partition, Halt::SourceReset, reason);
             }
             start::Start::SourceGap { from, to } => {
                 let reason = format!(
                     "SourceGap: partition {partition} of {topic} no longer holds [{from}, {to}), which was not read yet; {remedy}"
                 );
-                self.halt(partition, false, reason);
+                self.halt(partition, Halt::SourceGap, reason);
             }
         }
     }
 
-    fn halt(&mut self, partition: i32, reset: bool, reason: String) {
+    fn halt(&mut self, partition: i32, kind: Halt, reason: String) {
         self.shared.readiness.block(&subject(partition), reason.as_str());
-        Halted { partition, reset, reason }.emit(&self.shared.metrics);
+        Halted { partition, kind, reason }.emit(&self.shared.metrics);
     }
 
     /// Goes back to the markers of a partition.
@@ -288,7 +312,7 @@ impl<S: RowStore> Coordinator<S> {
         tracing::warn!(partition, reason, "going back to the markers");
         let facts = gather(self.shared.clone(), self.consumer.clone(), partition, term, delay);
         let answer = self.gathered.0.clone();
-        self.shared.runtime.spawn(async move {
+        self.spawn(async move {
             if let Some(facts) = facts.await {
                 // The coordinator is gone only at the very end.
                 drop(answer.send(Gathered::Restart(Box::new(facts))));
@@ -340,6 +364,7 @@ impl<S: RowStore> Coordinator<S> {
         }
         for partition in partitions {
             self.shared.forget_stored(*partition);
+            Revoked { partition: *partition }.emit(&self.shared.metrics);
         }
         let mut gone = TopicPartitionList::new();
         for partition in partitions {
@@ -396,9 +421,13 @@ impl<S: RowStore> Coordinator<S> {
 
     /// Leaves the group.
     fn close(self) {
-        let Self { consumer, owned, .. } = self;
-        drop(owned);
+        let Self { consumer, ended, assigning, .. } = self;
+        ended.cancel();
         consumer.context().close();
+        // librdkafka closes only when every rebalance is answered.
+        if assigning && let Err(error) = consumer.incremental_assign(&TopicPartitionList::new()) {
+            tracing::warn!(%error, "answering the last assignment");
+        }
         let deadline = Instant::now() + CLOSE_LIMIT;
         let mut shared = consumer;
         // Questions under way hold the consumer for at most their time limit.

@@ -132,6 +132,13 @@ impl DeadLetters {
         }
     }
 
+    /// Why the producer can send no more, if so: it must then be made anew.
+    #[must_use]
+    pub fn failed(&self) -> Option<String> {
+        let (code, reason) = self.producer.client().fatal_error()?;
+        Some(format!("the producer of dead letters failed ({code}): {reason}"))
+    }
+
     /// Waits for what is on its way, at most `limit`.
     pub fn flush(&self, limit: Duration) {
         if let Err(error) = self.producer.flush(limit) {

@@ -168,3 +168,6 @@ pub struct Source<'a, S> {
     /// Counts.
     pub metrics: &'a Metrics,
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ pub mod coordinator;
 pub mod dead_letter;
 pub mod ends;
 pub mod facts;
+#[cfg(test)]
+mod fixtures;
 pub mod flush;
 pub mod fold;
 pub mod group;

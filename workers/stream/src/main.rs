@@ -1,25 +1,28 @@
 //! `featuremill-stream`: from a Kafka topic to tiles in the online store.
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use stream::args::Args;
 
-#[tokio::main(worker_threads = 2)]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
     if let Err(error) = shell::telemetry::init(args.log_format) {
         eprintln!("featuremill-stream: {error}");
         return ExitCode::FAILURE;
     }
-    let shutdown = match shell::shutdown::on_signal() {
-        Ok(shutdown) => shutdown,
+    let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
+        Ok(runtime) => runtime,
         Err(error) => {
-            tracing::error!(%error, "cannot handle signals");
+            tracing::error!(%error, "cannot start threads");
             return ExitCode::FAILURE;
         }
     };
-    match stream::run(args, shutdown).await {
+    let result = runtime.block_on(async { stream::run(args, shell::shutdown::on_signal()?).await });
+    // A question to brokers that are away may still be under way; nobody waits for its answer.
+    runtime.shutdown_timeout(Duration::from_millis(100));
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "stopped");

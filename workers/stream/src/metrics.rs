@@ -122,6 +122,24 @@ impl Metrics {
     }
 }
 
+/// A partition is another worker's now.
+#[derive(Debug)]
+pub struct Revoked {
+    /// Which.
+    pub partition: i32,
+}
+
+impl Revoked {
+    /// Takes back what was shown of it.
+    pub fn emit(&self, metrics: &Metrics) {
+        let label = PartitionLabel { partition: self.partition };
+        metrics.lag_records.remove(&label);
+        metrics.lag_seconds.remove(&label);
+        metrics.source_gap.remove(&label);
+        metrics.source_reset.remove(&label);
+    }
+}
+
 /// An event went to the dead-letter topic.
 #[derive(Debug)]
 pub struct Rejected {
@@ -194,13 +212,24 @@ impl Started {
     }
 }
 
+/// Why a partition is not read on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Halt {
+    /// The topic starts behind the marker.
+    SourceGap,
+    /// The topic ends before the marker.
+    SourceReset,
+    /// A row does not read back.
+    Row,
+}
+
 /// A partition is not read, because the topic does not hold what its rows need.
 #[derive(Debug)]
 pub struct Halted {
     /// Which.
     pub partition: i32,
-    /// Whether the topic ends before the marker, rather than starts behind it.
-    pub reset: bool,
+    /// In which way.
+    pub kind: Halt,
     /// What was found and what to do.
     pub reason: String,
 }
@@ -208,8 +237,12 @@ pub struct Halted {
 impl Halted {
     /// Shows and logs it.
     pub fn emit(&self, metrics: &Metrics) {
-        let family = if self.reset { &metrics.source_reset } else { &metrics.source_gap };
-        family.get_or_create(&PartitionLabel { partition: self.partition }).set(1);
+        let label = PartitionLabel { partition: self.partition };
+        match self.kind {
+            Halt::SourceGap => _ = metrics.source_gap.get_or_create(&label).set(1),
+            Halt::SourceReset => _ = metrics.source_reset.get_or_create(&label).set(1),
+            Halt::Row => {}
+        }
         tracing::error!(partition = self.partition, reason = self.reason, "partition stands still");
     }
 }

@@ -38,6 +38,9 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
+    /// Signals cannot be handled.
+    #[error("signals: {0}")]
+    Signals(#[from] std::io::Error),
     /// The store's URL is wrong.
     #[error(transparent)]
     Redis(#[from] RedisError),

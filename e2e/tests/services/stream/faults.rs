@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::world::{Chance, Event, World, events, now, record};
+use super::world::{Chance, Event, LIMIT, Worker, World, events, now, record};
 
 const PARTITIONS: i32 = 8;
 
@@ -11,6 +11,20 @@ async fn write(world: &World, chance: &mut Chance, events: &[Event], now: i64) {
     let records = events.iter().map(|event| record(event, i32::try_from(chance.below(8)).unwrap(), now));
     let records: Vec<_> = records.collect();
     world.kafka.produce(super::world::TOPIC, records).await.unwrap();
+}
+
+/// Waits until the worker has written more than what stands now.
+async fn until_progress(world: &World, worker: &mut Worker) {
+    let before = world.redis.append_only_length().unwrap();
+    worker
+        .process
+        .until("more writes to the store", LIMIT, async || {
+            let length = world.redis.append_only_length().map_err(|error| error.to_string())?;
+            // Idle markers alone are shorter.
+            if length > before + 20_000 { Ok(()) } else { Err(format!("{length} bytes, {before} before")) }
+        })
+        .await
+        .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,15 +40,14 @@ async fn rows_equal_a_brute_force_count_after_kills_of_everything() {
         let part = parts.next().unwrap();
         write(&world, &mut chance, part, now).await;
         written += part.len();
-        worker.ready().await;
+        until_progress(&world, &mut worker).await;
         // At no particular point of its work.
-        tokio::time::sleep(Duration::from_millis(100 + chance.below(900))).await;
+        tokio::time::sleep(Duration::from_millis(chance.below(600))).await;
         worker.process.kill().await.unwrap();
         worker = world.worker(&format!("worker-{round}"));
     }
     write(&world, &mut chance, parts.next().unwrap(), now).await;
-    worker.ready().await;
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    until_progress(&world, &mut worker).await;
 
     // Redis loses its last writes, wherever in a command they are cut.
     world.redis.stop().await.unwrap();

@@ -14,6 +14,13 @@ use crate::redis::RedisError;
 
 type Hash = BTreeMap<String, Vec<u8>>;
 
+/// Everything that a [`MemoryStore`] holds at one time.
+#[derive(Clone, Debug, Default)]
+pub struct Snapshot {
+    hashes: BTreeMap<String, Hash>,
+    strings: BTreeMap<String, String>,
+}
+
 #[derive(Debug, Default)]
 struct State {
     hashes: BTreeMap<String, Hash>,
@@ -36,6 +43,19 @@ impl MemoryStore {
         let mut state = self.lock();
         state.hashes.remove(key);
         state.strings.remove(key);
+    }
+
+    /// All it holds now.
+    #[must_use]
+    pub fn snapshot(&self) -> Snapshot {
+        let state = self.lock();
+        Snapshot { hashes: state.hashes.clone(), strings: state.strings.clone() }
+    }
+
+    /// Holds again what it held then, as a server does that restarts without its last writes.
+    pub fn restore(&self, snapshot: Snapshot) {
+        let mut state = self.lock();
+        Snapshot { hashes: state.hashes, strings: state.strings } = snapshot;
     }
 
     /// All fields of one hash.

@@ -1,5 +1,5 @@
-//! The guards, and the scripts against them on a real Redis where `FEATUREMILL_TEST_REDIS` names one.
-#![allow(clippy::unwrap_used)]
+//! The guards, and the scripts against them on a real Redis.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use super::*;
 use crate::redis::Connector;
@@ -102,13 +102,70 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     seen
 }
 
+/// A `redis-server` on a socket of its own, for as long as the value lives.
+struct Server {
+    process: std::process::Child,
+    dir: std::path::PathBuf,
+}
+
+impl Server {
+    fn start() -> Self {
+        let dir = std::env::temp_dir().join(format!("featuremill-shell-redis-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        let process = std::process::Command::new("redis-server")
+            .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock", "--dir"])
+            .arg(&dir)
+            .current_dir(&dir)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .expect("redis-server must be installed for this test");
+        Self { process, dir }
+    }
+
+    /// Connects as soon as the server is up.
+    async fn store(&self) -> RedisStore {
+        let connector = Connector::new(&format!("unix://{}/redis.sock", self.dir.display()), None).unwrap();
+        for _ in 0..500 {
+            match RedisStore::connect(&connector).await {
+                Err(error) if error.is_away() => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                store => return store.unwrap(),
+            }
+        }
+        panic!("redis-server did not come up");
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
 #[tokio::test]
-async fn redis_does_what_the_twin_does() {
-    let Ok(url) = std::env::var("FEATUREMILL_TEST_REDIS") else { return };
-    let redis = RedisStore::connect(&Connector::new(&url, None).unwrap()).await.unwrap();
+async fn redis_does_what_the_twin_does_and_a_broken_connection_stays_broken() {
+    let mut server = Server::start();
+    let redis = server.store().await;
     let prefix = format!("test-[{}]/", std::process::id());
     assert_eq!(exercise(redis.clone(), &prefix).await, exercise(MemoryStore::default(), &prefix).await);
     assert_eq!(redis.eviction_policy().await.unwrap().as_deref(), Some("noeviction"));
+    let _: () = redis.connection().run("testing", ::redis::cmd("SCRIPT").arg("FLUSH")).await.unwrap();
+    let again = redis.flush(0, None, &[write("after", None, 1, true, false)]).await.unwrap();
+    assert_eq!(again, [Outcome::Written], "scripts that were flushed are loaded again");
+
+    server.process.kill().unwrap();
+    server.process.wait().unwrap();
+    assert!(redis.markers("m").await.unwrap_err().is_away());
+    std::fs::remove_file(server.dir.join("redis.sock")).unwrap();
+    let server = {
+        drop(server);
+        Server::start()
+    };
+    let anew = server.store().await;
+    assert!(redis.markers("m").await.unwrap_err().is_away(), "it never comes back by itself");
+    assert_ne!(anew.connection().identity(), redis.connection().identity());
+    assert_eq!(anew.markers("m").await.unwrap(), Markers::default());
 }
 
 #[tokio::test]

@@ -1,0 +1,203 @@
+//! A model: workers that crash, hang behind as zombies, drop lanes and lose the store's last writes, in any order that
+//! chance gives, end with the rows of one that read everything at once.
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use engine::row::Marker;
+use prometheus_client::registry::Registry;
+use rdkafka::message::{OwnedMessage, Timestamp};
+use shell::store::{MarkerWrite, MemoryStore};
+use tokio::runtime::Runtime;
+
+use super::*;
+use crate::cache::Expiry;
+use crate::fixtures::plan_run;
+use crate::flush::{Part, execute};
+use crate::start::{self, Observed, Start};
+
+const PARTITION: i32 = 3;
+const START: i64 = 1_700_000_000_000;
+
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+/// One worker's reading of the partition.
+struct Reader {
+    state: PlanState,
+    position: i64,
+}
+
+struct Bench {
+    plans: Arc<[PlanRun]>,
+    records: Vec<OwnedMessage>,
+    runtime: Runtime,
+    metrics: Metrics,
+}
+
+impl Bench {
+    fn new(chance: &mut Chance, count: i64) -> Self {
+        let record = |offset: i64| {
+            let time = START + offset * 1_000 - i64::try_from(chance.below(600_000)).unwrap();
+            let (user, amount) = (chance.below(12), chance.below(100));
+            let payload = if chance.below(20) == 0 {
+                "broken".to_owned()
+            } else {
+                format!(r#"{{"user":"u{user}","amount":{amount},"at":{time}}}"#)
+            };
+            let stamp = Timestamp::CreateTime(START + offset * 1_000);
+            OwnedMessage::new(Some(payload.into_bytes()), None, "events".into(), stamp, PARTITION, offset, None)
+        };
+        let records = (0..count).map(record).collect();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        Self { plans: [plan_run()].into(), records, runtime, metrics: Metrics::new(&mut Registry::default()) }
+    }
+
+    fn start(&self, store: &MemoryStore) -> Reader {
+        let markers = self.runtime.block_on(store.markers(&self.plans[0].marker_key)).unwrap();
+        let marker = markers.by_partition.get(&PARTITION).copied();
+        let end = i64::try_from(self.records.len()).unwrap();
+        let Start::Read { position, from } = start::decide(&Observed { markers: vec![marker], low: 0, end }) else {
+            panic!("{marker:?}")
+        };
+        Reader { state: PlanState::new(&self.plans[0], from[0], marker), position }
+    }
+
+    /// Reads up to `count` records; the number refused.
+    fn read(&self, store: &MemoryStore, reader: &mut Reader, count: usize) -> usize {
+        let from = usize::try_from(reader.position).unwrap();
+        let batch = &self.records[from..(from + count).min(self.records.len())];
+        let source = Source { partition: PARTITION, store, runtime: self.runtime.handle(), metrics: &self.metrics };
+        let mut refused = 0;
+        reader.state.fold(&self.plans[0], batch, &source, |_, _, _| refused += 1).unwrap();
+        reader.position += i64::try_from(batch.len()).unwrap();
+        refused
+    }
+
+    /// Flushes; `false` if the store had lost writes, so that the reader is of no more use.
+    fn flush(&self, store: &MemoryStore, reader: &mut Reader) -> bool {
+        let (plan, state) = (&self.plans[0], &mut reader.state);
+        let expiry = Expiry { ttl_ms: None, now: Instant::now() };
+        let (writes, slots) = state.cache.writes(&plan.layout, &plan.row_prefix, expiry);
+        let base = state.marker.map(|marker| marker.offset);
+        let (offset, event_time) = (reader.position, state.event_time);
+        let marker = Marker { offset, event_time, end_offset: offset, read_to_end_at: 0 };
+        let marker = Some(MarkerWrite { partition: PARTITION, base, marker });
+        let part = Part { partition: PARTITION, term: 1, plan: 0, writes, slots, marker };
+        let report = self.runtime.block_on(execute(store.clone(), self.plans.clone(), 1, vec![part]));
+        assert!(report.error.is_none());
+        let done = report.done.into_iter().next().unwrap();
+        state.cache.written(&done.slots);
+        for slot in done.needs_whole {
+            state.cache.needs_whole(slot);
+        }
+        state.marker = done.marker.or(state.marker);
+        !done.lost
+    }
+
+    /// Reads to the end, however often the store turns out to have lost writes.
+    fn finish(&self, store: &MemoryStore) {
+        for _ in 0..10 {
+            let mut reader = self.start(store);
+            self.read(store, &mut reader, self.records.len());
+            if self.flush(store, &mut reader) && self.flush(store, &mut reader) {
+                return;
+            }
+        }
+        panic!("it never ends");
+    }
+
+    /// The rows: every entity's lane.
+    fn rows(&self, store: &MemoryStore) -> BTreeMap<String, Vec<(u8, Vec<u8>)>> {
+        let keys: Vec<String> = (0..12).map(|user| format!("{}u{user}", self.plans[0].row_prefix)).collect();
+        let lanes = self.runtime.block_on(store.load(PARTITION, &keys)).unwrap();
+        keys.into_iter().zip(lanes).collect()
+    }
+}
+
+fn run(seed: u64) {
+    let mut chance = Chance(seed);
+    let bench = Bench::new(&mut chance, 400);
+    let store = MemoryStore::default();
+    let mut snapshot = store.snapshot();
+    let mut readers = vec![bench.start(&store)];
+    for _ in 0..200 {
+        // A crash leaves nothing of one; a zombie stays beside its successor.
+        let who = usize::try_from(chance.below(readers.len() as u64)).unwrap();
+        match chance.below(12) {
+            0 => readers[who] = bench.start(&store),
+            1 if readers.len() < 3 => readers.push(bench.start(&store)),
+            2 => readers[who].state.cache.shrink(0),
+            3 => snapshot = store.snapshot(),
+            4 => {
+                // The server restarts with what it had at some time; every connection breaks, so every worker starts anew.
+                store.restore(snapshot.clone());
+                readers = readers.iter().map(|_| bench.start(&store)).collect();
+            }
+            5..=7 => {
+                if !bench.flush(&store, &mut readers[who]) {
+                    readers[who] = bench.start(&store);
+                }
+            }
+            _ => {
+                bench.read(&store, &mut readers[who], usize::try_from(chance.below(40)).unwrap());
+            }
+        }
+    }
+    bench.finish(&store);
+    let whole = MemoryStore::default();
+    bench.finish(&whole);
+    assert_eq!(bench.rows(&store), bench.rows(&whole), "seed {seed}");
+}
+
+#[test]
+fn any_mishap_ends_with_the_rows_of_an_undisturbed_reading() {
+    for seed in 0..60 {
+        run(seed);
+    }
+}
+
+#[test]
+fn lost_rows_are_noticed_and_made_anew() {
+    let bench = Bench::new(&mut Chance(1), 200);
+    let store = MemoryStore::default();
+    let mut reader = bench.start(&store);
+    bench.read(&store, &mut reader, 100);
+    assert!(bench.flush(&store, &mut reader));
+    for key in bench.rows(&store).keys().chain([&bench.plans[0].marker_key]) {
+        store.lose(key);
+    }
+    bench.read(&store, &mut reader, 100);
+    assert!(!bench.flush(&store, &mut reader), "the guard sees it");
+    bench.finish(&store);
+    let whole = MemoryStore::default();
+    bench.finish(&whole);
+    assert_eq!(bench.rows(&store), bench.rows(&whole));
+}
+
+#[test]
+fn a_replay_reads_nothing_back_and_refuses_what_is_broken() {
+    let bench = Bench::new(&mut Chance(2), 200);
+    let store = MemoryStore::default();
+    let mut reader = bench.start(&store);
+    let refused = bench.read(&store, &mut reader, 200);
+    let broken = bench.records.iter().filter(|record| record.payload() == Some(b"broken")).count();
+    assert!(broken > 0);
+    assert_eq!(refused, broken);
+    assert!(bench.flush(&store, &mut reader));
+    assert_eq!(bench.metrics.lanes_loaded.get(), 0);
+    let mut again = bench.start(&store);
+    assert_eq!(again.position, 200);
+    again.position = 0;
+    again.state.from = 0;
+    bench.read(&store, &mut again, 200);
+    assert_eq!(bench.metrics.lanes_loaded.get(), 12, "each row once");
+    assert_eq!(again.state.cache.changed(), 0, "what a lane holds is not inserted twice");
+}
