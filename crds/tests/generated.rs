@@ -8,7 +8,11 @@ fn checked_in_definitions_are_those_of_the_types() {
     for (file, definition) in crds::definitions() {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("yaml").join(file);
         let found = std::fs::read_to_string(&path).unwrap_or_default();
-        assert!(found == crds::to_yaml(&definition).unwrap(), "{} is stale: run `cargo run -p crds --bin crdgen`", path.display());
+        assert!(
+            found == crds::to_yaml(&definition).unwrap(),
+            "{} is stale: run `cargo run -p crds --bin crdgen`",
+            path.display()
+        );
     }
 }
 

@@ -80,7 +80,8 @@ impl ControlPlane {
         let [etcd_program, server_program] = link_programs(directory.path())?;
         let [client_port, peer_port, port] = free_ports().map_err(io("find free ports"))?;
         make_key(&at("sa.key"))?;
-        std::fs::write(at("tokens.csv"), format!("{TOKEN},tests,tests,\"system:masters\"\n")).map_err(io("write the tokens"))?;
+        std::fs::write(at("tokens.csv"), format!("{TOKEN},tests,tests,\"system:masters\"\n"))
+            .map_err(io("write the tokens"))?;
 
         let client_url = format!("http://127.0.0.1:{client_port}");
         let peer_url = format!("http://127.0.0.1:{peer_port}");
@@ -206,7 +207,8 @@ fn make_key(path: &Path) -> Result<(), ControlPlaneError> {
 
 /// Ports that nobody listened on a moment ago, all different.
 fn free_ports() -> std::io::Result<[u16; 3]> {
-    let listeners = [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
+    let listeners =
+        [TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?, TcpListener::bind("127.0.0.1:0")?];
     let [a, b, c] = &listeners;
     Ok([a.local_addr()?.port(), b.local_addr()?.port(), c.local_addr()?.port()])
 }

@@ -27,7 +27,11 @@ pub trait Object:
 {
 }
 impl<K> Object for K where
-    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()> + Serialize + DeserializeOwned + Clone + std::fmt::Debug
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>
+        + Serialize
+        + DeserializeOwned
+        + Clone
+        + std::fmt::Debug
 {
 }
 
@@ -98,7 +102,8 @@ impl Writer {
             ..DeleteParams::default()
         };
         tracing::debug!(object = what, "delete");
-        match Api::<K>::namespaced(self.client.clone(), &self.namespace).delete(&observed.name_any(), &parameters).await {
+        match Api::<K>::namespaced(self.client.clone(), &self.namespace).delete(&observed.name_any(), &parameters).await
+        {
             Err(error) if !is_not_found(&error) => Err(Error::write(what)(error)),
             _ => Ok(()),
         }

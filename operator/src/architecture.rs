@@ -25,7 +25,9 @@ const POLL: Duration = Duration::from_secs(2);
 /// # Errors
 /// [`Error`]; the round is tried again.
 pub async fn reconcile(architecture: Arc<Architecture>, context: Arc<Context>) -> Result<Action, Error> {
-    let Some(mut observed) = observe::observe(&context, &architecture).await? else { return Ok(Action::await_change()) };
+    let Some(mut observed) = observe::observe(&context, &architecture).await? else {
+        return Ok(Action::await_change());
+    };
     let writer = Writer::new(context.client.clone(), &observed.architecture);
     let finalized = observed.architecture.finalizers().iter().any(|f| f == ARCHITECTURE_FINALIZER);
     let deleted = observed.architecture.metadata.deletion_timestamp.is_some();
@@ -54,5 +56,9 @@ pub async fn reconcile(architecture: Arc<Architecture>, context: Arc<Context>) -
         writer.status(&observed.architecture, &status).await?;
         report::events(&context, &observed.architecture, &previous, &status).await;
     }
-    Ok(if deleted || observed.secrets.is_err() { Action::requeue(POLL) } else { resync(&context, &observed.architecture) })
+    Ok(if deleted || observed.secrets.is_err() {
+        Action::requeue(POLL)
+    } else {
+        resync(&context, &observed.architecture)
+    })
 }

@@ -60,6 +60,14 @@ impl Args {
             LogFormat::Json => "json",
             LogFormat::Text => "text",
         };
-        Settings { image, image_pull_policy, log_format: Some(log_format.to_owned()), namespace, concurrency, resync_seconds }
+        Settings {
+            image,
+            image_pull_policy,
+            log_format: Some(log_format.to_owned()),
+            namespace,
+            concurrency,
+            resync_seconds,
+            ..Settings::default()
+        }
     }
 }

@@ -10,7 +10,6 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ObjectMeta, PostParams};
 use kube::{Api, Client, ResourceExt as _};
-use tokio_util::sync::CancellationToken;
 
 /// How long a leader is trusted after its last sign of life.
 const DURATION: Duration = Duration::from_secs(15);
@@ -52,15 +51,12 @@ impl Elector {
         }
     }
 
-    /// Renews until that fails for too long, or `stop` is cancelled.
-    pub async fn hold(&self, stop: &CancellationToken) {
+    /// Renews until that fails for too long. Dropping the future stops it.
+    pub async fn hold(&self) {
         let mut renewed = Instant::now();
         while renewed.elapsed() < RENEW_DEADLINE {
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
-            tokio::select! {
-                () = stop.cancelled() => return,
-                () = tokio::time::sleep(RETRY.min(left)) => {}
-            }
+            tokio::time::sleep(RETRY.min(left)).await;
             let left = RENEW_DEADLINE.saturating_sub(renewed.elapsed());
             let at = Instant::now();
             match tokio::time::timeout(left, self.renew()).await {
@@ -93,7 +89,8 @@ impl Elector {
 
     async fn try_acquire(&self, seen: &mut Seen) -> Result<bool, kube::Error> {
         let Some(mut lease) = self.api.get_opt(&self.name).await? else {
-            let mut lease = Lease { metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() }, spec: None };
+            let mut lease =
+                Lease { metadata: ObjectMeta { name: Some(self.name.clone()), ..ObjectMeta::default() }, spec: None };
             self.claim(&mut lease);
             return written(self.api.create(&PostParams::default(), &lease).await);
         };

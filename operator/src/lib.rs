@@ -32,6 +32,7 @@ use kube::runtime::controller::Action;
 /// When an object is looked at again although nothing changed: spread by UID, so that not all come at once.
 fn resync<K: apply::Object>(context: &context::Context, object: &K) -> Action {
     let seconds = context.settings.resync_seconds;
-    let spread = object.uid().unwrap_or_default().bytes().fold(0_u64, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
+    let spread =
+        object.uid().unwrap_or_default().bytes().fold(0_u64, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
     Action::requeue(Duration::from_secs(seconds + spread % (seconds / 5 + 1)))
 }

@@ -7,7 +7,7 @@ use clap::Parser as _;
 use operator::args::Args;
 use operator::edges::RealEdges;
 use operator::metrics::Metrics;
-use operator::run::{World, run};
+use operator::run::{World, not_ready_yet, run};
 use prometheus_client::registry::Registry;
 use shell::admin::{self, Readiness};
 
@@ -30,6 +30,7 @@ async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let readiness = Readiness::default();
+    not_ready_yet(&readiness);
     let listener = tokio::net::TcpListener::bind(args.admin).await?;
     tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), shutdown.clone()));
     let world = World {

@@ -59,7 +59,11 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("featuremill_operator");
         registry.register("reconcile_duration_seconds", "How long rounds took", metrics.reconciles.clone());
         registry.register("reconcile_errors", "Rounds that failed", metrics.failures.clone());
-        registry.register("undecodable_objects", "Objects that were skipped because they do not read", metrics.undecodable.clone());
+        registry.register(
+            "undecodable_objects",
+            "Objects that were skipped because they do not read",
+            metrics.undecodable.clone(),
+        );
         registry.register("reconcile_queue_depth", "Objects that wait for their round", metrics.queue.clone());
         registry.register("api_requests", "Requests to the API server", metrics.requests.clone());
         registry.register("leader", "Whether this process leads", metrics.leader.clone());

@@ -53,7 +53,11 @@ impl Mount {
     /// A Secret as a folder, which a flag names.
     pub fn secret(name: &'static str, flag: &'static str, secret: &str) -> Self {
         let source = SecretVolumeSource { secret_name: Some(secret.to_owned()), ..SecretVolumeSource::default() };
-        Self { name, flag: Some(flag), source: Volume { name: name.to_owned(), secret: Some(source), ..Volume::default() } }
+        Self {
+            name,
+            flag: Some(flag),
+            source: Volume { name: name.to_owned(), secret: Some(source), ..Volume::default() },
+        }
     }
 
     /// Any other volume, at [`path`] of `name`.
@@ -75,7 +79,8 @@ impl Pod<'_> {
         labels: BTreeMap<String, String>,
         mut annotations: BTreeMap<String, String>,
     ) -> PodTemplateSpec {
-        let Self { name, command, mut arguments, ports, mounts, memory_mib, overrides, account, secrets_version } = self;
+        let Self { name, command, mut arguments, ports, mounts, memory_mib, overrides, account, secrets_version } =
+            self;
         if !secrets_version.is_empty() {
             annotations.insert(SECRETS_ANNOTATION.to_owned(), secrets_version.to_owned());
         }
@@ -90,7 +95,13 @@ impl Pod<'_> {
             image_pull_policy: settings.image_pull_policy.clone(),
             command: Some(vec![command.to_owned()]),
             args: Some(arguments),
-            ports: Some(ports.into_iter().chain([("admin", ADMIN_PORT)]).map(|(name, port)| container_port(name, port)).collect()),
+            ports: Some(
+                ports
+                    .into_iter()
+                    .chain([("admin", ADMIN_PORT)])
+                    .map(|(name, port)| container_port(name, port))
+                    .collect(),
+            ),
             resources: Some(resources(overrides, memory_mib)),
             volume_mounts: non_empty(mounts.iter().map(mount_of).collect()),
             liveness_probe: Some(probe("/livez", 10, 6)),
@@ -117,7 +128,11 @@ impl Pod<'_> {
                 node_selector: (!overrides.node_selector.is_empty()).then(|| overrides.node_selector.clone()),
                 tolerations: non_empty(overrides.tolerations.iter().map(toleration).collect()),
                 image_pull_secrets: non_empty(
-                    overrides.image_pull_secrets.iter().map(|s| LocalObjectReference { name: s.name.clone() }).collect(),
+                    overrides
+                        .image_pull_secrets
+                        .iter()
+                        .map(|s| LocalObjectReference { name: s.name.clone() })
+                        .collect(),
                 ),
                 ..PodSpec::default()
             }),
@@ -126,11 +141,21 @@ impl Pod<'_> {
 }
 
 fn mount_of(mount: &Mount) -> VolumeMount {
-    VolumeMount { name: mount.name.to_owned(), mount_path: path(mount.name), read_only: Some(true), ..VolumeMount::default() }
+    VolumeMount {
+        name: mount.name.to_owned(),
+        mount_path: path(mount.name),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    }
 }
 
 fn container_port(name: &str, port: i32) -> ContainerPort {
-    ContainerPort { name: Some(name.to_owned()), container_port: port, protocol: Some("TCP".to_owned()), ..ContainerPort::default() }
+    ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: port,
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    }
 }
 
 fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {

@@ -10,10 +10,10 @@ use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
+use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store, store};
-use kube::runtime::applier;
 use kube::{Api, Client, ResourceExt as _};
 use shell::admin::Readiness;
 use thiserror::Error;
@@ -33,6 +33,9 @@ use crate::{architecture, error, feature_view};
 
 /// How long rounds that have begun may take to end after a request to stop.
 const DRAIN: Duration = Duration::from_secs(5);
+
+/// What readiness waits for at first. A process that does not lead is ready after that; one that leads, after its first lists.
+const START: &str = "start";
 
 /// The world that the operator runs in.
 pub struct World {
@@ -56,7 +59,9 @@ pub struct World {
 #[derive(Debug, Error)]
 pub enum RunError {
     /// The definitions are not installed.
-    #[error("the custom resource {kind} is not installed; run `kubectl apply --server-side -f crds/yaml` or install the chart")]
+    #[error(
+        "the custom resource {kind} is not installed; run `kubectl apply --server-side -f crds/yaml` or install the chart"
+    )]
     NotInstalled {
         /// Which.
         kind: &'static str,
@@ -74,13 +79,20 @@ pub enum RunError {
     LeadershipLost,
 }
 
+/// Blocks readiness until [`run`] has found what it needs; for who serves the admin port before that.
+pub fn not_ready_yet(readiness: &Readiness) {
+    readiness.block(START, "not started yet");
+}
+
 /// Runs until `shutdown` is cancelled or leadership is lost. Dropping the future cuts everything off where it stands.
 ///
 /// # Errors
 /// [`RunError`]; the process should end and be started anew.
 pub async fn run(world: World, shutdown: CancellationToken) -> Result<(), RunError> {
+    not_ready_yet(&world.readiness);
     installed::<FeatureView>(&world, "FeatureView").await?;
     installed::<Architecture>(&world, "Architecture").await?;
+    world.readiness.clear(START);
     let Some(namespace) = &world.lease_namespace else {
         lead(&world, &shutdown).await;
         return Ok(());
@@ -92,11 +104,10 @@ pub async fn run(world: World, shutdown: CancellationToken) -> Result<(), RunErr
     }
     tracing::info!(identity = world.identity, "leading");
     world.metrics.leads(true);
-    // Not stopped by `shutdown`: the lease is held while rounds end.
-    let never = CancellationToken::new();
     let lost = tokio::select! {
         () = lead(&world, &shutdown) => false,
-        () = elector.hold(&never) => true,
+        // Not stopped by `shutdown`: the lease is held while rounds end.
+        () = elector.hold() => true,
     };
     world.metrics.leads(false);
     if lost {
@@ -149,7 +160,10 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
     let pumps = futures::future::join(
         futures::future::join(
             watches.clone().roots(view_writer, view_seen(views.clone(), architectures.clone())),
-            watches.clone().roots(architecture_writer, architecture_seen(views.clone(), architectures.clone(), view_store.clone())),
+            watches.clone().roots(
+                architecture_writer,
+                architecture_seen(views.clone(), architectures.clone(), view_store.clone()),
+            ),
         ),
         futures::future::join5(
             watches.clone().children::<Deployment, _>(views.clone()),
@@ -232,7 +246,10 @@ fn view_seen(
     let mut changes = Changes::default();
     move |view| {
         // A view that goes has its finalizers taken off last, which is a change.
-        if changes.is_new(view, (view.metadata.generation, view.finalizers().to_vec(), view.metadata.deletion_timestamp.clone())) {
+        if changes.is_new(
+            view,
+            (view.metadata.generation, view.finalizers().to_vec(), view.metadata.deletion_timestamp.clone()),
+        ) {
             let _ = views.send(ObjectRef::from_obj(view));
             let _ = architectures.send(reference(view));
         } else if view.metadata.deletion_timestamp.is_some() {
@@ -250,10 +267,14 @@ fn architecture_seen(
     let (mut own, mut theirs) = (Changes::default(), Changes::default());
     move |architecture| {
         let meta = &architecture.metadata;
-        if own.is_new(architecture, (meta.generation, architecture.finalizers().to_vec(), meta.deletion_timestamp.clone())) {
+        if own.is_new(
+            architecture,
+            (meta.generation, architecture.finalizers().to_vec(), meta.deletion_timestamp.clone()),
+        ) {
             let _ = architectures.send(ObjectRef::from_obj(architecture));
         }
-        let observed = architecture.status.as_ref().map(|s| (s.observed_generation.is_some(), s.secrets_version.clone()));
+        let observed =
+            architecture.status.as_ref().map(|s| (s.observed_generation.is_some(), s.secrets_version.clone()));
         if theirs.is_new(architecture, (meta.generation, observed)) {
             let (name, namespace) = (architecture.name_any(), architecture.namespace());
             for view in known.state() {

@@ -15,6 +15,9 @@ pub struct Settings {
     pub concurrency: u16,
     /// How often every object is looked at although nothing changed, in seconds.
     pub resync_seconds: u64,
+    /// How long the rows of a revision stay readable after the pointer left it, in seconds. Not for people to choose:
+    /// servers may be a few seconds behind, and readers finish what they began.
+    pub readable_seconds: u32,
 }
 
 impl Default for Settings {
@@ -26,6 +29,7 @@ impl Default for Settings {
             namespace: None,
             concurrency: 16,
             resync_seconds: 300,
+            readable_seconds: 60,
         }
     }
 }

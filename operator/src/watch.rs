@@ -7,8 +7,8 @@ use std::fmt::Debug;
 
 use futures::StreamExt as _;
 use kube::core::{DeserializeGuard, PartialObjectMeta};
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::ObjectRef;
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt as _};
@@ -55,7 +55,12 @@ impl Watches {
     /// Asks for a round of the owner of each object of ours that comes, changes or goes.
     pub async fn children<C, R>(self, owners: UnboundedSender<ObjectRef<R>>)
     where
-        C: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope> + Clone + Debug + Send + Sync + 'static,
+        C: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
         R: Resource<DynamicType = ()> + 'static,
     {
         let kind = format!("{} of {}", C::plural(&()), R::plural(&()));

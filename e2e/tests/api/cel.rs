@@ -28,7 +28,11 @@ fn refused_views() -> Vec<(&'static str, Value, &'static str)> {
         ("/spec/source/schema/0/type", json!("Blob"), "spec.source.schema[0].type"),
         ("/spec/source/schema/2", json!({"name": "price", "type": "Decimal"}), "precision and scale"),
         ("/spec/source/schema/2", json!({"name": "price", "type": "Double", "precision": 3}), "precision and scale"),
-        ("/spec/source/schema/2", json!({"name": "price", "type": "Decimal", "precision": 3, "scale": 4}), "scale must not exceed"),
+        (
+            "/spec/source/schema/2",
+            json!({"name": "price", "type": "Decimal", "precision": 3, "scale": 4}),
+            "scale must not exceed",
+        ),
         ("/spec/source/schema/3", json!({"name": "price", "type": "Double"}), "Duplicate value"),
         ("/spec/allowedLateness", json!("4 hours"), "spec.allowedLateness"),
         ("/spec/replicas", json!(-1), "spec.replicas"),
@@ -64,7 +68,7 @@ async fn views_that_cannot_be_are_refused_at_once() {
     let world = World::new("cel").await;
     for (path, value, says) in refused_views() {
         let object = view_with(path, value.clone());
-        match world.apply::<FeatureView>(&object).await {
+        match world.create::<FeatureView>(&object).await {
             Ok(_) => panic!("{path} = {value} was taken"),
             Err(error) => assert!(error.to_string().contains(says), "{path} = {value}: {error} does not say {says:?}"),
         }
@@ -122,7 +126,7 @@ async fn architectures_that_cannot_be_are_refused_at_once() {
         ("/spec/batch", json!({"engine": "DataFusion"}), "unknown field"),
         ("/metadata/name", json!("1st"), "beginning with a letter"),
     ] {
-        let error = world.apply::<Architecture>(&with(architecture(), path, value)).await.unwrap_err().to_string();
+        let error = world.create::<Architecture>(&with(architecture(), path, value)).await.unwrap_err().to_string();
         assert!(error.contains(says), "{path}: {error}");
     }
 }
@@ -135,7 +139,8 @@ async fn scale_is_the_number_of_workers() {
     let api = world.api::<FeatureView>();
     let patch = json!({"spec": {"replicas": 3}});
     let scale: Scale = serde_json::from_value(
-        serde_json::to_value(api.patch_scale(VIEW, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap()).unwrap(),
+        serde_json::to_value(api.patch_scale(VIEW, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap())
+            .unwrap(),
     )
     .unwrap();
     assert_eq!(scale.spec.unwrap().replicas, Some(3));

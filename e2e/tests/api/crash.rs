@@ -3,16 +3,18 @@
 
 use std::collections::BTreeMap;
 
-use crds::FeatureView;
+use crds::{Architecture, FeatureView};
 use futures::StreamExt as _;
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::api::ListParams;
 use serde_json::{Value, json};
 
 use crate::children::{finish, serve};
 use crate::faults::{Fault, Faults, What};
-use crate::fixtures::{VIEW, view_with};
+use crate::fixtures::{ARCHITECTURE, VIEW, view_with};
 use crate::mask::Mask;
 use crate::tally::Tally;
-use crate::world::World;
+use crate::world::{World, eventually};
 
 /// What a run came to.
 #[derive(Debug, PartialEq)]
@@ -52,26 +54,25 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> (End, usiz
     let work = async {
         let served = serve(world).await;
         let uid = served.metadata.uid.clone().unwrap();
+        // Plan hashes hold UIDs; they are known only while the view stands.
+        let before = Mask::of(world).await;
         if matches!(workload, Workload::Edit) {
             world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
             finish(world).await;
         }
-        // Plan hashes hold UIDs; they are known only while the view stands.
-        let mask = Mask::of(world).await;
+        if matches!(workload, Workload::Edit) {
+            removed(world).await;
+        }
+        let mask = Mask::of(world).await.and_before(before);
         if matches!(workload, Workload::Delete) {
             world.delete::<FeatureView>(VIEW).await;
+            counted(world, 0).await;
         }
         (uid, mask)
     };
     let (operator, (uid, mask)) = tokio::join!(operators, work);
     let masked = |text: &str| mask.text(text);
-    let mut state = mask.state(world).await;
-    for value in state.values_mut() {
-        // How long ago a revision was left is not part of what was reached.
-        if let Some(status) = value.pointer_mut("/status").and_then(Value::as_object_mut) {
-            status.remove("retiring");
-        }
-    }
+    let state = mask.state(world).await;
     let end = End {
         state,
         counts: tally.counts(masked),
@@ -80,6 +81,38 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> (End, usiz
     };
     operator.unwrap().stop().await;
     (end, faults.writes().len())
+}
+
+/// Fails with only what differs: a state is long.
+fn pretty_assert(end: &End, expected: &End, what: &str) {
+    let lines = |end: &End| -> Vec<String> { format!("{end:#?}").lines().map(str::to_owned).collect() };
+    let (is, should) = (lines(end), lines(expected));
+    let missing: Vec<&String> = should.iter().filter(|line| !is.contains(line)).collect();
+    let extra: Vec<&String> = is.iter().filter(|line| !should.contains(line)).collect();
+    assert!(end == expected, "{what}: missing {missing:#?}, instead {extra:#?}");
+}
+
+/// Waits until the revision before is removed altogether.
+async fn removed(world: &World) {
+    world
+        .view(VIEW, "the revision before is removed", |v| v.status.as_ref().is_some_and(|s| s.retiring.is_empty()))
+        .await;
+    let plans = world.api::<ConfigMap>();
+    eventually("one plan", || async {
+        let plans = plans.list(&ListParams::default()).await.unwrap().items.len();
+        if plans == 1 { Ok(()) } else { Err(format!("{plans} plans")) }
+    })
+    .await;
+}
+
+/// Waits until the architecture knows how many views it has.
+async fn counted(world: &World, views: i32) {
+    let api = world.api::<Architecture>();
+    eventually("the views are counted", || async {
+        let known = api.get(ARCHITECTURE).await.unwrap().status.unwrap_or_default().views;
+        if known == views { Ok(()) } else { Err(format!("{known}")) }
+    })
+    .await;
 }
 
 async fn matrix(name: &str, workload: Workload) {
@@ -93,7 +126,7 @@ async fn matrix(name: &str, workload: Workload) {
             runs.push(async move {
                 let fault = Fault { nth, what };
                 let (end, _) = run(&namespace, workload, Some(fault)).await;
-                assert_eq!(&end, expected, "{workload:?} with {fault:?}");
+                pretty_assert(&end, expected, &format!("{workload:?} with {fault:?}"));
             });
         }
     }

@@ -29,7 +29,10 @@ async fn one_leads_and_hands_over_when_it_stops() {
     world.apply::<Architecture>(&architecture()).await.unwrap();
     let deployments = world.api::<Deployment>();
     let server = format!("{ARCHITECTURE}-server");
-    eventually("the server is made", || async { deployments.get_opt(&server).await.unwrap().map(drop).ok_or_else(String::new) }).await;
+    eventually("the server is made", || async {
+        deployments.get_opt(&server).await.unwrap().map(drop).ok_or_else(String::new)
+    })
+    .await;
     assert_eq!(second.faults.writes(), Vec::<String>::new());
     let start = Instant::now();
     first.stop().await;

@@ -30,6 +30,15 @@ impl Mask {
         Self(words)
     }
 
+    /// The same, and the plans that stood when `before` was made.
+    pub fn and_before(mut self, before: Self) -> Self {
+        let first = |(word, mask): (String, String)| (word, mask.replace("<plan>", "<first plan>"));
+        let known: Vec<(String, String)> =
+            before.0.into_iter().map(first).filter(|(word, _)| !self.0.iter().any(|(w, _)| w == word)).collect();
+        self.0.extend(known);
+        self
+    }
+
     pub fn text(&self, text: &str) -> String {
         self.0.iter().fold(text.to_owned(), |text, (word, mask)| text.replace(word, mask))
     }
@@ -60,8 +69,19 @@ impl Mask {
 /// Takes off what the API server counts and chooses.
 fn clean(value: &mut Value) {
     const NOISE: [&str; 13] = [
-        "uid", "resourceVersion", "generation", "observedGeneration", "creationTimestamp", "managedFields", "lastTransitionTime",
-        "since", "clusterIP", "clusterIPs", "nodePort", "featuremill.dev/digest", "selfLink",
+        "uid",
+        "resourceVersion",
+        "generation",
+        "observedGeneration",
+        "creationTimestamp",
+        "managedFields",
+        "lastTransitionTime",
+        "since",
+        "clusterIP",
+        "clusterIPs",
+        "nodePort",
+        "featuremill.dev/digest",
+        "selfLink",
     ];
     match value {
         Value::Object(fields) => {

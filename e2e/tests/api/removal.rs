@@ -18,7 +18,9 @@ use crate::world::{World, architecture_is, eventually};
 
 async fn is_told(world: &World, reason: &str) -> bool {
     let events = world.api::<Event>().list(&ListParams::default()).await.unwrap();
-    events.iter().any(|e| e.reason.as_deref() == Some(reason) && e.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(VIEW)))
+    events.iter().any(|e| {
+        e.reason.as_deref() == Some(reason) && e.regarding.as_ref().is_some_and(|r| r.name.as_deref() == Some(VIEW))
+    })
 }
 
 #[tokio::test]
@@ -86,10 +88,13 @@ async fn a_store_that_comes_back_in_time_is_cleaned() {
     serve(&world).await;
     world.edges.store.set_away(true);
     world.api::<FeatureView>().delete(VIEW, &DeleteParams::default()).await.unwrap();
-    world.view(VIEW, "it says what it waits for", |v| {
-        v.status.as_ref().is_some_and(|s| s.conditions.iter().any(|c| c.reason == "Terminating" && c.message.contains("away")))
-    })
-    .await;
+    world
+        .view(VIEW, "it says what it waits for", |v| {
+            v.status
+                .as_ref()
+                .is_some_and(|s| s.conditions.iter().any(|c| c.reason == "Terminating" && c.message.contains("away")))
+        })
+        .await;
     world.edges.store.set_away(false);
     world.delete::<FeatureView>(VIEW).await;
     assert_eq!(world.edges.store.keys(), Vec::<String>::new());
@@ -116,8 +121,15 @@ async fn an_architecture_outlives_its_views() {
     api.delete(ARCHITECTURE, &DeleteParams::default()).await.unwrap();
     eventually("it says why it stays", || async {
         let architecture = api.get(ARCHITECTURE).await.unwrap();
-        let says = architecture.status.as_ref().is_some_and(|s| s.conditions.iter().any(|c| c.reason == "InUse" && c.message.contains('1')));
-        if says && architecture_is(&architecture, "Ready", "False") { Ok(()) } else { Err(format!("{:#?}", architecture.status)) }
+        let says = architecture
+            .status
+            .as_ref()
+            .is_some_and(|s| s.conditions.iter().any(|c| c.reason == "InUse" && c.message.contains('1')));
+        if says && architecture_is(&architecture, "Ready", "False") {
+            Ok(())
+        } else {
+            Err(format!("{:#?}", architecture.status))
+        }
     })
     .await;
     world.delete::<FeatureView>(VIEW).await;

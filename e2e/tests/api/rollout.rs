@@ -1,5 +1,7 @@
 //! From one revision to the next: beside each other, moved when caught up, superseded, suspended.
 
+use std::sync::atomic::Ordering;
+
 use crds::FeatureView;
 use engine::row::catalog_key;
 use k8s_openapi::api::apps::v1::Deployment;
@@ -28,11 +30,15 @@ async fn a_new_revision_runs_beside_the_old_one_until_it_has_caught_up() {
     assert_eq!(world.live(&uid).await.unwrap().revision, old);
 
     world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
-    let rolling = world.view(VIEW, "a candidate", |v| v.status.as_ref().is_some_and(|s| s.candidate_revision.is_some())).await;
+    let rolling =
+        world.view(VIEW, "a candidate", |v| v.status.as_ref().is_some_and(|s| s.candidate_revision.is_some())).await;
     let status = rolling.status.clone().unwrap();
     let new = status.candidate_revision.unwrap();
     assert_eq!(status.active_revision.as_deref(), Some(old.as_str()));
-    assert!(is(&rolling, "CaughtUp", "False") && is(&rolling, "Reconciling", "True") && is(&rolling, "Ready", "True"), "{rolling:#?}");
+    assert!(
+        is(&rolling, "CaughtUp", "False") && is(&rolling, "Reconciling", "True") && is(&rolling, "Ready", "True"),
+        "{rolling:#?}"
+    );
     let mut both = vec![format!("{VIEW}-stream-{old}"), format!("{VIEW}-stream-{new}")];
     both.sort();
     assert_eq!(streams(&world).await, both);
@@ -47,12 +53,54 @@ async fn a_new_revision_runs_beside_the_old_one_until_it_has_caught_up() {
     assert_eq!(served.active_revision.as_deref(), Some(new.as_str()));
     let live = world.live(&uid).await.unwrap();
     assert_eq!((live.revision.as_str(), live.fence), (new.as_str(), 2));
-    assert_eq!(served.retiring.iter().map(|r| r.revision.as_str()).collect::<Vec<_>>(), [old.as_str()]);
     eventually("the old workers and plan are gone", || async {
-        let (streams, plans) = (streams(&world).await, world.api::<ConfigMap>().list(&ListParams::default()).await.unwrap().items.len());
-        if streams == [format!("{VIEW}-stream-{new}")] && plans == 1 { Ok(()) } else { Err(format!("{streams:?}, {plans} plans")) }
+        let (streams, plans) =
+            (streams(&world).await, world.api::<ConfigMap>().list(&ListParams::default()).await.unwrap().items.len());
+        if streams == [format!("{VIEW}-stream-{new}")] && plans == 1 {
+            Ok(())
+        } else {
+            Err(format!("{streams:?}, {plans} plans"))
+        }
     })
     .await;
+    world.view(VIEW, "the removal is complete", |v| v.status.as_ref().is_some_and(|s| s.retiring.is_empty())).await;
+    assert!(!world.has_keys(&format!("{uid}/{old}/")).await && world.has_keys(&format!("{uid}/{new}/")).await);
+    assert_eq!(*world.edges.deleted_groups.lock().unwrap(), [format!("{uid}.{old}.0")].into());
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_revision_comes_back_only_after_its_removal_is_complete() {
+    let world = World::new("comeback").await;
+    let operator = world.start(Faults::default());
+    let first = serve(&world).await;
+    let (uid, old) = (first.uid().unwrap(), first.status.unwrap().active_revision.unwrap());
+    // The log is away, so that the removal of the first revision cannot be completed.
+    world.edges.log_is_away.store(true, Ordering::Release);
+    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
+    let api = world.api::<FeatureView>();
+    let new = eventually("the second revision is live", || async {
+        world.roll_out().await;
+        let status = api.get(VIEW).await.unwrap().status.unwrap_or_default();
+        if let Some(candidate) = &status.candidate_revision {
+            world.catch_up(&uid, candidate).await;
+        }
+        let active = status.active_revision.filter(|a| *a != old && !status.retiring.is_empty());
+        active.ok_or_else(|| format!("{:?}", status.candidate_revision))
+    })
+    .await;
+    world.apply::<FeatureView>(&crate::fixtures::view()).await.unwrap();
+    let waiting = world
+        .view(VIEW, "it waits for the removal", |v| {
+            v.status.as_ref().is_some_and(|s| s.phase.as_deref() == Some("Retiring"))
+        })
+        .await;
+    assert_eq!(waiting.status.unwrap().active_revision.as_deref(), Some(new.as_str()));
+    assert_eq!(streams(&world).await, [format!("{VIEW}-stream-{new}")]);
+    assert_eq!(world.live(&uid).await.unwrap().revision, new);
+    world.edges.log_is_away.store(false, Ordering::Release);
+    let back = finish(&world).await.status.unwrap();
+    assert_eq!(back.active_revision.as_deref(), Some(old.as_str()));
     operator.stop().await;
 }
 
@@ -65,17 +113,27 @@ async fn a_newer_edit_supersedes_and_an_edit_taken_back_serves_on() {
     for window in ["2h", "3h"] {
         world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!(window))).await.unwrap();
         let seen = candidates.clone();
-        let candidate = move |v: &FeatureView| v.status.as_ref().and_then(|s| s.candidate_revision.clone()).filter(|c| !seen.contains(c));
+        let candidate = move |v: &FeatureView| {
+            v.status.as_ref().and_then(|s| s.candidate_revision.clone()).filter(|c| !seen.contains(c))
+        };
         let view = world.view(VIEW, window, |v| candidate(v).is_some()).await;
         candidates.push(candidate(&view).unwrap());
     }
     eventually("the first candidate's workers are gone", || async {
         let streams = streams(&world).await;
-        if streams.len() == 2 && !streams.iter().any(|s| s.ends_with(&candidates[0])) { Ok(()) } else { Err(format!("{streams:?}")) }
+        if streams.len() == 2 && !streams.iter().any(|s| s.ends_with(&candidates[0])) {
+            Ok(())
+        } else {
+            Err(format!("{streams:?}"))
+        }
     })
     .await;
     world.apply::<FeatureView>(&crate::fixtures::view()).await.unwrap();
-    let back = world.view(VIEW, "taken back", |v| is(v, "Ready", "True") && is(v, "Reconciling", "False")).await.status.unwrap();
+    let back = world
+        .view(VIEW, "taken back", |v| is(v, "Ready", "True") && is(v, "Reconciling", "False"))
+        .await
+        .status
+        .unwrap();
     assert_eq!((back.active_revision, back.candidate_revision), (Some(first), None));
     operator.stop().await;
 }
@@ -128,10 +186,19 @@ async fn a_store_that_is_away_moves_nothing_and_is_named() {
     let first = serve(&world).await;
     world.edges.store.set_away(true);
     world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
-    let away = world.view(VIEW, "unreachable", |v| v.status.as_ref().is_some_and(|s| crate::world::has(&s.conditions, "Ready", "Unknown", Some("StoreUnreachable")))).await;
+    let away = world
+        .view(VIEW, "unreachable", |v| {
+            v.status
+                .as_ref()
+                .is_some_and(|s| crate::world::has(&s.conditions, "Ready", "Unknown", Some("StoreUnreachable")))
+        })
+        .await;
     assert_eq!(away.status.unwrap().active_revision, first.status.unwrap().active_revision);
     world.edges.store.set_away(false);
     let served = finish(&world).await;
-    assert_eq!(world.live(&served.uid().unwrap()).await.unwrap().revision, served.status.unwrap().active_revision.unwrap());
+    assert_eq!(
+        world.live(&served.uid().unwrap()).await.unwrap().revision,
+        served.status.unwrap().active_revision.unwrap()
+    );
     operator.stop().await;
 }

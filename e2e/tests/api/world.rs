@@ -18,13 +18,13 @@ use kube::{Api, Client, ResourceExt};
 use operator::apply::Object;
 use operator::edges::{EdgeError, EdgeResult, Edges, LogAddress, Shared, Store, StoreAddress};
 use operator::metrics::Metrics;
-use operator::run::{World as OperatorWorld, run};
+use operator::run::{World as OperatorWorld, not_ready_yet, run};
 use operator::settings::Settings;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use shell::admin::Readiness;
 use shell::store::{MarkerWrite, MemoryStore, RowStore};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -78,23 +78,50 @@ impl Running {
     }
 }
 
+/// Nothing waits for longer than a test can: every object is looked at each second, rows go at once.
+pub fn settings() -> Settings {
+    Settings { resync_seconds: 1, readable_seconds: 0, ..Settings::default() }
+}
+
 /// A namespace of its own.
 pub struct World {
     pub client: Client,
     pub namespace: String,
     pub edges: FakeEdges,
+    _turn: Turn,
 }
 
+/// Tests that measure time have the machine to themselves.
+enum Turn {
+    Shared(#[allow(dead_code)] RwLockReadGuard<'static, ()>),
+    Alone(#[allow(dead_code)] RwLockWriteGuard<'static, ()>),
+}
+
+static TURNS: RwLock<()> = RwLock::const_new(());
+
 impl World {
+    /// A world beside those of other tests.
     pub async fn new(name: &str) -> Self {
+        Self::with(name, Turn::Shared(TURNS.read().await)).await
+    }
+
+    /// A world while no other test has one.
+    pub async fn alone(name: &str) -> Self {
+        Self::with(name, Turn::Alone(TURNS.write().await)).await
+    }
+
+    async fn with(name: &str, turn: Turn) -> Self {
         shell::redis::install_crypto();
         let plane = ControlPlane::shared().unwrap_or_else(|error| panic!("{error}"));
         let client = Client::try_from(plane.config()).unwrap();
         install(&client).await;
         let namespace = format!("{name}-{}", std::process::id());
-        let object = Namespace { metadata: ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() }, ..Namespace::default() };
+        let object = Namespace {
+            metadata: ObjectMeta { name: Some(namespace.clone()), ..ObjectMeta::default() },
+            ..Namespace::default()
+        };
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
-        Self { client, namespace, edges: FakeEdges::default() }
+        Self { client, namespace, edges: FakeEdges::default(), _turn: turn }
     }
 
     pub fn api<K: Object>(&self) -> Api<K> {
@@ -103,13 +130,14 @@ impl World {
 
     /// Starts an operator in the namespace.
     pub fn start(&self, faults: Faults) -> Running {
-        self.start_with(faults, Settings { resync_seconds: 1, ..Settings::default() }, None)
+        self.start_with(faults, settings(), None)
     }
 
     /// Starts an operator with settings of the test's, and a Lease if it has an identity.
     pub fn start_with(&self, faults: Faults, settings: Settings, identity: Option<&str>) -> Running {
         let plane = ControlPlane::shared().unwrap();
         let readiness = Readiness::default();
+        not_ready_yet(&readiness);
         let world = OperatorWorld {
             client: ClientBuilder::try_from(plane.config()).unwrap().with_layer(&faults).build(),
             edges: Arc::new(self.edges.clone()),
@@ -133,8 +161,17 @@ impl World {
     /// As `kubectl apply --server-side`, strictly validated.
     pub async fn apply<K: Object>(&self, object: &serde_json::Value) -> Result<K, kube::Error> {
         let name = object["metadata"]["name"].as_str().unwrap().to_owned();
-        let parameters = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("tests").force() };
+        let parameters =
+            PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("tests").force() };
         self.api::<K>().patch(&name, &parameters, &Patch::Apply(object)).await
+    }
+
+    /// As `kubectl create`, strictly validated.
+    pub async fn create<K: Object>(&self, object: &serde_json::Value) -> Result<K, kube::Error> {
+        let uri = format!("{}?fieldValidation=Strict", self.api::<K>().resource_url());
+        let request =
+            http::Request::post(uri).header("content-type", "application/json").body(object.to_string().into_bytes());
+        self.client.request(request.unwrap()).await
     }
 
     /// Deletes an object and waits until it is gone.
@@ -150,7 +187,14 @@ impl World {
     /// Waits until a view is as it should be, and answers with it.
     pub async fn view(&self, name: &str, what: &str, is: impl Fn(&FeatureView) -> bool) -> FeatureView {
         let api = self.api::<FeatureView>();
-        eventually(what, || async { api.get_opt(name).await.unwrap().ok_or_else(|| "no such view".to_owned()).and_then(|view| if is(&view) { Ok(view) } else { Err(format!("{:#?}", view.status)) }) }).await
+        eventually(what, || async {
+            api.get_opt(name)
+                .await
+                .unwrap()
+                .ok_or_else(|| "no such view".to_owned())
+                .and_then(|view| if is(&view) { Ok(view) } else { Err(format!("{:#?}", view.status)) })
+        })
+        .await
     }
 
     /// Plays the kubelet: all pods of all Deployments are ready.
@@ -162,7 +206,11 @@ impl World {
                 "observedGeneration": deployment.metadata.generation, "replicas": replicas, "updatedReplicas": replicas,
                 "readyReplicas": replicas, "availableReplicas": replicas,
             }});
-            api.patch_status(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(status)).await.unwrap();
+            match api.patch_status(&deployment.name_any(), &PatchParams::default(), &Patch::Merge(status)).await {
+                // It may be deleted while it is rolled out.
+                Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+                answer => drop(answer.unwrap()),
+            }
         }
     }
 
@@ -209,7 +257,9 @@ pub async fn eventually<T, F: Future<Output = Result<T, String>>>(what: &str, as
     loop {
         match ask().await {
             Ok(answer) => return answer,
-            Err(last) if start.elapsed() > PATIENCE => panic!("{what}: not after {} s; last seen: {last}", PATIENCE.as_secs()),
+            Err(last) if start.elapsed() > PATIENCE => {
+                panic!("{what}: not after {} s; last seen: {last}", PATIENCE.as_secs())
+            }
             // The API server has no event for every condition that tests ask for.
             Err(_) => tokio::time::sleep(Duration::from_millis(25)).await,
         }
@@ -224,10 +274,14 @@ async fn install(client: &Client) {
             let api = Api::<CustomResourceDefinition>::all(client.clone());
             for (_, definition) in crds::definitions() {
                 let name = definition.name_any();
-                let parameters = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("tests") };
+                let parameters =
+                    PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("tests") };
                 api.patch(&name, &parameters, &Patch::Apply(&definition)).await.unwrap();
                 let established = await_condition(api.clone(), &name, conditions::is_crd_established());
-                tokio::time::timeout(PATIENCE, established).await.expect("the definition is never established").unwrap();
+                tokio::time::timeout(PATIENCE, established)
+                    .await
+                    .expect("the definition is never established")
+                    .unwrap();
             }
         })
         .await;

@@ -19,7 +19,8 @@ pub(super) fn stands(desired: &Value, standing: &Value) -> bool {
 
 /// Lists whose items have a name or UID are maps to the API server, to which others may add; any other must be equal.
 fn list_stands(desired: &[Value], standing: &[Value]) -> bool {
-    if let Some(key) = ["name", "uid", "mountPath"].into_iter().find(|key| desired.iter().all(|item| item.get(*key).is_some()))
+    if let Some(key) =
+        ["name", "uid", "mountPath"].into_iter().find(|key| desired.iter().all(|item| item.get(*key).is_some()))
         && !desired.is_empty()
     {
         return desired.iter().all(|item| standing.iter().any(|s| s.get(key) == item.get(key) && stands(item, s)));

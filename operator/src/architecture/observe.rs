@@ -5,6 +5,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
+use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 
 use crate::context::Context;
@@ -42,11 +43,12 @@ pub async fn observe(context: &Context, architecture: &Architecture) -> Result<O
         return Ok(None);
     };
     let selector = format!("{MANAGED_BY_SELECTOR},{ARCHITECTURE_LABEL}={name}");
-    let views = Api::<FeatureView>::namespaced(context.client.clone(), &namespace);
+    // A view that does not read is of another version; its architecture must not stand still for it.
+    let views = Api::<DeserializeGuard<FeatureView>>::namespaced(context.client.clone(), &namespace);
     let views = views.list(&ListParams::default()).await.map_err(Error::read("the list of featureviews"))?;
     Ok(Some(Observed {
         secrets: Secrets::read(&context.client, &architecture).await?,
-        views: views.iter().filter(|view| view.spec.architecture_ref.name == name).count(),
+        views: views.iter().filter(|view| view.0.as_ref().is_ok_and(|v| v.spec.architecture_ref.name == name)).count(),
         deployments: owned(context, &architecture, &selector).await?,
         services: owned(context, &architecture, &selector).await?,
         accounts: owned(context, &architecture, &selector).await?,

@@ -35,7 +35,10 @@ pub fn status(observed: &Observed, server: Option<&Deployment>, now: Timestamp) 
         endpoint: Some(names::endpoint(&observed.architecture)),
         replicas: running,
         ready_replicas: ready,
-        secrets_version: observed.secrets.as_ref().map_or(previous.secrets_version, |s| Some(s.version.clone())),
+        secrets_version: observed
+            .secrets
+            .as_ref()
+            .map_or(previous.secrets_version, |s| Some(s.version.clone()).filter(|v| !v.is_empty())),
         conditions: conditions.finish(),
     }
 }
@@ -79,7 +82,12 @@ fn verdicts(observed: &Observed, server: Option<&Deployment>) -> [Verdict; 4] {
 }
 
 /// Tells people when it stalls and when it heals.
-pub(super) async fn events(context: &Context, architecture: &Architecture, before: &ArchitectureStatus, after: &ArchitectureStatus) {
+pub(super) async fn events(
+    context: &Context,
+    architecture: &Architecture,
+    before: &ArchitectureStatus,
+    after: &ArchitectureStatus,
+) {
     let stalled = |status: &ArchitectureStatus| {
         find(&status.conditions, types::STALLED).filter(|c| c.status == ConditionStatus::True).cloned()
     };
@@ -88,7 +96,8 @@ pub(super) async fn events(context: &Context, architecture: &Architecture, befor
             emit(context, architecture, Happening::new(EventType::Warning, &is.reason, "Observe", is.message)).await;
         }
         (Some(_), None) => {
-            emit(context, architecture, Happening::new(EventType::Normal, reasons::ACCEPTED, "Observe", "it heals")).await;
+            emit(context, architecture, Happening::new(EventType::Normal, reasons::ACCEPTED, "Observe", "it heals"))
+                .await;
         }
         _ => {}
     }

@@ -48,12 +48,14 @@ impl Secrets {
         ];
         for (field, reference, settings) in references {
             let Some(reference) = reference else { continue };
-            let found = api.get_opt(&reference.name).await.map_err(Error::read(format!("Secret {}", reference.name)))?;
+            let found =
+                api.get_opt(&reference.name).await.map_err(Error::read(format!("Secret {}", reference.name)))?;
             let Some(secret) = found else {
                 return Ok(Err(MissingSecret { field, name: reference.name.clone() }));
             };
             // The resource version, not a hash of the content, which could be guessed at.
-            let version = format!("{}.{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
+            let version =
+                format!("{}.{}", secret.uid().unwrap_or_default(), secret.resource_version().unwrap_or_default());
             if !secrets.version.is_empty() {
                 secrets.version.push('_');
             }

@@ -1,8 +1,8 @@
 //! Online stores: the shell's, made shareable and kept while their connections work.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::row::{CatalogEntry, Head, Live};
@@ -98,6 +98,10 @@ async fn connect(address: &StoreAddress) -> Result<RedisStore, EdgeError> {
         .with_response_timeout(RESPONSE_TIMEOUT);
     match tokio::time::timeout(CONNECT_TIMEOUT, RedisStore::connect(&connector)).await {
         Ok(answer) => answer.map_err(|e| failed(&e)),
-        Err(_) => Err(EdgeError(format!("redis at {} did not accept a connection in {} s", address.url, CONNECT_TIMEOUT.as_secs()))),
+        Err(_) => Err(EdgeError(format!(
+            "redis at {} did not accept a connection in {} s",
+            address.url,
+            CONNECT_TIMEOUT.as_secs()
+        ))),
     }
 }

@@ -21,9 +21,6 @@ use crate::edges::EdgeError;
 use crate::error::Error;
 use crate::purge::{Progress, Purge};
 
-/// How long the rows of a revision stay readable after the pointer left it.
-const READABLE: SignedDuration = SignedDuration::from_secs(60);
-
 /// What was done.
 #[derive(Clone, Debug, Default)]
 pub struct Acted {
@@ -31,8 +28,10 @@ pub struct Acted {
     pub promoted: Option<String>,
     /// Revisions that are removed altogether.
     pub removed: Vec<String>,
-    /// What the store or the log said no to.
+    /// What the store said no to.
     pub problem: Option<String>,
+    /// Why a revision could not be removed; reads do not suffer from it.
+    pub removal_problem: Option<String>,
     /// Whether the round should come again soon.
     pub waits: bool,
 }
@@ -119,9 +118,13 @@ async fn remove(
 ) -> Result<(), Error> {
     let status = observed.view.status.clone().unwrap_or_default();
     let now = (context.now)();
+    let readable = SignedDuration::from_secs(context.settings.readable_seconds.into());
     for revision in &decision.retire {
         let deployed = observed.deployments.iter().any(|d| revision_of(d) == Some(revision));
-        if deployed || !is_unreadable(&status, revision, now) || has_pods(context, &observed.view, Some(revision)).await? {
+        if deployed
+            || !is_unreadable(&status, revision, now, readable)
+            || has_pods(context, &observed.view, Some(revision)).await?
+        {
             continue;
         }
         let purge = Purge {
@@ -139,18 +142,20 @@ async fn remove(
                 tracing::info!(view = observed.view.name_any(), revision, keys, "removed a revision");
                 acted.removed.push(revision.clone());
             }
-            Progress::Failed(problem) => acted.problem = Some(problem),
+            Progress::Failed(problem) => {
+                acted.removal_problem = Some(format!("removing revision {revision}: {problem}"))
+            }
         }
     }
     Ok(())
 }
 
 /// Whether the removal stands in status for long enough.
-fn is_unreadable(status: &FeatureViewStatus, revision: &str, now: Timestamp) -> bool {
+fn is_unreadable(status: &FeatureViewStatus, revision: &str, now: Timestamp, readable: SignedDuration) -> bool {
     status
         .retiring
         .iter()
         .find(|r| r.revision == revision)
         .and_then(|r| r.since.parse::<Timestamp>().ok())
-        .is_some_and(|since| now.duration_since(since) >= READABLE)
+        .is_some_and(|since| now.duration_since(since) >= readable)
 }

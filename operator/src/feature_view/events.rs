@@ -8,7 +8,12 @@ use crate::conditions::find;
 use crate::context::Context;
 use crate::events::{Happening, emit};
 
-pub(super) async fn publish(context: &Context, view: &FeatureView, before: &FeatureViewStatus, after: &FeatureViewStatus) {
+pub(super) async fn publish(
+    context: &Context,
+    view: &FeatureView,
+    before: &FeatureViewStatus,
+    after: &FeatureViewStatus,
+) {
     for happening in happenings(before, after) {
         emit(context, view, happening).await;
     }
@@ -18,7 +23,9 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
     let mut all = Vec::new();
     let condition = |status: &FeatureViewStatus, type_| find(&status.conditions, type_).cloned();
     let (was, is) = (condition(before, types::SPEC_ACCEPTED), condition(after, types::SPEC_ACCEPTED));
-    if let Some(is) = is.filter(|is| was.as_ref().is_none_or(|was| was.status != is.status || was.message != is.message)) {
+    if let Some(is) =
+        is.filter(|is| was.as_ref().is_none_or(|was| was.status != is.status || was.message != is.message))
+    {
         match is.status {
             ConditionStatus::False => all.push(Happening::new(EventType::Warning, &is.reason, "Resolve", is.message)),
             ConditionStatus::True => all.push(Happening::new(EventType::Normal, &is.reason, "Resolve", is.message)),
@@ -52,7 +59,11 @@ mod tests {
 
     #[test]
     fn an_unchanged_status_tells_nothing_and_a_promotion_one_thing() {
-        let before = FeatureViewStatus { candidate_revision: Some("b".into()), active_revision: Some("a".into()), ..Default::default() };
+        let before = FeatureViewStatus {
+            candidate_revision: Some("b".into()),
+            active_revision: Some("a".into()),
+            ..Default::default()
+        };
         let after = FeatureViewStatus { active_revision: Some("b".into()), ..Default::default() };
         assert!(happenings(&before, &before).is_empty());
         let told: Vec<String> = happenings(&before, &after).into_iter().map(|h| h.reason).collect();

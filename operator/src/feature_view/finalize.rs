@@ -49,7 +49,10 @@ pub(super) async fn finalize(context: &Context, writer: &Writer, observed: Obser
     let happening = match state {
         State::Complete(note) => Happening::new(EventType::Normal, reasons::PURGED, "Delete", note),
         State::Stuck(problem) if is_overdue(&observed, (context.now)()) => {
-            let note = format!("left behind in the online store and Kafka under {}: {problem}", observed.view.uid().unwrap_or_default());
+            let note = format!(
+                "left behind in the online store and Kafka under {}: {problem}",
+                observed.view.uid().unwrap_or_default()
+            );
             Happening::new(EventType::Warning, reasons::LEFT_BEHIND, "Delete", note)
         }
         State::Going(message) | State::Stuck(message) => {
@@ -87,8 +90,12 @@ async fn remove(context: &Context, observed: &Observed) -> Result<State, Error> 
     };
     Ok(match context.purges.poll(&purge, &context.edges, &context.ended) {
         Progress::Running => State::Going("its rows and consumer groups are being removed".to_owned()),
-        Progress::Done(_) if !delete => State::Complete("rows and consumer groups stay: deletionPolicy is Retain".to_owned()),
-        Progress::Done(keys) => State::Complete(format!("{keys} keys of the online store and its consumer groups were removed")),
+        Progress::Done(_) if !delete => {
+            State::Complete("rows and consumer groups stay: deletionPolicy is Retain".to_owned())
+        }
+        Progress::Done(keys) => {
+            State::Complete(format!("{keys} keys of the online store and its consumer groups were removed"))
+        }
         Progress::Failed(problem) => State::Stuck(problem),
     })
 }
@@ -115,7 +122,9 @@ async fn report(context: &Context, writer: &Writer, observed: &Observed, message
     conditions.set(types::READY, false, reasons::TERMINATING, message);
     conditions.set(types::RECONCILING, true, reasons::TERMINATING, message);
     conditions.set(types::STALLED, false, reasons::IDLE, "");
-    for kept in previous.conditions.iter().filter(|c| [types::SPEC_ACCEPTED, types::CAUGHT_UP].contains(&c.type_.as_str())) {
+    for kept in
+        previous.conditions.iter().filter(|c| [types::SPEC_ACCEPTED, types::CAUGHT_UP].contains(&c.type_.as_str()))
+    {
         conditions.set(&kept.type_, kept.status, &kept.reason, &kept.message);
     }
     let status = FeatureViewStatus {

@@ -70,7 +70,8 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     };
     let architectures = Api::<Architecture>::namespaced(context.client.clone(), &namespace);
     let reference = &view.spec.architecture_ref.name;
-    let architecture = architectures.get_opt(reference).await.map_err(Error::read(format!("Architecture {reference}")))?;
+    let architecture =
+        architectures.get_opt(reference).await.map_err(Error::read(format!("Architecture {reference}")))?;
     let selector = format!("{MANAGED_BY_SELECTOR},{VIEW_LABEL}={name}");
     let deployments = owned(context, &view, &selector).await?;
     let config_maps = owned(context, &view, &selector).await?;
@@ -92,19 +93,23 @@ pub(crate) async fn owned<R: Object, K: Object>(context: &Context, root: &R, sel
 /// # Errors
 /// What the API server says.
 pub async fn has_pods(context: &Context, view: &FeatureView, revision: Option<&str>) -> Result<bool, Error> {
-    let mut selector = format!("{MANAGED_BY_SELECTOR},{}={STREAM},{VIEW_LABEL}={}", crate::names::COMPONENT_LABEL, view.name_any());
+    let mut selector =
+        format!("{MANAGED_BY_SELECTOR},{}={STREAM},{VIEW_LABEL}={}", crate::names::COMPONENT_LABEL, view.name_any());
     if let Some(revision) = revision {
         selector = format!("{selector},{REVISION_LABEL}={revision}");
     }
     let api = Api::<Pod>::namespaced(context.client.clone(), &view.namespace().unwrap_or_default());
-    let pods = api.list_metadata(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of pods"))?;
+    let pods =
+        api.list_metadata(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of pods"))?;
     Ok(!pods.items.is_empty())
 }
 
 /// Asks the online store what it holds of the view.
 pub async fn store(context: &Context, observed: &Observed, plan: Option<&Arc<Plan>>) -> StoreView {
     let Some(architecture) = &observed.architecture else { return StoreView::NotAsked };
-    if plan.is_none() && observed.view.status.as_ref().is_none_or(|s| s.active_revision.is_none() && s.candidate_revision.is_none()) {
+    if plan.is_none()
+        && observed.view.status.as_ref().is_none_or(|s| s.active_revision.is_none() && s.candidate_revision.is_none())
+    {
         return StoreView::NotAsked;
     }
     match facts(context, observed, architecture, plan).await {

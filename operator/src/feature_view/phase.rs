@@ -101,8 +101,7 @@ pub fn decide(facts: &Facts) -> Decision {
         _ => Step::CatchUp,
     };
     let candidate = wanted.filter(|w| active.as_ref() != Some(w)).cloned();
-    let run: Vec<String> =
-        active.iter().chain(&candidate).filter(|r| facts.planned.contains(*r)).cloned().collect();
+    let run: Vec<String> = active.iter().chain(&candidate).filter(|r| facts.planned.contains(*r)).cloned().collect();
     let kept: BTreeSet<&String> = active.iter().chain(&candidate).collect();
     let mut retire = facts.retiring.clone();
     if live.is_some() && facts.wanted.is_some() {

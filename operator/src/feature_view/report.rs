@@ -71,7 +71,10 @@ impl Round<'_> {
             candidate_revision: self.decision.candidate.clone().filter(|c| active.as_ref() != Some(c)),
             retiring: self.retiring(&previous, active.as_deref()),
             plan_hash: self.resolved.as_ref().map_or(previous.plan_hash, |plan| Some(plan.hash())),
-            features: self.resolved.as_ref().map_or(previous.features, |p| i32::try_from(p.features.len()).unwrap_or(i32::MAX)),
+            features: self
+                .resolved
+                .as_ref()
+                .map_or(previous.features, |p| i32::try_from(p.features.len()).unwrap_or(i32::MAX)),
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),
@@ -107,7 +110,11 @@ impl Round<'_> {
 
     fn accepted(&self) -> Verdict {
         match self.resolved {
-            Ok(plan) => (ConditionStatus::True, reasons::ACCEPTED, format!("revision {} of {} features", plan.revision, plan.features.len())),
+            Ok(plan) => (
+                ConditionStatus::True,
+                reasons::ACCEPTED,
+                format!("revision {} of {} features", plan.revision, plan.features.len()),
+            ),
             Err(refusal) if refusal.pending => (ConditionStatus::Unknown, refusal.reason, refusal.message.clone()),
             Err(refusal) => (ConditionStatus::False, refusal.reason, refusal.message.clone()),
         }
@@ -122,7 +129,11 @@ impl Round<'_> {
             && previous.active_revision.as_ref() == Some(&plan.revision)
             && self.active().as_ref() == Some(&plan.revision);
         if self.decision.caught_up || before {
-            return (ConditionStatus::True, reasons::CAUGHT_UP, format!("revision {} has read its source up to now", plan.revision));
+            return (
+                ConditionStatus::True,
+                reasons::CAUGHT_UP,
+                format!("revision {} has read its source up to now", plan.revision),
+            );
         }
         if let StoreView::Unreachable(problem) = self.store {
             return (ConditionStatus::Unknown, reasons::STORE_UNREACHABLE, problem.clone());
@@ -142,16 +153,32 @@ impl Round<'_> {
             return (ConditionStatus::Unknown, reasons::STORE_UNREACHABLE, problem.clone());
         }
         if self.observed.view.spec.suspend {
-            return (ConditionStatus::True, reasons::SUSPENDED, "spec.suspend stops the workers; what is served grows old".to_owned());
+            return (
+                ConditionStatus::True,
+                reasons::SUSPENDED,
+                "spec.suspend stops the workers; what is served grows old".to_owned(),
+            );
         }
         if self.decision.step == Step::AwaitRemoval && self.decision.active.is_none() {
-            return (ConditionStatus::False, reasons::RETIRING, "this revision's earlier rows are being removed".to_owned());
+            return (
+                ConditionStatus::False,
+                reasons::RETIRING,
+                "this revision's earlier rows are being removed".to_owned(),
+            );
         }
         let Some(stream) = stream else {
-            return (ConditionStatus::False, reasons::WORKLOAD_UNAVAILABLE, "the live revision has no workers".to_owned());
+            return (
+                ConditionStatus::False,
+                reasons::WORKLOAD_UNAVAILABLE,
+                "the live revision has no workers".to_owned(),
+            );
         };
         if !is_available(stream) {
-            return (ConditionStatus::False, reasons::WORKLOAD_UNAVAILABLE, format!("no pod of Deployment {} is ready", stream.name_any()));
+            return (
+                ConditionStatus::False,
+                reasons::WORKLOAD_UNAVAILABLE,
+                format!("no pod of Deployment {} is ready", stream.name_any()),
+            );
         }
         // A first revision is read from the start, but what it answers is not complete yet.
         if self.decision.step != Step::CatchUp && caught_up.0 != ConditionStatus::True {
@@ -179,6 +206,9 @@ impl Round<'_> {
         }
         if self.decision.step == Step::Promote && self.acted.promoted.is_none() {
             return moving(reasons::PROMOTING, "the live pointer is being moved");
+        }
+        if let Some(problem) = &self.acted.removal_problem {
+            return moving(reasons::RETIRING, problem);
         }
         if !stream.is_some_and(is_rolled_out) {
             return moving(reasons::ROLLING_OUT, "workers are being rolled out");
@@ -214,7 +244,11 @@ impl Round<'_> {
     /// Whether something is awaited that sends no event.
     #[must_use]
     pub fn waits(&self, status: &FeatureViewStatus) -> bool {
-        if matches!(self.store, StoreView::Unreachable(_)) || self.acted.waits || self.acted.problem.is_some() || self.decision.waits() {
+        if matches!(self.store, StoreView::Unreachable(_))
+            || self.acted.waits
+            || self.acted.problem.is_some()
+            || self.decision.waits()
+        {
             return true;
         }
         let reading = status.candidate_revision.is_some()

@@ -50,22 +50,30 @@ pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
         let name = &observed.view.spec.architecture_ref.name;
         return Err(Refusal {
             reason: reasons::ARCHITECTURE_NOT_FOUND,
-            message: format!("spec.architectureRef.name: there is no Architecture {name:?} in this namespace; apply it, or name another"),
+            message: format!(
+                "spec.architectureRef.name: there is no Architecture {name:?} in this namespace; apply it, or name another"
+            ),
             pending: false,
         });
     };
+    let plan = planned(known, observed, &text(&architecture.spec.mode))?;
     // Until the Architecture is observed, the version of its Secrets is unknown, and pods would be made only to be rolled.
     if architecture.status.as_ref().is_none_or(|s| s.observed_generation.is_none()) {
         let message = format!("Architecture {:?} has not been observed yet", architecture.name_any());
         return Err(Refusal { reason: reasons::PENDING, message, pending: true });
     }
-    let (uid, generation) = (observed.view.uid().unwrap_or_default(), observed.view.metadata.generation.unwrap_or_default());
+    Ok(plan)
+}
+
+fn planned(known: &Resolutions, observed: &Observed, mode: &str) -> Resolution {
+    let (uid, generation) =
+        (observed.view.uid().unwrap_or_default(), observed.view.metadata.generation.unwrap_or_default());
     if let Some((at, resolution)) = known.0.lock().unwrap_or_else(PoisonError::into_inner).get(&uid)
         && *at == generation
     {
         return resolution.clone();
     }
-    let resolution = plan(&observed.view, &text(&architecture.spec.mode));
+    let resolution = plan(&observed.view, mode);
     known.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (generation, resolution.clone()));
     resolution
 }
@@ -73,7 +81,8 @@ pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
 fn plan(view: &FeatureView, mode: &str) -> Resolution {
     let refuse = |message| Refusal { reason: reasons::INVALID_SPEC, message, pending: false };
     let plan = engine::resolve::resolve(&definition(view, mode)).map_err(|problems| {
-        let mut lines: Vec<String> = problems.iter().take(MAX_PROBLEMS).map(|p| format!("{}: {}", p.field, p.message)).collect();
+        let mut lines: Vec<String> =
+            problems.iter().take(MAX_PROBLEMS).map(|p| format!("{}: {}", p.field, p.message)).collect();
         if problems.len() > MAX_PROBLEMS {
             lines.push(format!("and {} more", problems.len() - MAX_PROBLEMS));
         }
@@ -81,7 +90,9 @@ fn plan(view: &FeatureView, mode: &str) -> Resolution {
     })?;
     let bytes = plan.to_json().len();
     if bytes > MAX_PLAN_BYTES {
-        return Err(refuse(format!("spec.features: the plan takes {bytes} bytes of at most {MAX_PLAN_BYTES}; split the view")));
+        return Err(refuse(format!(
+            "spec.features: the plan takes {bytes} bytes of at most {MAX_PLAN_BYTES}; split the view"
+        )));
     }
     Ok(Arc::new(plan))
 }
@@ -100,12 +111,20 @@ fn definition(view: &FeatureView, mode: &str) -> ViewDefinition {
         topic: spec.source.topic.clone(),
         // The schema keeps it from being negative.
         epoch: u32::try_from(spec.source.epoch).unwrap_or_default(),
-        timestamp: TimestampField { field: spec.source.timestamp.field.clone(), unit: unit(spec.source.timestamp.unit) },
+        timestamp: TimestampField {
+            field: spec.source.timestamp.field.clone(),
+            unit: unit(spec.source.timestamp.unit),
+        },
         schema: spec
             .source
             .schema
             .iter()
-            .map(|c| ColumnDefinition { name: c.name.clone(), type_name: text(&c.type_), precision: c.precision, scale: c.scale })
+            .map(|c| ColumnDefinition {
+                name: c.name.clone(),
+                type_name: text(&c.type_),
+                precision: c.precision,
+                scale: c.scale,
+            })
             .collect(),
         allowed_lateness: spec.allowed_lateness.clone(),
         max_future: spec.max_future.clone(),

@@ -15,7 +15,12 @@ use crate::settings::Settings;
 /// Memory beside the cached rows: the program, its buffers and a batch in flight.
 const BASE_MEMORY_MIB: i64 = 256;
 
-pub(super) fn deployment(view: &FeatureView, architecture: &Architecture, plan: &Plan, settings: &Settings) -> Deployment {
+pub(super) fn deployment(
+    view: &FeatureView,
+    architecture: &Architecture,
+    plan: &Plan,
+    settings: &Settings,
+) -> Deployment {
     let name = view.name_any();
     let selector = names::stream_selector(view, &plan.revision);
     let labels = names::with_common(&selector, &name);

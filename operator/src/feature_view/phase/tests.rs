@@ -27,7 +27,10 @@ fn facts(wanted: Option<&str>, live: Result<Option<&str>, ()>) -> Facts {
 #[test]
 fn a_first_revision_is_live_at_once() {
     let decision = decide(&facts(Some("a"), Ok(None)));
-    assert_eq!((decision.step, decision.run, decision.candidate), (Step::Adopt, vec!["a".to_owned()], Some("a".to_owned())));
+    assert_eq!(
+        (decision.step, decision.run, decision.candidate),
+        (Step::Adopt, vec!["a".to_owned()], Some("a".to_owned()))
+    );
 }
 
 #[test]
@@ -93,7 +96,10 @@ fn without_the_store_nothing_moves_and_workers_stay() {
 #[test]
 fn a_source_is_read_when_every_partition_was_read_to_its_end_of_late() {
     let marker = |read_to_end_at| Marker { offset: 1, event_time: 1, end_offset: 1, read_to_end_at };
-    let markers = |partitions, all: &[i64]| Markers { partitions, by_partition: (0..).zip(all.iter().copied().map(marker)).collect() };
+    let markers = |partitions, all: &[i64]| Markers {
+        partitions,
+        by_partition: (0..).zip(all.iter().copied().map(marker)).collect(),
+    };
     assert!(caught_up(&markers(Some(2), &[1_000, 1_000]), 2_000, 1_000));
     assert!(!caught_up(&markers(Some(2), &[1_000, 999]), 2_000, 1_000));
     assert!(!caught_up(&markers(Some(2), &[1_000, 0]), 500, 1_000));
