@@ -75,6 +75,12 @@ impl Distinct {
     /// Adds all of `other`.
     pub fn merge(&mut self, other: &Self) {
         match (&mut *self, other) {
+            // Most tiles hold a value or two: those go in without a new set.
+            (Self::Exact(_), Self::Exact(theirs)) if theirs.len() <= 4 => {
+                for hash in theirs {
+                    self.insert(*hash);
+                }
+            }
             (Self::Exact(mine), Self::Exact(theirs)) => {
                 let union = union(mine, theirs);
                 *self = if union.len() > EXACT { Self::Registers(registers(&union)) } else { Self::Exact(union) };

@@ -228,6 +228,21 @@ impl Part {
         }
     }
 
+    /// [`Self::merge`] of a state that is no longer needed: what is kept whole is moved, not copied.
+    pub fn absorb(&self, state: &mut State, mut other: State) {
+        let other_wins = match (self.kind, &*state, &other) {
+            (_, State::Empty, _) => true,
+            (Kind::Min, State::Value(a), State::Value(b)) => b < a,
+            (Kind::Max, State::Value(a), State::Value(b)) => b > a,
+            (Kind::First, State::Timed(s, a), State::Timed(t, b)) => (t, b) < (s, a),
+            (Kind::Last, State::Timed(s, a), State::Timed(t, b)) => (t, b) > (s, a),
+            _ => return self.merge(state, &other),
+        };
+        if other_wins {
+            std::mem::swap(state, &mut other);
+        }
+    }
+
     /// A number as the double that sketches take.
     fn double(&self, value: ValueRef<'_>) -> Option<f64> {
         match value {

@@ -90,6 +90,9 @@ proptest! {
             prop_assert_eq!(got, &expected);
             prop_assert_eq!(bytes(&part, got), bytes(&part, &expected));
         }
+        let mut absorbed = y.clone();
+        part.absorb(&mut absorbed, merged(&part, &x, &z));
+        prop_assert_eq!(&absorbed, &expected);
         prop_assert_eq!(merged(&part, &x, &State::Empty), x.clone());
         prop_assert_eq!(merged(&part, &State::Empty, &x), x);
     }

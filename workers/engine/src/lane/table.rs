@@ -50,9 +50,7 @@ impl Table {
             self.bounds[i] = bound;
             above = bound;
         }
-        if self.bounds != before && !self.starts.is_empty() {
-            self.regroup(layout, moved);
-        }
+        self.regroup(layout, &before, moved);
     }
 
     /// The start of the tile in which an event at `time` stands; `None` if the ladder does not keep it.
@@ -126,12 +124,20 @@ impl Table {
             + self.states.iter().map(State::heap).sum::<usize>()
     }
 
-    /// Puts every tile where it belongs by the present bounds. Starts ascend, and so do their places, so that tiles
-    /// which become one are neighbours.
-    fn regroup(&mut self, layout: &TableLayout, moved: &mut Vec<i64>) {
+    /// Puts every tile where it belongs by the present bounds, given those `before`. Only tiles between an old bound and
+    /// its new place change their rung. Starts ascend, and so do their places, so tiles which become one are neighbours.
+    fn regroup(&mut self, layout: &TableLayout, before: &[i64], moved: &mut Vec<i64>) {
+        let (mut first, mut end) = (self.starts.len(), 0);
+        for (old, new) in before.iter().zip(&self.bounds[..layout.ladder.rungs.len()]) {
+            let from = self.starts.partition_point(|start| start < old);
+            let to = from + self.starts[from..].partition_point(|start| start < new);
+            if from < to {
+                (first, end) = (first.min(from), end.max(to));
+            }
+        }
         let width = layout.parts.len();
-        let mut kept = 0;
-        for read in 0..self.starts.len() {
+        let mut kept = first;
+        for read in first..end {
             let start = self.starts[read];
             let place = self.place(layout, start);
             if place != Some(start) {
@@ -144,7 +150,7 @@ impl Table {
             if kept > 0 && self.starts[kept - 1] == place {
                 let (into, from) = self.states.split_at_mut(read * width);
                 for (i, (part, _)) in layout.parts.iter().enumerate() {
-                    part.merge(&mut into[(kept - 1) * width + i], &from[i]);
+                    part.absorb(&mut into[(kept - 1) * width + i], std::mem::take(&mut from[i]));
                 }
             } else {
                 self.starts[kept] = place;
@@ -156,7 +162,9 @@ impl Table {
                 kept += 1;
             }
         }
-        self.starts.truncate(kept);
-        self.states.truncate(kept * width);
+        if kept < end {
+            self.starts.drain(kept..end);
+            self.states.drain(kept * width..end * width);
+        }
     }
 }
