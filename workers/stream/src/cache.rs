@@ -2,7 +2,8 @@
 //!
 //! Invariants:
 //! - A lane in here holds every event of its entity before [`Lane::offset`], and no other of its partition.
-//! - `base` is what the store is known to hold of it, or to be about to hold: a lower offset there means lost writes.
+//! - `base` is what the store is known to hold of it, or to be about to hold: a lower offset there means lost writes. Without
+//!   a base the lane is written whole.
 //! - A lane is dropped from here only when the store has it: never while it is changed or its write is under way.
 
 use std::hash::BuildHasher;
@@ -23,7 +24,6 @@ pub struct Slot {
     bytes: usize,
     changed: bool,
     writing: bool,
-    whole: bool,
     used: bool,
 }
 
@@ -124,7 +124,6 @@ impl LaneCache {
             bytes,
             changed: false,
             writing: false,
-            whole: true,
             used: true,
         });
         let hasher = &self.hasher;
@@ -144,7 +143,6 @@ impl LaneCache {
     pub fn load(&mut self, at: u32, lane: Lane) {
         let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
         slot.base = Some(lane.offset());
-        slot.whole = false;
         slot.lane = lane;
         let bytes = size_of::<Slot>() + slot.entity.len() + slot.lane.memory();
         self.bytes = self.bytes + bytes - slot.bytes;
@@ -173,7 +171,7 @@ impl LaneCache {
         for at in &changed {
             let Some(slot) = self.slots[*at as usize].as_mut() else { continue };
             let may_have_expired = expiry.may_have_passed(slot.written);
-            let whole = slot.whole || may_have_expired || slot.base.is_none();
+            let whole = may_have_expired || slot.base.is_none();
             if whole {
                 slot.lane.forget_written();
             }
@@ -184,7 +182,7 @@ impl LaneCache {
             writes.push(LaneWrite { key, base: slot.base, new, whole, may_have_expired, segments, removed });
             slot.base = Some(new);
             slot.written = Some(expiry.now);
-            (slot.changed, slot.writing, slot.whole) = (false, true, false);
+            (slot.changed, slot.writing) = (false, true);
             let bytes = size_of::<Slot>() + slot.entity.len() + slot.lane.memory();
             self.bytes = self.bytes + bytes - slot.bytes;
             slot.bytes = bytes;
@@ -205,7 +203,6 @@ impl LaneCache {
     pub fn needs_whole(&mut self, at: u32) {
         let Some(slot) = self.slots[at as usize].as_mut() else { return };
         slot.base = None;
-        slot.whole = true;
         if !slot.changed {
             slot.changed = true;
             self.changed.push(at);

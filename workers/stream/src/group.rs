@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError as ClientError, KafkaResult};
-use rdkafka::topic_partition_list::TopicPartitionList;
+use rdkafka::topic_partition_list::{TopicPartitionList, TopicPartitionListElem};
 use rdkafka::types::RDKafkaRespErr;
 use shell::kafka::{KafkaError, KafkaSettings};
 
@@ -55,7 +55,7 @@ impl ClientContext for GroupContext {
 
 impl ConsumerContext for GroupContext {
     fn rebalance(&self, consumer: &BaseConsumer<Self>, err: RDKafkaRespErr, tpl: &mut TopicPartitionList) {
-        let partitions: Vec<i32> = tpl.elements().iter().map(|element| element.partition()).collect();
+        let partitions: Vec<i32> = tpl.elements().iter().map(TopicPartitionListElem::partition).collect();
         let assigned = err == RDKafkaRespErr::RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS;
         if self.closing.load(Ordering::Acquire) {
             let cooperative = matches!(consumer.rebalance_protocol(), RebalanceProtocol::Cooperative);

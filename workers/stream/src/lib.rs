@@ -6,6 +6,7 @@
 //! whenever it is in doubt what the store holds, a partition drops its lanes and goes back there.
 
 pub mod args;
+mod batch;
 pub mod cache;
 pub mod coordinator;
 pub mod dead_letter;

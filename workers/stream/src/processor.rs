@@ -10,24 +10,18 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
-use rdkafka::consumer::base_consumer::PartitionQueue;
-use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
 use shell::store::RowStore;
 use tokio::sync::oneshot;
 
-use crate::dead_letter::Refusal;
+use crate::batch::{Ended, behind_control_records, process, take};
 use crate::flush::{self, Done, Report};
-use crate::fold::{FoldError, PlanState, Source};
-use crate::group::{GroupConsumer, GroupContext};
+use crate::fold::PlanState;
+use crate::group::GroupConsumer;
 use crate::link::Connected;
-use crate::metrics::{Flushed, PartitionLabel, Rejected, StoreLost, ThreadLabel};
+use crate::metrics::{Flushed, PartitionLabel, StoreLost, ThreadLabel};
 use crate::parts;
-use crate::shared::{Command, Request, Shared, Start, now_ms};
+use crate::shared::{Command, Queue, Request, Shared, Start, now_ms};
 
-/// The most records that are taken from one partition at a time.
-const BATCH: usize = 2_048;
 /// So many changed lanes start a flush before its time.
 const FLUSH_LANES: usize = 65_536;
 /// So many changed lanes stop the reading until a flush has ended.
@@ -44,7 +38,7 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(15);
 
 /// One partition of this thread.
 struct Partition<S> {
-    queue: PartitionQueue<GroupContext>,
+    queue: Queue,
     reading: Option<Reading<S>>,
 }
 
@@ -369,65 +363,4 @@ impl<S: RowStore> Processor<S> {
             Ok(Err(_)) | Err(_) => self.flight = None,
         }
     }
-}
-
-/// How the reading of a partition ends.
-enum Ended {
-    /// The store failed.
-    Store(shell::store::StoreError),
-    /// Another reason to go back to the marker.
-    Restart(String),
-    /// A person must act.
-    Halt(String),
-}
-
-/// A batch of records, as many as are there.
-fn take(queue: &PartitionQueue<GroupContext>) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
-    let mut records = Vec::new();
-    while records.len() < BATCH {
-        match queue.poll(Duration::ZERO) {
-            None => break,
-            Some(Ok(record)) => records.push(record),
-            Some(Err(error)) => match error.rdkafka_error_code() {
-                // What was read before it is read again, from the marker or not at all.
-                Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) => return Err(error),
-                // librdkafka goes on by itself after every other error of a fetch.
-                _ => tracing::warn!(%error, "fetching"),
-            },
-        }
-    }
-    Ok(records)
-}
-
-fn process<S: RowStore>(
-    shared: &Shared<S>,
-    partition: i32,
-    reading: &mut Reading<S>,
-    records: &[BorrowedMessage<'_>],
-) -> Result<(), Ended> {
-    let Some(last) = records.last() else { return Ok(()) };
-    let source =
-        Source { partition, store: &reading.connection.store, runtime: &shared.runtime, metrics: &shared.metrics };
-    for (plan, state) in shared.plans.iter().zip(&mut reading.plans) {
-        let letters = state.letters.clone();
-        let refuse = |record: &BorrowedMessage<'_>, reason: &'static str, detail: &str| {
-            let view = &plan.plan().view;
-            let refusal = Refusal { view, revision: &plan.plan().revision, reason, detail };
-            shared.dead_letters.send(&plan.dead_letters, record, &refusal, &letters);
-            Rejected { reason }.emit(&shared.metrics);
-        };
-        state.fold(plan, records, &source, refuse).map_err(|error| match error {
-            FoldError::Store(error) => Ended::Store(error),
-            error => Ended::Halt(format!("{error}; fix it by raising source.epoch, which starts new rows")),
-        })?;
-    }
-    reading.position = last.offset() + 1;
-    Ok(())
-}
-
-/// Where the consumer stands: it passes the control records of transactions, which are never handed out.
-fn behind_control_records(consumer: &GroupConsumer, partition: i32) -> i64 {
-    let Ok(positions) = consumer.position() else { return i64::MIN };
-    let found = positions.elements().into_iter().find(|element| element.partition() == partition);
-    found.and_then(|element| element.offset().to_raw()).filter(|offset| *offset >= 0).unwrap_or(i64::MIN)
 }

@@ -68,13 +68,13 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), RunError
     let readiness = Readiness::default();
     readiness.block(SUBJECT, "starting");
     let listener = TcpListener::bind(address).await.map_err(failed)?;
-    let served = CancellationToken::new();
-    let server = tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), served.clone()));
+    let stop_serving = CancellationToken::new();
+    let server = tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), stop_serving.clone()));
     let connector = Connector::new(&args.redis_url, args.redis_config_dir.as_deref())?;
     let link = link::connect(connector, readiness.clone(), shutdown.clone());
     let kafka = KafkaSettings { bootstrap: args.kafka_bootstrap.clone(), config_dir: args.kafka_config_dir.clone() };
     Process { args, kafka, link, metrics, readiness, shutdown }.live().await;
-    served.cancel();
+    stop_serving.cancel();
     match server.await {
         Ok(result) => result.map_err(failed),
         Err(error) => Err(failed(std::io::Error::other(error))),

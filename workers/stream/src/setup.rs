@@ -11,6 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Headers, Message};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use rdkafka::types::RDKafkaRespErr;
 use shell::kafka::{KafkaError, KafkaSettings};
@@ -41,7 +42,7 @@ pub enum SetupError {
         /// The revision.
         revision: String,
         /// Why.
-        source: PlanError,
+        source: Box<PlanError>,
     },
     /// No client can be made.
     #[error(transparent)]
@@ -118,10 +119,10 @@ pub fn plans(path: &Path) -> Result<Arc<[PlanRun]>, SetupError> {
     assignments
         .iter()
         .map(|assignment| {
-            PlanRun::new(assignment).map_err(|source| SetupError::Plan {
+            PlanRun::new(assignment).map_err(|error| SetupError::Plan {
                 view: format!("{}/{}", assignment.plan.view.namespace, assignment.plan.view.name),
                 revision: assignment.plan.revision.clone(),
-                source,
+                source: Box::new(error),
             })
         })
         .collect()
@@ -166,7 +167,7 @@ fn partition_count(kafka: &KafkaSettings, topic: &str) -> Result<Option<i32>, Se
     let metadata = client.fetch_metadata(Some(topic), TIMEOUT).map_err(failed(kafka, "asking for the topic"))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let partitions = found.filter(|found| found.error().is_none()).map_or(0, |found| found.partitions().len());
-    if let Some(error) = found.and_then(|found| found.error())
+    if let Some(error) = found.and_then(MetadataTopic::error)
         && !matches!(
             error,
             RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART

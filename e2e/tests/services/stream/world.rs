@@ -142,6 +142,11 @@ impl World {
 
     /// Starts a worker; it is not waited for.
     pub fn worker(&self, name: &str) -> Worker {
+        self.worker_of(name, "consumer")
+    }
+
+    /// Starts a worker that speaks this group protocol.
+    pub fn worker_of(&self, name: &str, protocol: &str) -> Worker {
         let [admin] = free_ports().unwrap();
         let process = Program::of_workspace("featuremill-stream")
             .unwrap()
@@ -150,6 +155,7 @@ impl World {
             .args(["--kafka-bootstrap", &self.kafka.bootstrap(), "--redis-url", &self.redis.url()])
             .args(["--admin", &format!("127.0.0.1:{admin}"), "--memory-mib", "16", "--log-format", "text"])
             .args(["--flush-interval-ms", "20"])
+            .args(["--group-protocol", protocol])
             .env("RUST_LOG", "info,stream=debug")
             .start(self.directory.path().join(format!("{name}.log")))
             .unwrap();

@@ -1,0 +1,83 @@
+//! One batch of one partition: taken from its queue, folded for every plan, its bad records sent off.
+
+use std::time::Duration;
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::message::{BorrowedMessage, Message};
+use shell::store::{RowStore, StoreError};
+
+use crate::dead_letter::Refusal;
+use crate::fold::{FoldError, Source};
+use crate::group::GroupConsumer;
+use crate::metrics::Rejected;
+use crate::processor::Reading;
+use crate::shared::{Queue, Shared};
+
+/// The most records that are taken from one partition at a time.
+const BATCH: usize = 2_048;
+
+/// How the reading of a partition ends.
+pub(crate) enum Ended {
+    /// The store failed.
+    Store(StoreError),
+    /// Another reason to go back to the marker.
+    Restart(String),
+    /// A person must act.
+    Halt(String),
+}
+
+/// A batch of records, as many as are there.
+pub(crate) fn take(queue: &Queue) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
+    let mut records = Vec::new();
+    while records.len() < BATCH {
+        match queue.poll(Duration::ZERO) {
+            None => break,
+            Some(Ok(record)) => records.push(record),
+            Some(Err(error)) => {
+                if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) =
+                    error.rdkafka_error_code()
+                {
+                    // What was read before it is read again, from the marker or not at all.
+                    return Err(error);
+                }
+                // librdkafka goes on by itself after every other error of a fetch.
+                tracing::warn!(%error, "fetching");
+            }
+        }
+    }
+    Ok(records)
+}
+
+pub(crate) fn process<S: RowStore>(
+    shared: &Shared<S>,
+    partition: i32,
+    reading: &mut Reading<S>,
+    records: &[BorrowedMessage<'_>],
+) -> Result<(), Ended> {
+    let Some(last) = records.last() else { return Ok(()) };
+    let source =
+        Source { partition, store: &reading.connection.store, runtime: &shared.runtime, metrics: &shared.metrics };
+    for (plan, state) in shared.plans.iter().zip(&mut reading.plans) {
+        let letters = state.letters.clone();
+        let refuse = |record: &BorrowedMessage<'_>, reason: &'static str, detail: &str| {
+            let view = &plan.plan().view;
+            let refusal = Refusal { view, revision: &plan.plan().revision, reason, detail };
+            shared.dead_letters.send(&plan.dead_letters, record, &refusal, &letters);
+            Rejected { reason }.emit(&shared.metrics);
+        };
+        state.fold(plan, records, &source, refuse).map_err(|error| match error {
+            FoldError::Store(error) => Ended::Store(error),
+            error => Ended::Halt(format!("{error}; fix it by raising source.epoch, which starts new rows")),
+        })?;
+    }
+    reading.position = last.offset() + 1;
+    Ok(())
+}
+
+/// Where the consumer stands: it passes the control records of transactions, which are never handed out.
+pub(crate) fn behind_control_records(consumer: &GroupConsumer, partition: i32) -> i64 {
+    let Ok(positions) = consumer.position() else { return i64::MIN };
+    let found = positions.elements().into_iter().find(|element| element.partition() == partition);
+    found.and_then(|element| element.offset().to_raw()).filter(|offset| *offset >= 0).unwrap_or(i64::MIN)
+}
