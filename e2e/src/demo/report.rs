@@ -21,12 +21,12 @@ pub(super) fn features() -> Vec<String> {
     windowed.chain(SINGLE.iter().map(|&s| s.to_owned())).collect()
 }
 
-/// The two shoppers with the most events in the last `span_ms`.
+/// The two shoppers of whom there is most to see in the last `span_ms`: purchases first, then everything else.
 pub(super) fn most_active(clickstream: &Clickstream, span_ms: i64) -> Vec<String> {
     let end = clickstream.events.last().map_or(0, |e| e.ts);
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for event in clickstream.events.iter().filter(|e| e.ts > end - span_ms) {
-        *counts.entry(&event.user).or_default() += 1;
+        *counts.entry(&event.user).or_default() += if event.event == "purchase" { 20 } else { 1 };
     }
     let mut users: Vec<_> = counts.into_iter().collect();
     users.sort_by_key(|&(user, n)| (std::cmp::Reverse(n), user));
