@@ -49,7 +49,8 @@ impl Event {
     #[must_use]
     pub fn json(&self) -> String {
         let Self { user, session, event, ts, platform } = self;
-        serde_json::json!({"user_id": user, "session_id": session, "event": event, "ts": ts, "platform": platform}).to_string()
+        serde_json::json!({"user_id": user, "session_id": session, "event": event, "ts": ts, "platform": platform})
+            .to_string()
     }
 }
 
@@ -80,12 +81,15 @@ impl Clickstream {
 
     fn read(folder: &Path) -> Result<Self, ClickstreamError> {
         let path = folder.join("ecom.csv");
-        let text = std::fs::read_to_string(&path)
-            .map_err(|e| ClickstreamError::Line { path: path.clone(), line: 0, message: e.to_string() })?;
+        let text = std::fs::read_to_string(&path).map_err(|e| ClickstreamError::Line {
+            path: path.clone(),
+            line: 0,
+            message: e.to_string(),
+        })?;
         let mut events = Vec::new();
         for (i, line) in text.lines().enumerate().skip(1) {
-            let event = event(line)
-                .map_err(|message| ClickstreamError::Line { path: path.clone(), line: i + 1, message })?;
+            let event =
+                event(line).map_err(|message| ClickstreamError::Line { path: path.clone(), line: i + 1, message })?;
             events.push(event);
         }
         events.sort_by_key(|e| e.ts);
@@ -130,7 +134,10 @@ mod tests {
     fn a_line_is_an_event_and_a_broken_one_is_named() {
         let line = "user_0000,sess_000001,home,2024-03-13 10:21:14,desktop,email,2024-01,returning";
         let event = event(line).unwrap();
-        assert_eq!((event.user.as_str(), event.ts, event.platform.as_str()), ("user_0000", 1_710_325_274_000, "desktop"));
+        assert_eq!(
+            (event.user.as_str(), event.ts, event.platform.as_str()),
+            ("user_0000", 1_710_325_274_000, "desktop")
+        );
         assert!(super::event("a,b,c,yesterday,d").unwrap_err().contains("yesterday"));
         assert!(super::event("a,b").unwrap_err().contains("event"));
     }

@@ -46,7 +46,7 @@ pub async fn run(cluster: &Cluster) -> Result<bool, String> {
     let features = report::features();
     let sent = Timestamp::now().as_millisecond();
     let step = Step::begin("waiting until every event sent can be read");
-    wait_for("the feature server", Duration::from_secs(180), || async {
+    wait_for("the feature server", Duration::from_mins(3), || async {
         let answer = client.get(VIEW, &features[..1], "user_id", &users[..1], None).map_err(|e| e.to_string())?;
         step.note(&format!("complete to {}", answer.metadata["complete_to"]));
         match millis(&answer.metadata["complete_to"]) {
@@ -82,7 +82,14 @@ fn apply(cluster: &Cluster) -> Result<(), String> {
     println!();
     for (object, condition) in [("architecture/realtime", "Ready"), ("featureview/shopper", "Ready")] {
         let step = Step::begin(&format!("waiting for {object} to be {condition}"));
-        cluster.kubectl(&["-n", NAMESPACE, "wait", object, &format!("--for=condition={condition}"), "--timeout=180s"])?;
+        cluster.kubectl(&[
+            "-n",
+            NAMESPACE,
+            "wait",
+            object,
+            &format!("--for=condition={condition}"),
+            "--timeout=180s",
+        ])?;
         step.done("");
     }
     Ok(())

@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::message::{Message, OwnedMessage};
-use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
+use rdkafka::message::{Message, OwnedMessage};
+use rdkafka::metadata::MetadataTopic;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -32,7 +33,9 @@ impl Feed {
     pub fn new(bootstrap: &str, topic: &str) -> Result<Self, KafkaError> {
         let mut config = ClientConfig::new();
         config
-            .set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "5")
+            .set("bootstrap.servers", bootstrap)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "5")
             .set("message.max.bytes", MAX_RECORD_BYTES)
             .set("compression.type", "lz4");
         Ok(Self { producer: config.create()?, config, topic: topic.to_owned() })
@@ -117,6 +120,16 @@ impl Feed {
             .collect()
     }
 
+    /// The names of the consumer groups that the broker knows.
+    ///
+    /// # Errors
+    /// [`KafkaError`].
+    pub fn groups(&self) -> Result<Vec<String>, KafkaError> {
+        let consumer: BaseConsumer = self.config.create()?;
+        let list = consumer.fetch_group_list(None, TIMEOUT)?;
+        Ok(list.groups().iter().map(|g| g.name().to_owned()).collect())
+    }
+
     /// Every record of a topic that is there now, in the order of each partition.
     ///
     /// # Errors
@@ -128,7 +141,7 @@ impl Feed {
         let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
         let mut left = BTreeMap::new();
         let mut assignment = TopicPartitionList::new();
-        for partition in metadata.topics().iter().flat_map(|t| t.partitions()) {
+        for partition in metadata.topics().iter().flat_map(MetadataTopic::partitions) {
             let (start, end) = consumer.fetch_watermarks(topic, partition.id(), TIMEOUT)?;
             if end > start {
                 left.insert(partition.id(), end);

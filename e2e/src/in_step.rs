@@ -107,22 +107,22 @@ impl Check<'_> {
         };
         let users = self.clickstream.users();
         let mut seen = Vec::new();
-        let (mut fed, mut whole_reads) = (0, 0);
+        let (mut next, mut whole_reads) = (0, 0);
         for step in 1..=STEPS {
             let length = (last - first) / i64::try_from(STEPS).unwrap_or(1);
             // Whole minutes, the view's finest tile, so that all that a read up to here may count has been fed.
             let until = (first + length * i64::try_from(step).unwrap_or(1) + MINUTE) / MINUTE * MINUTE;
-            let from = fed;
-            while fed < events.len() && events[fed].ts < until {
-                let event = &events[fed];
-                let (key, partition) = place(fed, event);
+            let from = next;
+            while next < events.len() && events[next].ts < until {
+                let event = &events[next];
+                let (key, partition) = place(next, event);
                 feed.send(key.as_bytes(), event.json().as_bytes(), event.ts, partition).map_err(|e| e.to_string())?;
-                fed += 1;
+                next += 1;
             }
             feed.flush().map_err(|e| e.to_string())?;
             disturb(step).await?;
             settle().await?;
-            let mut asks: Vec<Ask> = events[from..fed].iter().flat_map(|e| after(e, until)).collect();
+            let mut asks: Vec<Ask> = events[from..next].iter().flat_map(|e| after(e, until)).collect();
             if step % WHOLE_EVERY == 0 {
                 whole_reads += 1;
                 asks.push(Ask { users: users.clone(), as_of: until - 1, features: self.features.clone() });
@@ -201,7 +201,7 @@ impl Check<'_> {
     }
 }
 
-/// What is wrong with a served value, if anything. A shopper without any event so far must be NOT_FOUND.
+/// What is wrong with a served value, if anything. A shopper without any event so far must be `NOT_FOUND`.
 fn difference(seen: &Seen, row: &Row) -> Option<String> {
     let computed = &row[&seen.feature];
     let known = row["_known"].as_i64().unwrap_or(0) > 0;

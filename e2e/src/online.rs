@@ -72,13 +72,20 @@ impl Client {
     ///
     /// # Errors
     /// [`OnlineError`].
-    pub fn get(&self, view: &str, features: &[String], key: &str, entities: &[String], as_of: Option<i64>) -> Result<Answer, OnlineError> {
+    pub fn get(
+        &self,
+        view: &str,
+        features: &[String],
+        key: &str,
+        entities: &[String],
+        as_of: Option<i64>,
+    ) -> Result<Answer, OnlineError> {
         let features: Vec<_> = features.iter().map(|f| format!("{view}:{f}")).collect();
         let mut body = json!({"features": features, "entities": {key: entities}});
         if let Some(t) = as_of {
             body["as_of"] = json!(t);
         }
-        self.post(&body).and_then(answer)
+        answer(&self.post(&body)?)
     }
 
     /// Posts a body and gives the answer as JSON.
@@ -98,7 +105,7 @@ impl Client {
 }
 
 /// Reads Feast's columns: `results[i]` belongs to `metadata.feature_names[i]`.
-fn answer(json: Value) -> Result<Answer, OnlineError> {
+fn answer(json: &Value) -> Result<Answer, OnlineError> {
     let names = json["metadata"]["feature_names"].as_array().ok_or(OnlineError::Shape("metadata.feature_names"))?;
     let results = json["results"].as_array().ok_or(OnlineError::Shape("results"))?;
     let mut features = BTreeMap::new();
@@ -126,9 +133,9 @@ mod tests {
             "metadata": {"feature_names": ["user_id", "clicks"]},
             "results": [{"values": ["a", "b"], "statuses": ["PRESENT", "PRESENT"]}, {"values": [3, null], "statuses": ["PRESENT", "NOT_FOUND"]}],
         });
-        let answer = super::answer(json).unwrap();
+        let answer = super::answer(&json).unwrap();
         assert_eq!(answer.features["clicks"][0], Cell { value: json!(3), status: "PRESENT".into() });
         assert_eq!(answer.features["clicks"][1].status, "NOT_FOUND");
-        assert!(super::answer(json!({})).is_err());
+        assert!(super::answer(&json!({})).is_err());
     }
 }

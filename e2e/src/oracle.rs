@@ -76,7 +76,9 @@ mod tests {
     fn equality_is_exact_but_for_doubles_and_times() {
         assert!(equal(&json!(3), &json!(3)) && !equal(&json!(3), &json!(4)));
         assert!(equal(&json!(0.333_333_333_333), &json!(0.333_333_333_334)) && !equal(&json!(0.3333), &json!(0.3334)));
-        assert!(equal(&json!("1970-01-01T00:00:01Z"), &json!(1000)) && !equal(&json!("1970-01-01T00:00:01Z"), &json!(1001)));
+        assert!(
+            equal(&json!("1970-01-01T00:00:01Z"), &json!(1000)) && !equal(&json!("1970-01-01T00:00:01Z"), &json!(1001))
+        );
         assert!(equal(&json!(null), &json!(null)) && !equal(&json!(null), &json!(0)));
         assert!(equal(&json!("home"), &json!("home")) && !equal(&json!("home"), &json!("cart")));
     }

@@ -35,7 +35,8 @@ pub(super) fn most_active(clickstream: &Clickstream, span_ms: i64) -> Vec<String
 
 /// One shopper at one time.
 pub(super) fn table(user: &str, t: i64, ago_ms: i64, answer: &Answer, computed: &Row, i: usize) {
-    let time = Timestamp::from_millisecond(t).map_or_else(|_| t.to_string(), |t| t.round(jiff::Unit::Second).unwrap_or(t).to_string());
+    let time = Timestamp::from_millisecond(t)
+        .map_or_else(|_| t.to_string(), |t| t.round(jiff::Unit::Second).unwrap_or(t).to_string());
     let when = if ago_ms == 0 { "now".to_owned() } else { format!("{} h ago", ago_ms / 3_600_000) };
     println!("{user}, as of {time} ({when}); each cell: Featuremill = DuckDB");
     println!("  {:<11}{:>14}{:>14}{:>14}{:>14}", "", "last hour", "24 hours", "7 days", "30 days");

@@ -11,9 +11,9 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use super::{Directory, Process, Program, ServiceError, free_ports};
 
 /// How long it may take until it leads all of its partitions.
-const START_LIMIT: Duration = Duration::from_secs(120);
+const START_LIMIT: Duration = Duration::from_mins(2);
 /// How long it may take to end in order.
-const STOP_LIMIT: Duration = Duration::from_secs(60);
+const STOP_LIMIT: Duration = Duration::from_mins(1);
 /// How long one request may take.
 pub(super) const REQUEST_LIMIT: Duration = Duration::from_secs(30);
 

@@ -41,14 +41,13 @@ impl Program {
     /// # Errors
     /// [`ServiceError::Missing`] if it has not been built.
     pub fn of_workspace(name: &str) -> Result<Self, ServiceError> {
-        let directory = match std::env::var_os("FEATUREMILL_BIN_DIR") {
-            Some(directory) => PathBuf::from(directory),
-            None => {
-                let test = std::env::current_exe().map_err(io("find the running test"))?;
-                let directory = test.parent().unwrap_or(Path::new("."));
-                // Tests stand in `deps` beside the binaries.
-                if directory.ends_with("deps") { directory.join("..") } else { directory.to_path_buf() }
-            }
+        let directory = if let Some(directory) = std::env::var_os("FEATUREMILL_BIN_DIR") {
+            PathBuf::from(directory)
+        } else {
+            let test = std::env::current_exe().map_err(io("find the running test"))?;
+            let directory = test.parent().unwrap_or(Path::new("."));
+            // Tests stand in `deps` beside the binaries.
+            if directory.ends_with("deps") { directory.join("..") } else { directory.to_path_buf() }
         };
         let path = directory.join(name);
         if path.exists() {

@@ -181,12 +181,13 @@ impl Redis {
         let folder = self.directory.path().join("appendonlydir");
         let path = folder.join("appendonly.aof.manifest");
         let manifest = std::fs::read_to_string(&path).map_err(io(format!("read {}", path.display())))?;
-        let names = manifest.lines().filter_map(|line| {
+        let mut names = manifest.lines().filter_map(|line| {
             let mut words = line.split_whitespace();
             let name = (words.next() == Some("file")).then(|| words.next()).flatten()?;
             line.ends_with("type i").then_some(name)
         });
-        let last = names.last().ok_or_else(|| ServiceError::Misuse(format!("{} names no file", path.display())))?;
+        let last =
+            names.next_back().ok_or_else(|| ServiceError::Misuse(format!("{} names no file", path.display())))?;
         Ok(folder.join(last))
     }
 

@@ -122,8 +122,12 @@ async fn acknowledged(topic: &str, delivery: Option<DeliveryFuture>) -> Result<(
 
 fn read_to_end(consumer: &BaseConsumer, topic: &str) -> Result<Vec<Message>, KafkaError> {
     let metadata = consumer.fetch_metadata(Some(topic), REQUEST_LIMIT)?;
-    let partitions: Vec<i32> =
-        metadata.topics().iter().flat_map(|topic| topic.partitions()).map(|partition| partition.id()).collect();
+    let partitions: Vec<i32> = metadata
+        .topics()
+        .iter()
+        .flat_map(rdkafka::metadata::MetadataTopic::partitions)
+        .map(rdkafka::metadata::MetadataPartition::id)
+        .collect();
     if partitions.is_empty() {
         return Err(KafkaError::MetadataFetch(RDKafkaErrorCode::UnknownTopicOrPartition));
     }

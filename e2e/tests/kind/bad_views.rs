@@ -9,13 +9,33 @@ use crate::world::World;
 
 /// What is replaced in the clickstream's view, by what, and what the refusal must name.
 const BAD: [(&str, &str, &str, &str); 7] = [
-    ("unknown column", "event = 'product_view'\", window: 1h", "evnt = 'product_view'\", window: 1h", "spec.features[0].where"),
+    (
+        "unknown column",
+        "event = 'product_view'\", window: 1h",
+        "evnt = 'product_view'\", window: 1h",
+        "spec.features[0].where",
+    ),
     ("type error", "event = 'product_view'\", window: 1h", "event - 1\", window: 1h", "spec.features[0].where"),
-    ("circle", "purchases_30d / nullif(views_30d, 0)", "preference_7d + conversion_30d", "spec.features[22].expression"),
-    ("bad window", "event = 'product_view'\", window: 1h", "event = 'product_view'\", window: 1 hour", "spec.features[0].window"),
+    (
+        "circle",
+        "purchases_30d / nullif(views_30d, 0)",
+        "preference_7d + conversion_30d",
+        "spec.features[22].expression",
+    ),
+    (
+        "bad window",
+        "event = 'product_view'\", window: 1h",
+        "event = 'product_view'\", window: 1 hour",
+        "spec.features[0].window",
+    ),
     ("duplicate names", "name: views_24h", "name: views_1h", "spec.features"),
     ("no such architecture", "name: realtime", "name: nowhere", "nowhere"),
-    ("short window without hop", "event = 'product_view'\", window: 1h", "event = 'product_view'\", window: 30s", "spec.features[0].hop"),
+    (
+        "short window without hop",
+        "event = 'product_view'\", window: 1h",
+        "event = 'product_view'\", window: 30s",
+        "spec.features[0].hop",
+    ),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,7 +58,8 @@ async fn refused(world: &World, sort: &str, yaml: &str, names: &str) {
     let Err(said) = world.cluster.apply(&world.namespace, yaml) else {
         // The API server has it from here on.
         let started = Instant::now();
-        let generation = world.kubectl(&["get", "featureview/shopper", "-o", "jsonpath={.metadata.generation}"]).unwrap();
+        let generation =
+            world.kubectl(&["get", "featureview/shopper", "-o", "jsonpath={.metadata.generation}"]).unwrap();
         let message = wait_for(sort, Duration::from_secs(10), || async {
             let path = r#"jsonpath={range .status.conditions[?(@.type=="SpecAccepted")]}{.status} {.observedGeneration} {.message}{end}"#;
             let found = world.kubectl(&["get", "featureview/shopper", "-o", path])?;

@@ -43,7 +43,9 @@ async fn cut_redis(kubectl: &impl Fn(&[&str]) -> Result<String, String>) -> Resu
     .await?;
     kubectl(&["-n", "data", "scale", "statefulset/redis", "--replicas=0"])?;
     kubectl(&["-n", "data", "wait", "pod/redis-0", "--for=delete", "--timeout=120s"])?;
-    on_node(&format!("truncate -s {before} \"$(ls -t /var/local/featuremill/redis/appendonlydir/*.incr.aof | head -1)\""))?;
+    on_node(&format!(
+        "truncate -s {before} \"$(ls -t /var/local/featuremill/redis/appendonlydir/*.incr.aof | head -1)\""
+    ))?;
     kubectl(&["-n", "data", "scale", "statefulset/redis", "--replicas=1"])?;
     kubectl(&["-n", "data", "rollout", "status", "statefulset/redis", "--timeout=120s"]).map(drop)
 }

@@ -7,5 +7,6 @@
 mod bad_views;
 mod faults;
 mod malformed;
+mod removal;
 mod values;
 mod world;

@@ -24,7 +24,7 @@ fn sorts(now: i64) -> Vec<(&'static str, Vec<u8>, &'static str)> {
     };
     let without_user = json!({"session_id": "s", "event": "purchase", "ts": now}).to_string().into_bytes();
     let twice = format!(r#"{{"user_id":"u1","user_id":"u2","event":"purchase","ts":{now}}}"#).into_bytes();
-    let mut not_utf8 = format!(r#"{{"user_id":"u1","event":"purch"#).into_bytes();
+    let mut not_utf8 = br#"{"user_id":"u1","event":"purch"#.to_vec();
     not_utf8.extend([0xff, 0xfe]);
     not_utf8.extend(format!(r#"","ts":{now}}}"#).into_bytes());
     vec![
@@ -67,7 +67,11 @@ async fn bad_events_are_dead_lettered_with_their_reason_and_good_ones_all_counte
     for letter in &letters {
         let header = |name: &str| {
             let headers = letter.headers().unwrap_or_else(|| panic!("a dead letter without headers"));
-            let found = headers.iter().find(|h| h.key == name).and_then(|h| h.value).unwrap_or_else(|| panic!("no header {name}"));
+            let found = headers
+                .iter()
+                .find(|h| h.key == name)
+                .and_then(|h| h.value)
+                .unwrap_or_else(|| panic!("no header {name}"));
             String::from_utf8(found.to_vec()).unwrap()
         };
         assert_eq!(header("featuremill-view-uid"), uid);

@@ -41,7 +41,8 @@ impl World {
         let view = ViewIdentity { uid: String::new(), namespace: namespace.clone(), name: SHOPPER.into() };
         Feed::new(&cluster.kafka(), &row::dead_letter_topic(&view)).unwrap().delete().await.unwrap();
         // The node port is the demo's; a test reaches its server through a forwarded port.
-        let architecture = ARCHITECTURE.replace("type: NodePort", "type: ClusterIP").replace("      nodePort: 30566\n", "");
+        let architecture =
+            ARCHITECTURE.replace("type: NodePort", "type: ClusterIP").replace("      nodePort: 30566\n", "");
         cluster.apply(&namespace, &architecture).unwrap();
         Self { cluster, topic: namespace.clone(), namespace, feed, forward: None }
     }
@@ -85,9 +86,9 @@ impl World {
 
     /// Waits until every record of the topic is in the rows of a view's live revision.
     pub async fn settled(&self, uid: &str) -> Result<(), String> {
-        wait_for("the markers to reach the topic's end", Duration::from_secs(180), || async {
+        wait_for("the markers to reach the topic's end", Duration::from_mins(3), || async {
             let ends = self.feed.end_offsets().map_err(|e| e.to_string())?;
-            let markers = self.markers(uid).map_err(|e| e.to_string())?;
+            let markers = self.markers(uid)?;
             let behind = |p: &usize| markers.get(*p).copied().flatten().is_none_or(|m| m.offset < ends[*p]);
             match (0..ends.len()).find(behind) {
                 None => Ok(()),
@@ -139,7 +140,11 @@ impl Forward {
         // "Forwarding from 127.0.0.1:41234 -> 6566"
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         lines.read_line(&mut line).unwrap();
-        let port = line.split("127.0.0.1:").nth(1).and_then(|rest| rest.split_whitespace().next()).and_then(|p| p.parse().ok());
+        let port = line
+            .split("127.0.0.1:")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next())
+            .and_then(|p| p.parse().ok());
         let port = port.unwrap_or_else(|| panic!("port-forward to {target} said {line:?}"));
         // It goes on printing a line a connection; unread, the pipe would fill and stop it.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));

@@ -31,11 +31,10 @@ pub fn json_key(value_type: &ValueType, json: &serde_json::Value) -> Result<Stri
     match (value_type, json) {
         (ValueType::String, J::String(s)) => Ok(s.clone()),
         (ValueType::String, _) => Err(error("a string")),
-        (ValueType::Int64, J::Number(n)) if n.is_i64() => Ok(n.to_string()),
+        (ValueType::Int64 | ValueType::Timestamp, J::Number(n)) if n.is_i64() => Ok(n.to_string()),
         (ValueType::Int64, _) => Err(error("an integer of 64 bits")),
         (ValueType::Boolean, J::Bool(b)) => Ok(b.to_string()),
         (ValueType::Boolean, _) => Err(error("true or false")),
-        (ValueType::Timestamp, J::Number(n)) if n.is_i64() => Ok(n.to_string()),
         (ValueType::Timestamp, _) => Err(error("milliseconds since 1970 as an integer")),
         (ValueType::Decimal { scale, .. }, J::String(s)) => {
             decimal_key(s, *scale).ok_or_else(|| error("a decimal within the column's scale, as a string"))

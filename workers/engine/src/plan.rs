@@ -295,9 +295,8 @@ impl Plan {
 
 /// The first `digits` hex digits of `bytes`.
 pub(crate) fn hex(bytes: &[u8], digits: usize) -> String {
-    let mut out: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
-    out.truncate(digits);
-    out
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    bytes.iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).take(digits).collect()
 }
 
 /// What a stream worker is handed: the plans it computes on one topic, and the incarnation of the rows each fills.

@@ -57,7 +57,9 @@ fn cases() -> impl Strategy<Value = (Part, [Vec<Seen>; 3])> {
 
 fn state(part: &Part, seen: &[Seen]) -> State {
     let mut state = State::Empty;
-    seen.iter().for_each(|(time, value)| part.insert(&mut state, *time, Some(value.get())));
+    for (time, value) in seen {
+        part.insert(&mut state, *time, Some(value.get()));
+    }
     state
 }
 
@@ -175,7 +177,9 @@ fn sets_promote_by_their_size_alone() {
     let hashes: Vec<u64> = (0..300).map(|n| super::distinct::hash(ValueRef::Int64(n))).collect();
     let of = |hashes: &[u64]| {
         let mut set = Distinct::EMPTY;
-        hashes.iter().for_each(|h| set.insert(*h));
+        for h in hashes {
+            set.insert(*h);
+        }
         set
     };
     let whole = of(&hashes);

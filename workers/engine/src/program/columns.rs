@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Decimal128Type, Float64Type, Int64Type, Timesta
 use crate::value::{Value, ValueType};
 
 /// A column of `value_type`; a value of another type is NULL. Lists, which no expression reads, become NULL.
+#[must_use]
 pub fn array(value_type: &ValueType, values: &[Option<Value>]) -> ArrayRef {
     macro_rules! collect {
         ($array:ty, $variant:ident) => {

@@ -42,8 +42,8 @@ impl Evaluated {
     pub(super) fn new(
         times: Vec<i64>,
         keys: &[&ArrayRef],
-        conditions: Vec<ArrayRef>,
-        inputs: Vec<ArrayRef>,
+        conditions: &[ArrayRef],
+        inputs: &[ArrayRef],
         mut failures: Vec<Failure>,
     ) -> Self {
         let mut entities = String::with_capacity(times.len() * 16);

@@ -119,10 +119,10 @@ impl Program {
     #[must_use]
     pub fn evaluate(&self, batch: &RecordBatch, times: Vec<i64>) -> Evaluated {
         let mut failures: Vec<Failure> = Vec::new();
-        let conditions = self.conditions.iter().map(|c| c.evaluate(batch, &mut failures)).collect();
-        let inputs = self.inputs.iter().map(|c| c.evaluate(batch, &mut failures)).collect();
+        let conditions: Vec<_> = self.conditions.iter().map(|c| c.evaluate(batch, &mut failures)).collect();
+        let inputs: Vec<_> = self.inputs.iter().map(|c| c.evaluate(batch, &mut failures)).collect();
         let keys: Vec<_> = self.keys.iter().map(|&k| batch.column(k)).collect();
-        Evaluated::new(times, &keys, conditions, inputs, failures)
+        Evaluated::new(times, &keys, &conditions, &inputs, failures)
     }
 }
 

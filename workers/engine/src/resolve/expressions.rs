@@ -107,22 +107,17 @@ fn reads(
 /// A circle through `start`, from it back to it, if there is one.
 fn circle(start: usize, open: &BTreeMap<usize, BTreeSet<usize>>) -> Option<Vec<usize>> {
     let mut path = vec![start];
-    let mut seen = BTreeSet::new();
-    fn walk(
-        at: usize,
-        start: usize,
-        open: &BTreeMap<usize, BTreeSet<usize>>,
-        seen: &mut BTreeSet<usize>,
-        path: &mut Vec<usize>,
-    ) -> bool {
-        for &next in open.get(&at).into_iter().flatten() {
-            path.push(next);
-            if next == start || (seen.insert(next) && walk(next, start, open, seen, path)) {
-                return true;
-            }
-            path.pop();
+    walk(start, open, &mut BTreeSet::new(), &mut path).then_some(path)
+}
+
+/// Extends `path` until it comes back to where it began. `seen` leads nowhere new.
+fn walk(at: usize, open: &BTreeMap<usize, BTreeSet<usize>>, seen: &mut BTreeSet<usize>, path: &mut Vec<usize>) -> bool {
+    for &next in open.get(&at).into_iter().flatten() {
+        path.push(next);
+        if next == path[0] || (seen.insert(next) && walk(next, open, seen, path)) {
+            return true;
         }
-        false
+        path.pop();
     }
-    walk(start, start, open, &mut seen, &mut path).then_some(path)
+    false
 }

@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::panic, clippy::unwrap_used)]
 use super::*;
 use crate::definition::FeatureDefinition;
 use crate::plan::{FeatureSource, TimestampField, TimestampUnit, Window};

@@ -1,0 +1,48 @@
+//! A view that is deleted leaves nothing behind: no object, no row, no consumer group.
+
+use std::time::Duration;
+
+use e2e::clickstream::Clickstream;
+use e2e::progress::wait_for;
+use jiff::Timestamp;
+
+use crate::world::{SHOPPER, World};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deleted_view_leaves_nothing_behind() {
+    let world = World::new("removal", 4).await;
+    world.serve_shopper();
+    let uid = world.uid(SHOPPER);
+    let clickstream = Clickstream::fetch().unwrap().ending_at(Timestamp::now().as_millisecond());
+    for event in &clickstream.events[..2_000] {
+        world.feed.send(event.user.as_bytes(), event.json().as_bytes(), event.ts, None).unwrap();
+    }
+    world.feed.flush().unwrap();
+    world.settled(&uid).await.unwrap();
+    assert!(world.keys_of(&uid) > 100, "rows were written");
+    wait_for("a consumer group of the view", Duration::from_secs(30), || async {
+        let groups = world.feed.groups().map_err(|e| e.to_string())?;
+        if groups.iter().any(|g| g.starts_with(&uid)) { Ok(()) } else { Err(format!("{groups:?}")) }
+    })
+    .await
+    .unwrap();
+
+    world.kubectl(&["delete", "featureview", SHOPPER, "--timeout=120s"]).unwrap();
+
+    assert_eq!(world.keys_of(&uid), 0, "rows, markers and pointers are gone");
+    let groups = world.feed.groups().unwrap();
+    assert!(!groups.iter().any(|g| g.starts_with(&uid)), "{groups:?}");
+    wait_for("the view's objects to be gone", Duration::from_mins(1), || async {
+        let found = world.kubectl(&[
+            "get",
+            "deployments,configmaps,pods",
+            "-l",
+            "featuremill.dev/view=shopper",
+            "-o",
+            "name",
+        ])?;
+        if found.trim().is_empty() { Ok(()) } else { Err(found) }
+    })
+    .await
+    .unwrap();
+}
