@@ -22,7 +22,7 @@ pub struct Condition {
     /// When `status` last changed, in RFC 3339.
     #[schemars(extend("format" = "date-time"))]
     pub last_transition_time: String,
-    /// One stable PascalCase word.
+    /// One stable word in capitals and small letters, such as `CaughtUp`.
     #[schemars(length(min = 1, max = 1024))]
     pub reason: String,
     /// One sentence for people.

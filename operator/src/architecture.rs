@@ -5,7 +5,6 @@ pub mod observe;
 pub mod report;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crds::Architecture;
 use kube::ResourceExt as _;
@@ -16,9 +15,6 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::names::ARCHITECTURE_FINALIZER;
 use crate::resync;
-
-/// While its views go, or a Secret is awaited, of which no event comes.
-const POLL: Duration = Duration::from_secs(2);
 
 /// One round.
 ///
@@ -57,7 +53,7 @@ pub async fn reconcile(architecture: Arc<Architecture>, context: Arc<Context>) -
         report::events(&context, &observed.architecture, &previous, &status).await;
     }
     Ok(if deleted || observed.secrets.is_err() {
-        Action::requeue(POLL)
+        Action::requeue(context.settings.poll)
     } else {
         resync(&context, &observed.architecture)
     })

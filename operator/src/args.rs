@@ -7,14 +7,14 @@ use shell::telemetry::LogFormat;
 
 use crate::settings::Settings;
 
-/// Runs FeatureViews and Architectures.
+/// Runs feature views and architectures.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "featuremill-operator", version)]
 pub struct Args {
     /// The image of stream workers and feature servers.
     #[arg(long, env = "FEATUREMILL_IMAGE", default_value = "featuremill:dev")]
     pub image: String,
-    /// Their pull policy: Always, IfNotPresent or Never.
+    /// Their pull policy, in the words of Kubernetes.
     #[arg(long, env = "FEATUREMILL_IMAGE_PULL_POLICY")]
     pub image_pull_policy: Option<String>,
     /// The one namespace to work in; all if not given.

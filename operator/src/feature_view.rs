@@ -14,7 +14,6 @@ pub mod report;
 pub mod resolve;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crds::FeatureView;
 use kube::ResourceExt as _;
@@ -25,9 +24,6 @@ use crate::context::Context;
 use crate::error::Error;
 use crate::names::VIEW_FINALIZER;
 use crate::resync;
-
-/// While something is awaited that sends no event: markers, a store that is away, a removal.
-const POLL: Duration = Duration::from_secs(2);
 
 /// One round.
 ///
@@ -69,5 +65,5 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         writer.status(&observed.view, &status).await?;
         events::publish(&context, &observed.view, &previous, &status).await;
     }
-    Ok(if round.waits(&status) { Action::requeue(POLL) } else { resync(&context, &observed.view) })
+    Ok(if round.waits(&status) { Action::requeue(context.settings.poll) } else { resync(&context, &observed.view) })
 }

@@ -1,5 +1,7 @@
 //! What the operator is told at its start and then never changes.
 
+use std::time::Duration;
+
 /// How the pods that it makes are run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -15,6 +17,8 @@ pub struct Settings {
     pub concurrency: u16,
     /// How often every object is looked at although nothing changed, in seconds.
     pub resync_seconds: u64,
+    /// How soon a round comes again while something is awaited that sends no event: markers, a store that is away, a removal.
+    pub poll: Duration,
     /// How long the rows of a revision stay readable after the pointer left it, in seconds. Not for people to choose:
     /// servers may be a few seconds behind, and readers finish what they began.
     pub readable_seconds: u32,
@@ -29,6 +33,7 @@ impl Default for Settings {
             namespace: None,
             concurrency: 16,
             resync_seconds: 300,
+            poll: Duration::from_secs(2),
             readable_seconds: 60,
         }
     }

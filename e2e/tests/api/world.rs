@@ -80,7 +80,7 @@ impl Running {
 
 /// Nothing waits for longer than a test can: every object is looked at each second, rows go at once.
 pub fn settings() -> Settings {
-    Settings { resync_seconds: 1, readable_seconds: 0, ..Settings::default() }
+    Settings { resync_seconds: 1, readable_seconds: 0, poll: Duration::from_millis(200), ..Settings::default() }
 }
 
 /// A namespace of its own.

@@ -2,6 +2,8 @@
 //!
 //! [`desire`] is pure. Everything has the architecture's name with a suffix.
 
+use std::collections::BTreeMap;
+
 use crds::Architecture;
 use crds::architecture::ServiceType;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
@@ -156,7 +158,7 @@ fn server(architecture: &Architecture, secrets_version: &str, settings: &Setting
         account: names::server(&name),
         secrets_version,
     };
-    let mut template = pod.template(settings, labels.clone(), Default::default());
+    let mut template = pod.template(settings, labels.clone(), BTreeMap::new());
     if let Some(spec) = &mut template.spec {
         spec.topology_spread_constraints = Some(vec![TopologySpreadConstraint {
             max_skew: 1,

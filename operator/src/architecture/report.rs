@@ -43,7 +43,7 @@ pub fn status(observed: &Observed, server: Option<&Deployment>, now: Timestamp) 
     }
 }
 
-/// Ready, Reconciling, Stalled, SpecAccepted.
+/// `Ready`, `Reconciling`, `Stalled`, `SpecAccepted`.
 fn verdicts(observed: &Observed, server: Option<&Deployment>) -> [Verdict; 4] {
     let no = |reason| (ConditionStatus::False, reason, String::new());
     let accepted = (ConditionStatus::True, reasons::ACCEPTED, String::new());

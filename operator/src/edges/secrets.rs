@@ -1,5 +1,7 @@
 //! The Secrets that an Architecture refers to.
 
+use std::collections::BTreeMap;
+
 use crds::Architecture;
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, ResourceExt as _};
@@ -38,8 +40,8 @@ impl Secrets {
         let api = Api::<Secret>::namespaced(client.clone(), &namespace);
         let (kafka, redis) = (&architecture.spec.kafka, &architecture.spec.online_store.redis);
         let mut secrets = Self {
-            store: StoreAddress { url: redis.url.clone(), settings: Default::default() },
-            log: LogAddress { bootstrap: kafka.bootstrap_servers.clone(), properties: Default::default() },
+            store: StoreAddress { url: redis.url.clone(), settings: BTreeMap::new() },
+            log: LogAddress { bootstrap: kafka.bootstrap_servers.clone(), properties: BTreeMap::new() },
             version: String::new(),
         };
         let references = [

@@ -10,7 +10,7 @@ use crds::FeatureViewStatus;
 use engine::plan::Plan;
 use engine::row::{CatalogEntry, Head, Live, catalog_key, head_key, live_key};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use shell::store::Swap;
 
 use super::observe::{Observed, StoreFacts, StoreView, has_pods, revision_of};
@@ -82,7 +82,7 @@ async fn publish(
     acted: &mut Acted,
 ) -> Result<(), EdgeError> {
     let (uid, name) = (observed.view.uid().unwrap_or_default(), observed.view.name_any());
-    let architecture = observed.architecture.as_ref().and_then(|a| a.uid()).unwrap_or_default();
+    let architecture = observed.architecture.as_ref().and_then(ResourceExt::uid).unwrap_or_default();
     let wanted = decision.candidate.as_ref().or(decision.active.as_ref());
     if let (None, Some(wanted), true) = (&facts.head, wanted, facts.markers.is_some()) {
         let head = Head { incarnation: 0, generation: 0, horizon: 0, fence: 1 };
@@ -143,7 +143,7 @@ async fn remove(
                 acted.removed.push(revision.clone());
             }
             Progress::Failed(problem) => {
-                acted.removal_problem = Some(format!("removing revision {revision}: {problem}"))
+                acted.removal_problem = Some(format!("removing revision {revision}: {problem}"));
             }
         }
     }

@@ -12,7 +12,6 @@ use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
-use super::POLL;
 use super::observe::{Observed, has_pods, revision_of};
 use crate::apply::Writer;
 use crate::conditions::{Conditions, seconds};
@@ -57,7 +56,7 @@ pub(super) async fn finalize(context: &Context, writer: &Writer, observed: Obser
         }
         State::Going(message) | State::Stuck(message) => {
             report(context, writer, &observed, &message).await?;
-            return Ok(Action::requeue(POLL / 2));
+            return Ok(Action::requeue(context.settings.poll));
         }
     };
     for plan in &observed.config_maps {

@@ -28,7 +28,7 @@ pub struct Observed {
     pub architecture: Option<Architecture>,
     /// Its Deployments.
     pub deployments: Vec<Deployment>,
-    /// Its ConfigMaps.
+    /// Its config maps.
     pub config_maps: Vec<ConfigMap>,
 }
 
@@ -39,7 +39,7 @@ pub enum StoreView {
     /// It did not answer.
     Unreachable(String),
     /// It answered.
-    Known(StoreFacts),
+    Known(Box<StoreFacts>),
 }
 
 /// What the online store answered.
@@ -113,7 +113,7 @@ pub async fn store(context: &Context, observed: &Observed, plan: Option<&Arc<Pla
         return StoreView::NotAsked;
     }
     match facts(context, observed, architecture, plan).await {
-        Ok(facts) => StoreView::Known(facts),
+        Ok(facts) => StoreView::Known(Box::new(facts)),
         Err(message) => StoreView::Unreachable(message),
     }
 }
@@ -142,7 +142,7 @@ async fn facts(
     Ok(StoreFacts { store, secrets, live, head, markers, catalog: catalog.remove(&observed.view.name_any()) })
 }
 
-/// Every plan of the view that is known, by revision: the wanted one, those in its ConfigMaps, those in the catalog.
+/// Every plan of the view that is known, by revision: the wanted one, those in its config maps, those in the catalog.
 #[must_use]
 pub fn plans(
     observed: &Observed,
