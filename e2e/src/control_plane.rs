@@ -97,6 +97,7 @@ impl ControlPlane {
                 "--unsafe-no-fsync".to_owned(),
             ],
             &at("etcd.log"),
+            Some(directory.path()),
         )
         .map_err(io("start etcd"))?;
         let server = Process::start(
@@ -116,6 +117,7 @@ impl ControlPlane {
                 "--disable-admission-plugins=ServiceAccount".to_owned(),
             ],
             &at("server.log"),
+            None,
         )
         .map_err(io("start the API server"))?;
         let plane = Self { port, _server: server, _etcd: etcd, directory };

@@ -16,16 +16,21 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts `program`, whose output goes to `log`.
+    /// Starts `program`, whose output goes to `log`. When it ends, `litter` is removed, if there is such a folder: nobody
+    /// else can do that after this process was killed.
     ///
     /// # Errors
     /// When the log cannot be made or the shell not be started. A program that does not exist shows in its log.
-    pub fn start(program: &Path, arguments: &[String], log: &Path) -> io::Result<Self> {
+    pub fn start(program: &Path, arguments: &[String], log: &Path, litter: Option<&Path>) -> io::Result<Self> {
         let out = File::create(log)?;
         let mut guardian = Command::new("sh")
             .arg("-c")
-            .arg(r#""$@" </dev/null & child=$!; cat >/dev/null; kill -9 "$child"; wait "$child" 2>/dev/null"#)
+            .arg(
+                r#"litter=$1; shift; "$@" </dev/null & child=$!; cat >/dev/null
+                kill -9 "$child"; wait "$child" 2>/dev/null; test -z "$litter" || rm -rf -- "$litter""#,
+            )
             .arg("sh")
+            .arg(litter.unwrap_or(Path::new("")))
             .arg(program)
             .args(arguments)
             .stdin(Stdio::piped())
