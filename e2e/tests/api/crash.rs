@@ -81,10 +81,11 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
         (uid, mask, writes)
     };
     let (operator, (uid, mask, served)) = tokio::join!(operators, work);
+    let groups = world.edges.deleted_groups.lock().unwrap().len();
     let end = End {
         state: mask.state(world).await,
         counts: tally.counts(|text: &str| mask.text(text)),
-        groups: world.edges.deleted_groups.lock().unwrap().len(),
+        groups,
         live: world.live(&uid).await.is_some(),
     };
     operator.stop().await;

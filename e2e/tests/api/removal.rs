@@ -29,7 +29,7 @@ async fn a_deleted_view_leaves_nothing_behind() {
     let operator = world.start(Faults::default());
     let served = serve(&world).await;
     let (uid, revision) = (served.uid().unwrap(), served.status.unwrap().active_revision.unwrap());
-    assert!(world.has_keys(&format!("{uid}/")).await);
+    assert!(world.has_keys(&format!("{uid}/")));
     world.delete::<FeatureView>(VIEW).await;
     assert_eq!(world.edges.store.keys(), Vec::<String>::new());
     assert_eq!(*world.edges.deleted_groups.lock().unwrap(), [format!("{uid}.{revision}.0")].into());

@@ -64,7 +64,7 @@ async fn a_new_revision_runs_beside_the_old_one_until_it_has_caught_up() {
     })
     .await;
     world.view(VIEW, "the removal is complete", |v| v.status.as_ref().is_some_and(|s| s.retiring.is_empty())).await;
-    assert!(!world.has_keys(&format!("{uid}/{old}/")).await && world.has_keys(&format!("{uid}/{new}/")).await);
+    assert!(!world.has_keys(&format!("{uid}/{old}/")) && world.has_keys(&format!("{uid}/{new}/")));
     assert_eq!(*world.edges.deleted_groups.lock().unwrap(), [format!("{uid}.{old}.0")].into());
     operator.stop().await;
 }

@@ -24,12 +24,12 @@ struct Seen {
 /// Counts until dropped.
 pub struct Tally {
     seen: Arc<Mutex<Seen>>,
-    _watches: JoinSet<()>,
+    watches: JoinSet<()>,
 }
 
 impl Tally {
     pub fn start(world: &World) -> Self {
-        let mut tally = Self { seen: Arc::default(), _watches: JoinSet::new() };
+        let mut tally = Self { seen: Arc::default(), watches: JoinSet::new() };
         tally.watch::<Deployment>(world);
         tally.watch::<ConfigMap>(world);
         tally.watch::<Service>(world);
@@ -41,7 +41,7 @@ impl Tally {
     fn watch<K: Object + Send + Sync + 'static>(&mut self, world: &World) {
         let api = kube::Api::<PartialObjectMeta<K>>::namespaced(world.client.clone(), &world.namespace);
         let seen = self.seen.clone();
-        self._watches.spawn(async move {
+        self.watches.spawn(async move {
             let mut events = watcher(api, Config::default()).boxed();
             while let Some(event) = events.next().await {
                 let (object, deleted) = match event {

@@ -11,7 +11,7 @@ use engine::row::{Live, Marker, live_key, marker_key};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{DeleteParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective};
 use kube::client::ClientBuilder;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
@@ -200,7 +200,7 @@ impl World {
     /// Plays the kubelet: all pods of all Deployments are ready.
     pub async fn roll_out(&self) {
         let api = self.api::<Deployment>();
-        for deployment in api.list(&Default::default()).await.unwrap() {
+        for deployment in api.list(&ListParams::default()).await.unwrap() {
             let replicas = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
             let status = json!({"status": {
                 "observedGeneration": deployment.metadata.generation, "replicas": replicas, "updatedReplicas": replicas,
@@ -228,7 +228,7 @@ impl World {
     }
 
     /// Whether a key stands in the store.
-    pub async fn has_keys(&self, prefix: &str) -> bool {
+    pub fn has_keys(&self, prefix: &str) -> bool {
         self.edges.store.keys().iter().any(|key| key.starts_with(prefix))
     }
 }
