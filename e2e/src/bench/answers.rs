@@ -108,7 +108,6 @@ fn lanes(layout: &Layout, row: &Row) -> Result<Vec<Lane>, String> {
 }
 
 /// What a feature of this name comes to over these amounts.
-#[allow(clippy::cast_precision_loss, reason = "sums of cents are far below 2^53")]
 fn expected(name: &str, amounts: &[i64]) -> Option<f64> {
     let n = amounts.len() as f64;
     let sum = amounts.iter().sum::<i64>() as f64;
@@ -126,7 +125,6 @@ fn expected(name: &str, amounts: &[i64]) -> Option<f64> {
     }
 }
 
-#[allow(clippy::cast_precision_loss, reason = "sums of cents are far below 2^53")]
 fn number(value: &Value) -> Option<f64> {
     match value {
         Value::Int64(x) => Some(*x as f64),

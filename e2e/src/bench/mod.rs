@@ -5,6 +5,8 @@
 //!   slows down for everyone does not change it.
 //! - The servers and our own binaries are real processes. No figure is given for a run whose results were wrong.
 
+#![allow(clippy::cast_precision_loss, reason = "counts, nanoseconds and cents here are far below 2^53")]
+
 mod answers;
 mod error;
 mod figure;

@@ -19,8 +19,8 @@ use crate::services::{Directory, Kafka, Process, Program, Redis, free_ports};
 const TOPIC: &str = "payments";
 const PARTITIONS: i32 = 4;
 /// How long the worker may take until it reads, and until it has read all.
-const START_LIMIT: Duration = Duration::from_secs(60);
-const RUN_LIMIT: Duration = Duration::from_secs(900);
+const START_LIMIT: Duration = Duration::from_mins(1);
+const RUN_LIMIT: Duration = Duration::from_mins(15);
 
 /// What all runs share.
 struct World<'a> {

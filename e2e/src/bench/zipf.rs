@@ -1,7 +1,7 @@
 //! Zipf-distributed ranks, by rejection-inversion (Hörmann and Derflinger, 1996), and the random numbers under them.
 //! Both are ours so that a seed means the same events for ever.
 
-/// A stream of random bits that is the same on every machine (SplitMix64).
+/// A stream of random bits that is the same on every machine (`SplitMix64`).
 #[derive(Clone, Debug)]
 pub struct Random(pub u64);
 
@@ -16,7 +16,6 @@ impl Random {
     }
 
     /// Uniform in `[0, 1)`.
-    #[allow(clippy::cast_precision_loss, reason = "53 bits fit a double")]
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
@@ -44,7 +43,6 @@ pub struct Zipf {
 
 impl Zipf {
     /// Over `n` ranks, at least one.
-    #[allow(clippy::cast_precision_loss, reason = "ranks are far below 2^53")]
     pub fn new(n: u64, s: f64) -> Self {
         let mut zipf = Self { n: n as f64, s, low: 0.0, high: 0.0, sure: 0.0 };
         zipf.low = zipf.integral(1.5) - 1.0;
@@ -85,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    #[allow(clippy::cast_precision_loss, clippy::cast_possible_truncation)]
+    #[allow(clippy::cast_possible_truncation)]
     fn ranks_come_as_often_as_their_weights_say() {
         let (zipf, mut random) = (Zipf::new(1_000, 1.05), Random(7));
         let mut seen = vec![0_u32; 1_001];
