@@ -1,0 +1,1 @@
+//! The archive worker: appends a topic to its Bronze table, exactly once.

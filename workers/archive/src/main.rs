@@ -1,0 +1,3 @@
+//! The archive worker: appends a topic to its Bronze table, exactly once.
+
+fn main() {}

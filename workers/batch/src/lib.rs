@@ -1,0 +1,1 @@
+//! The batch worker: folds history tables into generations of tiles, and publishes them.

@@ -1,0 +1,3 @@
+//! The batch worker: folds history tables into generations of tiles, and publishes them.
+
+fn main() {}

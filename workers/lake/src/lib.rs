@@ -1,0 +1,1 @@
+//! What the batch and archive workers share: tables on object stores.
