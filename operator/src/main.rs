@@ -11,6 +11,9 @@ use operator::run::{World, not_ready_yet, run};
 use prometheus_client::registry::Registry;
 use shell::admin::{self, Readiness};
 
+/// Which build this is; `kind/images` names those that are to be told apart.
+const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
+
 #[tokio::main]
 async fn main() -> ExitCode {
     match start(Args::parse()).await {
@@ -24,6 +27,7 @@ async fn main() -> ExitCode {
 
 async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     shell::telemetry::init(args.log_format)?;
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), build = BUILD, "featuremill-operator starts");
     // Two providers are compiled in by different dependencies, and rustls will not choose between them.
     shell::redis::install_crypto();
     let shutdown = shell::shutdown::on_signal()?;

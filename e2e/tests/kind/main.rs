@@ -8,5 +8,6 @@ mod bad_views;
 mod faults;
 mod malformed;
 mod removal;
+mod upgrade;
 mod values;
 mod world;

@@ -15,6 +15,9 @@ use redis::Commands;
 const ARCHITECTURE: &str = include_str!("../../../examples/clickstream/architecture.yaml");
 const VIEW: &str = include_str!("../../../examples/clickstream/feature-view.yaml");
 
+/// Every namespace of these tests bears it.
+const LABEL: &str = "featuremill.dev/e2e=kind";
+
 /// The name of the clickstream's view.
 pub const SHOPPER: &str = "shopper";
 
@@ -31,10 +34,9 @@ impl World {
     pub async fn new(name: &str, partitions: i32) -> Self {
         let cluster = Cluster::from_env();
         let namespace = format!("e2e-{name}");
-        // Views first: their finalizers need the operator, which needs nothing of the namespace.
-        let _ = cluster.kubectl(&["-n", &namespace, "delete", "featureview", "--all", "--timeout=120s"]);
-        cluster.kubectl(&["delete", "namespace", &namespace, "--ignore-not-found", "--timeout=120s"]).unwrap();
+        sweep(&cluster);
         cluster.kubectl(&["create", "namespace", &namespace]).unwrap();
+        cluster.kubectl(&["label", "namespace", &namespace, LABEL]).unwrap();
         let feed = Feed::new(&cluster.kafka(), &namespace).unwrap();
         feed.recreate(partitions).await.unwrap();
         // Dead letters of an earlier run are another view's, and a worker refuses to mix them with its own.
@@ -67,8 +69,30 @@ impl World {
     pub fn serve_shopper(&self) {
         self.apply(&self.shopper());
         for object in ["architecture/realtime", "featureview/shopper"] {
-            self.kubectl(&["wait", object, "--for=condition=Ready", "--timeout=180s"]).unwrap();
+            self.ready(object);
         }
+    }
+
+    /// Waits until an object is ready; if it does not become so, says what kubectl tells of it and of the pods.
+    pub fn ready(&self, object: &str) {
+        if let Err(error) = self.kubectl(&["wait", object, "--for=condition=Ready", "--timeout=180s"]) {
+            let conditions =
+                r#"jsonpath={range .status.conditions[*]}{.type}={.status} {.reason}: {.message}{"\n"}{end}"#;
+            let conditions = self.kubectl(&["get", object, "-o", conditions]).unwrap_or_else(|e| e);
+            let pods = self.cluster.kubectl(&["get", "pods", "-A", "-o", "wide"]).unwrap_or_else(|e| e);
+            panic!("{error}\n{conditions}\n{pods}");
+        }
+    }
+
+    /// Opens a port of the node for the server, and gives its URL. Unlike a forwarded port it leads to whichever server
+    /// is ready, so it outlives any one of them.
+    pub fn node_port(&self) -> String {
+        self.apply(&ARCHITECTURE.replace("      nodePort: 30566\n", ""));
+        self.ready("architecture/realtime");
+        let port = self.kubectl(&["get", "service", "realtime-server", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
+        let address = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
+        let address = self.cluster.kubectl(&["get", "nodes", "-o", address]);
+        format!("http://{}:{}", address.unwrap().trim(), port.unwrap().trim())
     }
 
     /// A client of the architecture's server, through a port forwarded for as long as the world lives.
@@ -118,6 +142,25 @@ impl World {
     pub fn keys_of(&self, uid: &str) -> usize {
         let mut redis = redis::Client::open(self.cluster.redis()).and_then(|c| c.get_connection()).unwrap();
         redis.scan_match::<_, String>(format!("{uid}/*")).unwrap().count()
+    }
+}
+
+impl Drop for World {
+    /// A test that passed leaves nothing on the cluster; of one that failed everything stays, to be looked at.
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            sweep(&self.cluster);
+        }
+    }
+}
+
+/// Deletes every namespace of these tests. The node has room for the pods of one test, not of all.
+fn sweep(cluster: &Cluster) {
+    // Views first: their finalizers need the operator, which needs nothing of the namespace.
+    let found = cluster.kubectl(&["get", "namespaces", "-l", LABEL, "-o", "name"]).unwrap_or_default();
+    for namespace in found.split_whitespace().filter_map(|n| n.strip_prefix("namespace/")) {
+        cluster.kubectl(&["-n", namespace, "delete", "featureview", "--all", "--timeout=120s"]).ok();
+        cluster.kubectl(&["delete", "namespace", namespace, "--timeout=120s"]).ok();
     }
 }
 

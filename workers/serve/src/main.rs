@@ -5,6 +5,9 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use serve::args::Args;
 
+/// Which build this is; `kind/images` names those that are to be told apart.
+const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
@@ -12,6 +15,7 @@ async fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), build = BUILD, "featuremill-serve starts");
     let shutdown = match shell::shutdown::on_signal() {
         Ok(shutdown) => shutdown,
         Err(error) => {

@@ -6,12 +6,16 @@ use std::time::Duration;
 use clap::Parser as _;
 use stream::args::Args;
 
+/// Which build this is; `kind/images` names those that are to be told apart.
+const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Err(error) = shell::telemetry::init(args.log_format) {
         eprintln!("featuremill-stream: {error}");
         return ExitCode::FAILURE;
     }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), build = BUILD, "featuremill-stream starts");
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
