@@ -18,6 +18,9 @@ use crate::error::LakeError;
 use crate::storage::Storage;
 use crate::{bronze, table};
 
+/// A retention that Delta can still subtract from the clock: a century.
+const FOREVER: chrono::TimeDelta = chrono::TimeDelta::days(36_500);
+
 /// What maintenance keeps and makes.
 #[derive(Clone, Copy, Debug)]
 pub struct Maintenance {
@@ -60,7 +63,7 @@ pub async fn maintain(
         .with_max_concurrent_tasks(1)
         .await
         .map_err(LakeError::delta(uri, "compacting it"))?;
-    let retention = chrono::TimeDelta::from_std(maintenance.retention).unwrap_or(chrono::TimeDelta::MAX);
+    let retention = chrono::TimeDelta::from_std(maintenance.retention).unwrap_or(FOREVER).min(FOREVER);
     let (table, vacuumed) = table
         .vacuum()
         .with_retention_period(retention)
