@@ -237,18 +237,11 @@ impl Worker {
         // Only the oldest message format has no time.
         let timestamp = message.timestamp().to_millis().unwrap_or(0);
         let event_time = self.world.event_times.read(message.payload(), timestamp);
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers.iter().map(|header| (header.key, header.value)).collect()
-        });
-        let record = Record {
-            partition,
-            offset,
-            timestamp,
-            event_time,
-            key: message.key(),
-            value: message.payload(),
-            headers,
-        };
+        let headers = message
+            .headers()
+            .map_or_else(Vec::new, |headers| headers.iter().map(|header| (header.key, header.value)).collect());
+        let record =
+            Record { partition, offset, timestamp, event_time, key: message.key(), value: message.payload(), headers };
         self.buffer.push(&record).map_err(|error| format!("partition {partition}, offset {offset}: {error}"))?;
         part.position = offset + 1;
         part.event_time = part.event_time.max(event_time);
@@ -309,8 +302,7 @@ impl Worker {
         for (partition, _) in self.reading() {
             partitions.add_partition(&self.world.topic, partition);
         }
-        let answer =
-            if self.paused { self.consumer.resume(&partitions) } else { self.consumer.pause(&partitions) };
+        let answer = if self.paused { self.consumer.resume(&partitions) } else { self.consumer.pause(&partitions) };
         match answer {
             Ok(()) => self.paused = !self.paused,
             Err(error) => tracing::warn!(%error, "pausing or resuming"),
@@ -325,7 +317,8 @@ impl Worker {
         }
         self.next_look = now + LOOK_PERIOD;
         let behind = self.parts.iter().any(|(partition, part)| {
-            part.phase == Phase::Reading && self.world.ends.end(*partition).is_some_and(|end| part.position < end.offset)
+            part.phase == Phase::Reading
+                && self.world.ends.end(*partition).is_some_and(|end| part.position < end.offset)
         });
         let positions = if behind && self.drained && !self.paused { self.positions() } else { BTreeMap::new() };
         for (partition, part) in &mut self.parts {

@@ -42,6 +42,21 @@ pub struct Txn {
     pub version: i64,
 }
 
+/// What a commit says of itself, besides what Delta says: its commit info.
+pub trait Info: Sync {
+    /// The info of a commit that follows the version that `table` is loaded at.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn info(&self, table: &DeltaTable) -> impl Future<Output = Result<Map<String, Value>, LakeError>> + Send;
+}
+
+impl Info for Map<String, Value> {
+    async fn info(&self, _table: &DeltaTable) -> Result<Map<String, Value>, LakeError> {
+        Ok(self.clone())
+    }
+}
+
 /// The last number of an application; `None` if it never committed, or was rewound to before it did.
 ///
 /// # Errors
@@ -82,12 +97,12 @@ pub async fn append(
         }
     }
     let adds = writer.finish().await?;
-    commit(table, uri, adds, &txns, async |_| Ok(metadata.clone())).await?;
+    commit(table, uri, adds, &txns, &metadata).await?;
     Ok(true)
 }
 
-/// Commits files and transactions whose `after` is known to hold in the version that `table` is loaded at. `metadata` is
-/// asked anew, with the table as it then is, for every attempt. On success `table` is at the version that it returns.
+/// Commits files and transactions whose `after` is known to hold in the version that `table` is loaded at. `info` is asked
+/// anew, with the table as it then is, for every attempt. On success `table` is at the version that it returns.
 ///
 /// # Errors
 /// [`LakeError::Superseded`], [`LakeError::Schema`] if the table's columns changed meanwhile, [`LakeError::Contended`], or
@@ -97,12 +112,12 @@ pub async fn commit(
     uri: &str,
     adds: Vec<Add>,
     txns: &[Txn],
-    metadata: impl AsyncFn(&DeltaTable) -> Result<Map<String, Value>, LakeError>,
+    info: &impl Info,
 ) -> Result<u64, LakeError> {
     let number = number();
     let columns = table::schema(table, uri)?;
     for attempt in 0..ATTEMPTS {
-        let mut metadata = metadata(table).await?;
+        let mut metadata = info.info(table).await?;
         metadata.insert(NUMBER.to_owned(), Value::String(number.clone()));
         let before = table.version().unwrap_or_default();
         let Err(error) = attempt_once(table, uri, &adds, txns, metadata).await else {
@@ -152,7 +167,8 @@ async fn attempt_once(
         .with_max_retries(0);
     let actions = adds.iter().cloned().map(Action::Add).collect();
     let builder = CommitBuilder::from(properties).with_actions(actions);
-    let done = builder.build(Some(&state as &dyn TableReference), table.log_store(), operation).await.map_err(&failed)?;
+    let done =
+        builder.build(Some(&state as &dyn TableReference), table.log_store(), operation).await.map_err(&failed)?;
     table.state = Some(done.snapshot());
     Ok(())
 }
@@ -231,7 +247,11 @@ fn number() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let random = RandomState::new();
-    format!("{:016x}{:016x}", random.hash_one((next, std::process::id())), random.hash_one(std::time::SystemTime::now()))
+    format!(
+        "{:016x}{:016x}",
+        random.hash_one((next, std::process::id())),
+        random.hash_one(std::time::SystemTime::now())
+    )
 }
 
 fn scatter() -> u64 {

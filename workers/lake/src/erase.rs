@@ -100,9 +100,13 @@ impl Erasure {
     fn is_entity(&self) -> Result<Expr, LakeError> {
         let keys = self.keys()?;
         let equal = keys.iter().zip(&self.entity).map(|((name, value_type), value)| {
-            Ok(ident(name).eq(literal(value_type, &entity::json_key(value_type, value).map_err(|error| {
-                LakeError::Definition { what: format!("entity key {name}"), detail: error.to_string() }
-            })?)))
+            Ok(ident(name).eq(literal(
+                value_type,
+                &entity::json_key(value_type, value).map_err(|error| LakeError::Definition {
+                    what: format!("entity key {name}"),
+                    detail: error.to_string(),
+                })?,
+            )))
         });
         let equal: Vec<Expr> = equal.collect::<Result<_, LakeError>>()?;
         Ok(equal.into_iter().reduce(Expr::and).unwrap_or_else(|| lit(false)))
@@ -110,9 +114,10 @@ impl Erasure {
 
     /// The rows that stood before the offsets that are covered.
     fn is_covered(&self) -> Expr {
-        let covered = self.covers.iter().map(|(partition, end)| {
-            ident(PARTITION).eq(lit(*partition)).and(ident(OFFSET).lt(lit(*end)))
-        });
+        let covered = self
+            .covers
+            .iter()
+            .map(|(partition, end)| ident(PARTITION).eq(lit(*partition)).and(ident(OFFSET).lt(lit(*end))));
         covered.reduce(Expr::or).unwrap_or_else(|| lit(false))
     }
 }
@@ -188,9 +193,7 @@ fn literal(value_type: &ValueType, text: &str) -> Expr {
     match value_type {
         ValueType::Int64 => Expr::Literal(ScalarValue::Int64(integer()), None),
         ValueType::Boolean => lit(text == "true"),
-        ValueType::Timestamp => {
-            Expr::Literal(ScalarValue::TimestampMillisecond(integer(), Some("UTC".into())), None)
-        }
+        ValueType::Timestamp => Expr::Literal(ScalarValue::TimestampMillisecond(integer(), Some("UTC".into())), None),
         ValueType::Decimal { .. } => cast(lit(text), value_type.arrow()),
         _ => lit(text),
     }

@@ -103,8 +103,7 @@ pub async fn restore(uri: &str, storage: &Storage, version: u64, app_ids: &[Stri
     } else if let Some(empty) = empty_state(&table::open(uri, storage, None).await?, uri).await? {
         metadata.push((bronze::STATE.to_owned(), empty));
     }
-    let properties =
-        CommitProperties::default().with_metadata(metadata).with_application_transactions(transactions);
+    let properties = CommitProperties::default().with_metadata(metadata).with_application_transactions(transactions);
     let now: DeltaTable = table::open(uri, storage, None).await?;
     let (restored, _) = now
         .restore()

@@ -95,7 +95,8 @@ impl Worker {
     pub(super) fn flush(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         self.wait_for_flight(deadline);
-        if self.flight.is_none() && !self.restart && self.reading().any(|(_, part)| part.stored != Some(part.position)) {
+        if self.flight.is_none() && !self.restart && self.reading().any(|(_, part)| part.stored != Some(part.position))
+        {
             self.begin_flight();
             self.wait_for_flight(deadline);
         }

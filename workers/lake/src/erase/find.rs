@@ -32,9 +32,10 @@ pub(super) async fn records(
         Err(LakeError::Missing { .. }) => return Ok(BTreeMap::new()),
         Err(error) => return Err(error),
     };
-    let covered = erasure.covers.iter().map(|(partition, end)| {
-        ident(columns[0]).eq(lit(*partition)).and(ident(columns[1]).lt(lit(*end)))
-    });
+    let covered = erasure
+        .covers
+        .iter()
+        .map(|(partition, end)| ident(columns[0]).eq(lit(*partition)).and(ident(columns[1]).lt(lit(*end))));
     let covered = covered.reduce(Expr::or).unwrap_or_else(|| lit(false));
     let frame = source::frame(&table, uri, session).await?;
     let frame = frame.filter(covered).and_then(|frame| frame.select(columns.map(ident).to_vec()));
@@ -54,9 +55,8 @@ pub(super) async fn records(
         let payloads = batch.column(2).as_binary::<i64>();
         for at in (0..batch.num_rows()).filter(|at| payloads.is_valid(*at)) {
             let Ok(Value::Object(event)) = serde_json::from_slice(payloads.value(at)) else { continue };
-            let texts: Option<Vec<String>> = (keys.iter())
-                .map(|(name, value_type)| entity::json_key(value_type, event.get(name)?).ok())
-                .collect();
+            let texts: Option<Vec<String>> =
+                (keys.iter()).map(|(name, value_type)| entity::json_key(value_type, event.get(name)?).ok()).collect();
             if texts.is_some_and(|texts| row::entity_text(texts.iter().map(String::as_str)) == wanted) {
                 found.entry(partitions.value(at)).or_default().push(offsets.value(at));
             }

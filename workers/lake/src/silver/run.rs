@@ -19,8 +19,8 @@ use super::{Silver, dedup};
 use crate::bronze::{self, State};
 use crate::commit::{Txn, commit, last_txn};
 use crate::completeness::COMPLETE_UNTIL;
-use crate::error::LakeError;
 use crate::erase::{Tombstones, tombstones};
+use crate::error::LakeError;
 use crate::files::{Writer, conform};
 use crate::storage::Storage;
 use crate::{source, table};
@@ -107,10 +107,10 @@ pub async fn run(
     }
     let staged = stage.finish()?;
 
-    let info = [(BRONZE_VERSION.to_owned(), Value::from(report.bronze_version))];
+    let mut info = Map::from_iter([(BRONZE_VERSION.to_owned(), Value::from(report.bronze_version))]);
     let adds = rejects.finish().await?;
     let txns = txns(config, &ranges, |range| range.quarantine);
-    commit(&mut quarantine, &quarantine_uri, adds, &txns, async |_| Ok(Map::from_iter(info.clone()))).await?;
+    commit(&mut quarantine, &quarantine_uri, adds, &txns, &info).await?;
 
     let mut writer = Writer::new(&silver, uri)?;
     let mut fresh = dedup::new_rows(config, &silver, &staged, session).await?;
@@ -121,10 +121,9 @@ pub async fn run(
     report.duplicates = staged.rows - report.added;
     let adds = writer.finish().await?;
     // Silver is as complete as the Bronze that it was made from.
-    let until = state.complete_until().map(|until| (COMPLETE_UNTIL.to_owned(), Value::from(until)));
-    let info: Vec<(String, Value)> = info.into_iter().chain(until).collect();
+    info.extend(state.complete_until().map(|until| (COMPLETE_UNTIL.to_owned(), Value::from(until))));
     let txns = self::txns(config, &ranges, |range| range.silver);
-    report.version = commit(&mut silver, uri, adds, &txns, async |_| Ok(Map::from_iter(info.clone()))).await?;
+    report.version = commit(&mut silver, uri, adds, &txns, &info).await?;
     Ok(report)
 }
 

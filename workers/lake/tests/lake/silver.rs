@@ -221,8 +221,7 @@ async fn a_run_that_is_cut_off_anywhere_repeats_neither_rows_nor_rejects() {
     let silver = read(&world, &config.silver, "id").await;
     let found: Vec<_> = silver.iter().map(|(_, id)| id.clone()).collect();
     assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (ids.len(), ids));
-    let quarantine: Vec<_> =
-        read(&world, &config.quarantine(), "reason").await.into_iter().map(|(at, _)| at).collect();
+    let quarantine: Vec<_> = read(&world, &config.quarantine(), "reason").await.into_iter().map(|(at, _)| at).collect();
     assert_eq!(quarantine, rejects.into_iter().collect::<Vec<_>>());
 }
 
