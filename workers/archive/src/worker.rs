@@ -133,6 +133,8 @@ pub struct Worker {
     /// Not before then is the table asked for positions.
     next_try: Instant,
     backoff: Backoff,
+    /// Whether the last commit failed: the table is not taken for well before one succeeds.
+    failing: bool,
     paused: bool,
     /// Whether the last poll gave nothing.
     drained: bool,
@@ -159,6 +161,7 @@ impl Worker {
             restart: false,
             next_try: now,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
+            failing: false,
             paused: false,
             drained: false,
             next_look: now,
@@ -283,7 +286,9 @@ impl Worker {
             return false;
         }
         let since = self.last_commit.elapsed();
-        let moved = !self.buffer.is_empty() || self.reading().any(|(_, part)| part.stored != Some(part.position));
+        let moved = self.failing
+            || !self.buffer.is_empty()
+            || self.reading().any(|(_, part)| part.stored != Some(part.position));
         let interval = if moved { self.world.bounds.commit_interval } else { self.world.bounds.idle_interval };
         self.full() || since >= interval && self.reading().next().is_some()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use arrow::array::{ArrayRef, AsArray, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch};
 use arrow::array::{TimestampMicrosecondArray, new_null_array};
@@ -190,7 +190,7 @@ async fn a_run_that_is_cut_off_anywhere_repeats_neither_rows_nor_rejects() {
     let config = config(&world);
     let mut topic = Topic::new(&world).await;
     let (mut ids, mut rejects) = (BTreeSet::new(), BTreeSet::new());
-    let mut cut = 0;
+    let (mut cut, mut whole) = (0, Duration::ZERO);
     for round in 0..25_i64 {
         let partition = i32::from(round % 2 == 1);
         let mut payloads = Vec::new();
@@ -207,12 +207,15 @@ async fn a_run_that_is_cut_off_anywhere_repeats_neither_rows_nor_rejects() {
                 rejects.insert(at);
             }
         }
-        let limit = Duration::from_millis(u64::try_from(round * 12).unwrap());
+        // The first run is whole, and tells how long one takes here; the others are cut off ever later.
+        let limit = whole * u32::try_from(round).unwrap() / 14;
+        let (limit, started) = (if round == 0 { Duration::from_mins(1) } else { limit }, Instant::now());
         // Dropping the future is a crash between any two of its awaits.
         match tokio::time::timeout(limit, run(&config, &world.storage, &world.session, None, None)).await {
             Err(_) => cut += 1,
             Ok(outcome) => {
                 outcome.unwrap();
+                whole = if round == 0 { started.elapsed() } else { whole };
             }
         }
     }
