@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake::kernel::{Action, Add, Transaction};
-use deltalake::logstore::get_actions;
+use deltalake::logstore::{LogStoreRef, get_actions};
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::{DeltaResult, DeltaTable};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 
 use crate::error::LakeError;
@@ -30,6 +31,8 @@ use crate::table;
 const NUMBER: &str = "featuremill.commit";
 /// How often other writers may come first.
 const ATTEMPTS: u32 = 40;
+/// How many commits back [`latest_info`] looks.
+pub const HISTORY: u64 = 1_000;
 
 /// A step of one application: its number rises from `after` to `version` with the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -185,9 +188,7 @@ async fn inspect(
     let failed = LakeError::delta(uri, "reading other writers' commits");
     let mut overtaken = None;
     for version in before + 1..=now {
-        let Some(bytes) = table.log_store().read_commit_entry(version).await.map_err(&failed)? else { continue };
-        let actions = get_actions(version, &bytes).map_err(&failed)?;
-        for action in actions {
+        for action in entry(&table.log_store(), version).await.map_err(&failed)?.into_iter().flatten() {
             match action {
                 Action::CommitInfo(info) if info.info.get(NUMBER).and_then(Value::as_str) == Some(number) => {
                     return Ok(true);
@@ -215,7 +216,7 @@ async fn inspect(
 }
 
 /// Of the newest commit, at or below the version that the table is loaded at, whose commit info has one of `keys`: that
-/// key and its value. `None` if none has, of those whose log entries are kept.
+/// key and its value. `None` if none has, of the last [`HISTORY`] whose log entries are kept.
 ///
 /// # Errors
 /// What the store says.
@@ -225,21 +226,43 @@ pub async fn latest_info<'a>(
     keys: &[&'a str],
 ) -> Result<Option<(&'a str, Value)>, LakeError> {
     let failed = LakeError::delta(uri, "reading its history");
-    let mut version = table.snapshot().map_err(&failed)?.version();
-    loop {
-        // The log is cleaned from its beginning: below a missing entry there is none.
-        let Some(bytes) = table.log_store().read_commit_entry(version).await.map_err(&failed)? else {
-            return Ok(None);
-        };
-        for action in get_actions(version, &bytes).map_err(&failed)? {
-            let Action::CommitInfo(mut info) = action else { continue };
-            if let Some(found) = keys.iter().find_map(|key| Some((*key, info.info.remove(*key)?))) {
-                return Ok(Some(found));
-            }
-        }
-        let Some(before) = version.checked_sub(1) else { return Ok(None) };
-        version = before;
+    let newest = table.snapshot().map_err(&failed)?.version();
+    let log = table.log_store();
+    // Of our own tables it is nearly always the newest commit.
+    if let Some(found) = info_of(entry(&log, newest).await.map_err(&failed)?, keys) {
+        return Ok(Some(found));
     }
+    // Some at a time: a store answers in milliseconds, and a table that says nothing is asked for them all.
+    let before = (newest.saturating_sub(HISTORY)..newest).rev();
+    let entries = stream::iter(before).map(|version| {
+        let log = log.clone();
+        async move { entry(&log, version).await }
+    });
+    let mut entries = entries.buffered(16);
+    while let Some(actions) = entries.try_next().await.map_err(&failed)? {
+        // The log is cleaned from its beginning: below a missing entry there is none.
+        if actions.is_none() {
+            break;
+        }
+        if let Some(found) = info_of(actions, keys) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The actions of a version; `None` if its log entry is not there, or not any more.
+async fn entry(log: &LogStoreRef, version: u64) -> DeltaResult<Option<Vec<Action>>> {
+    let bytes = log.read_commit_entry(version).await?;
+    bytes.map(|bytes| get_actions(version, &bytes)).transpose()
+}
+
+/// The first of `keys` that the commit info among these actions has.
+fn info_of<'a>(actions: Option<Vec<Action>>, keys: &[&'a str]) -> Option<(&'a str, Value)> {
+    actions?.into_iter().find_map(|action| {
+        let Action::CommitInfo(mut info) = action else { return None };
+        keys.iter().find_map(|key| Some((*key, info.info.remove(*key)?)))
+    })
 }
 
 /// A number that no other commit has: the process's random keys over a counter.
