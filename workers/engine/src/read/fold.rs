@@ -75,8 +75,8 @@ impl<'a> Fold<'a> {
         let (Some(first), Some(last)) = (self.bounds.first().copied(), self.bounds.last().copied()) else { return };
         // Tiles ascend, so all but the one before are outside if they start before the first bound, or do not count.
         let parts = self.parts;
-        let least = first.max(counts_from);
-        let from = table.starts.partition_point(|start| *start < least).saturating_sub(1);
+        let lowest = first.max(counts_from);
+        let from = table.starts.partition_point(|start| *start < lowest).saturating_sub(1);
         for position in from..table.starts.len() {
             let slot = table.slot(self.layout, table.starts[position]);
             if slot.start >= last {

@@ -26,12 +26,12 @@ fn expression(name: &str, sql: &str) -> FeatureDefinition {
     feature(name, |f| f.expression = Some(sql.into()))
 }
 
-fn stream(topic: &str, epoch: u32) -> Option<Stream> {
-    Some(Stream { topic: topic.into(), epoch })
+fn stream(topic: &str, epoch: u32) -> Stream {
+    Stream { topic: topic.into(), epoch }
 }
 
-fn table(uri: &str) -> Option<Table> {
-    Some(Table { uri: uri.into(), format: TableFormat::Delta })
+fn table(uri: &str) -> Table {
+    Table { uri: uri.into(), format: TableFormat::Delta }
 }
 
 fn definition() -> ViewDefinition {
@@ -103,11 +103,11 @@ fn the_revision_follows_what_changes_a_value_and_nothing_else() {
     assert_eq!(base.revision.len(), 10);
     assert_eq!(revision(|d| d.view.uid = "other".into()), base.revision);
     for change in [
-        (|d: &mut ViewDefinition| d.stream = stream("clickstream", 1)) as fn(&mut ViewDefinition),
+        (|d: &mut ViewDefinition| d.stream = Some(stream("clickstream", 1))) as fn(&mut ViewDefinition),
         |d| d.mode = "Lakehouse".into(),
         |d| (d.mode, d.archive) = ("Lambda".into(), true),
-        |d| (d.mode, d.table) = ("Batch".into(), table("s3://a/b")),
-        |d| d.stream = stream("t", 0),
+        |d| (d.mode, d.table) = ("Batch".into(), Some(table("s3://a/b"))),
+        |d| d.stream = Some(stream("t", 0)),
         |d| d.allowed_lateness = "5h".into(),
         |d| d.features[0].window = Some("2h".into()),
         |d| d.features[0].condition = None,
@@ -129,7 +129,7 @@ fn the_revision_follows_what_changes_a_value_and_nothing_else() {
 fn a_plan_holds_what_its_mode_reads_and_nothing_else() {
     let of = |mode: &str, archive| {
         let mut d = definition();
-        (d.mode, d.archive, d.table) = (mode.into(), archive, table("s3://a/b"));
+        (d.mode, d.archive, d.table) = (mode.into(), archive, Some(table("s3://a/b")));
         resolve(&d).unwrap()
     };
     let parts = |plan: &Plan| (plan.mode, plan.source.stream.is_some(), plan.source.table.is_some());
@@ -208,7 +208,7 @@ fn every_error_names_its_field() {
         (|d| d.allowed_lateness = "soon".into(), "spec.allowedLateness", "no duration"),
         (|d| d.mode = "Gamma".into(), "architecture.spec.mode", "no mode"),
         (|d| d.stream = None, "spec.source.topic", "events come from"),
-        (|d| d.stream = stream("", 0), "spec.source.topic", "must not be empty"),
+        (|d| d.stream = Some(stream("", 0)), "spec.source.topic", "must not be empty"),
         (|d| (d.mode, d.stream) = ("Lakehouse".into(), None), "spec.source.topic", "fills the tables"),
         (|d| (d.mode, d.archive, d.stream) = ("Lambda".into(), true, None), "spec.source.topic", "after the horizon"),
         (|d| d.mode = "Lambda".into(), "spec.source.table", "archive the topic"),
