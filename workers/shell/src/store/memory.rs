@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::row::{CatalogEntry, PARTITIONS_FIELD, lane_field};
+use engine::row::{CatalogEntry, PARTITIONS_FIELD, Trouble, lane_field};
 
 use super::guard::{decide, decide_marker};
 use super::{
     LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
-    parse_markers, value_error,
+    parse_markers, parse_troubles, value_error,
 };
 use crate::redis::RedisError;
 
@@ -26,6 +26,7 @@ struct State {
     hashes: BTreeMap<String, Hash>,
     strings: BTreeMap<String, String>,
     away: bool,
+    refusal: Option<String>,
 }
 
 /// The store in memory. Clones share it. Rows never expire in it.
@@ -36,6 +37,11 @@ impl MemoryStore {
     /// From now on every call fails as if the server were away, or no longer does.
     pub fn set_away(&self, away: bool) {
         self.lock().away = away;
+    }
+
+    /// What [`RowStore::refusal`] answers from now on; writes are taken all the same.
+    pub fn set_refusal(&self, refusal: Option<&str>) {
+        self.lock().refusal = refusal.map(str::to_owned);
     }
 
     /// Removes one key, as a server that lost writes would have.
@@ -200,6 +206,34 @@ impl RowStore for MemoryStore {
             hash.remove(view);
         }
         Ok(())
+    }
+
+    async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {
+        let fields = text_fields(self.open("reading troubles")?.hashes.get(key));
+        parse_troubles(key, fields)
+    }
+
+    async fn say_trouble(
+        &self,
+        key: &str,
+        worker: &str,
+        trouble: Option<&Trouble>,
+        _ttl_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut state = self.open("telling a trouble")?;
+        let Some(trouble) = trouble else {
+            if let Some(hash) = state.hashes.get_mut(key) {
+                hash.remove(worker);
+            }
+            return Ok(());
+        };
+        let json = serde_json::to_vec(trouble).map_err(|error| value_error(key, &error))?;
+        state.hashes.entry(key.to_owned()).or_default().insert(worker.to_owned(), json);
+        Ok(())
+    }
+
+    async fn refusal(&self, _key: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.open("a write")?.refusal.clone())
     }
 
     async fn purge(&self, prefix: &str, _cursor: u64) -> Result<Purge, StoreError> {
