@@ -101,6 +101,18 @@ pub fn marker_key(uid: &str, revision: &str, incarnation: u32, shard: u32) -> St
 /// The field of [`marker_key`] that says how many partitions the topic has.
 pub const PARTITIONS_FIELD: &str = "partitions";
 
+/// The key of what keeps the workers of an incarnation's rows from their work: pod name → [`Trouble`]. It expires.
+#[must_use]
+pub fn trouble_key(uid: &str, revision: &str, incarnation: u32) -> String {
+    format!("{uid}/{revision}/{incarnation}/trouble")
+}
+
+/// The key that a store is asked about when it is doubted whether it takes writes; nothing ever stands there.
+#[must_use]
+pub fn write_test_key(uid: &str) -> String {
+    format!("{uid}/write-test")
+}
+
 /// The key of the pointer to a view's live revision.
 #[must_use]
 pub fn live_key(uid: &str) -> String {
@@ -206,6 +218,20 @@ impl Marker {
         }
         Ok(marker)
     }
+}
+
+/// What keeps one worker from its work.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Trouble {
+    /// One stable word in capitals and small letters, such as `SourceGap`.
+    pub reason: String,
+    /// What it is, and what to do.
+    pub message: String,
+    /// Since when, in milliseconds.
+    pub since_ms: i64,
+    /// When the worker last said so, in milliseconds. It says it again every few seconds; one that was killed does not.
+    pub said_ms: i64,
 }
 
 /// Which revision of a view is served.

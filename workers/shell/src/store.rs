@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::row::{CatalogEntry, Head, Live, Marker, RowError, RunReport};
+use engine::row::{CatalogEntry, Head, Live, Marker, RowError, RunReport, Trouble};
 use thiserror::Error;
 
 use crate::redis::RedisError;
@@ -139,6 +139,14 @@ fn parse_markers(key: &str, fields: impl IntoIterator<Item = (String, String)>) 
         }
     }
     Ok(markers)
+}
+
+fn parse_troubles(
+    key: &str,
+    fields: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, Trouble>, StoreError> {
+    let parse = |text: String| serde_json::from_str(&text).map_err(|error| value_error(key, &error));
+    fields.into_iter().map(|(worker, text)| Ok((worker, parse(text)?))).collect()
 }
 
 fn parse_entry(key: &str, text: &str) -> Result<CatalogEntry, StoreError> {

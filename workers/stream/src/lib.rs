@@ -28,5 +28,6 @@ mod run;
 pub mod setup;
 pub mod shared;
 pub mod start;
+mod trouble;
 
 pub use run::{RunError, run};

@@ -87,6 +87,21 @@ pub enum SetupError {
     },
 }
 
+impl SetupError {
+    /// A stable word for conditions.
+    #[must_use]
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Self::Assignments { .. } | Self::Plan { .. } => "PlanRefused",
+            Self::Client(_) => "KafkaRefused",
+            Self::Kafka { .. } => "KafkaUnreachable",
+            Self::TopicMissing { .. } => "TopicMissing",
+            Self::Compacted { .. } => "TopicCompacted",
+            Self::ForeignDeadLetters { .. } => "ForeignDeadLetters",
+        }
+    }
+}
+
 /// What holds.
 #[derive(Debug)]
 pub struct Checked {

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::row::{CatalogEntry, PARTITIONS_FIELD, RunReport, catalog_version_key, lane_field};
+use engine::row::{CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, lane_field};
 
 use super::guard::{decide, decide_marker};
 use super::{
     LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
-    parse_markers, parse_report, value_error,
+    parse_markers, parse_report, parse_troubles, value_error,
 };
 use crate::redis::RedisError;
 
@@ -28,6 +28,7 @@ struct State {
     away: bool,
     /// How often a catalog was written, which is the version of the one written last.
     catalog_writes: u64,
+    refusal: Option<String>,
 }
 
 /// The store in memory. Clones share it. Rows never expire in it.
@@ -38,6 +39,11 @@ impl MemoryStore {
     /// From now on every call fails as if the server were away, or no longer does.
     pub fn set_away(&self, away: bool) {
         self.lock().away = away;
+    }
+
+    /// What [`RowStore::refusal`] answers from now on; writes are taken all the same.
+    pub fn set_refusal(&self, refusal: Option<&str>) {
+        self.lock().refusal = refusal.map(str::to_owned);
     }
 
     /// Removes one key, as a server that lost writes would have.
@@ -225,6 +231,34 @@ impl RowStore for MemoryStore {
     async fn put_run_report(&self, key: &str, report: &RunReport) -> Result<(), StoreError> {
         self.open("writing a run's report")?.strings.insert(key.to_owned(), report.encode());
         Ok(())
+    }
+
+    async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {
+        let fields = text_fields(self.open("reading troubles")?.hashes.get(key));
+        parse_troubles(key, fields)
+    }
+
+    async fn say_trouble(
+        &self,
+        key: &str,
+        worker: &str,
+        trouble: Option<&Trouble>,
+        _ttl_ms: i64,
+    ) -> Result<(), StoreError> {
+        let mut state = self.open("telling a trouble")?;
+        let Some(trouble) = trouble else {
+            if let Some(hash) = state.hashes.get_mut(key) {
+                hash.remove(worker);
+            }
+            return Ok(());
+        };
+        let json = serde_json::to_vec(trouble).map_err(|error| value_error(key, &error))?;
+        state.hashes.entry(key.to_owned()).or_default().insert(worker.to_owned(), json);
+        Ok(())
+    }
+
+    async fn refusal(&self, _key: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.open("a write")?.refusal.clone())
     }
 
     async fn purge(&self, prefix: &str, _cursor: u64) -> Result<Purge, StoreError> {

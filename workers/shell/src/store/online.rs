@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use engine::row::{CatalogEntry, RunReport, catalog_version_key, lane_field, parse_lane_field};
+use engine::row::{CatalogEntry, RunReport, Trouble, catalog_version_key, lane_field, parse_lane_field};
 use redis::{Cmd, Pipeline, cmd};
 
 use super::scripts::{CATALOG, FLUSH, MARKER, SWAP};
 use super::{
     LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
-    parse_markers, parse_report, value_error,
+    parse_markers, parse_report, parse_troubles, value_error,
 };
 use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
 
@@ -238,6 +238,43 @@ impl RowStore for RedisStore {
 
     async fn put_run_report(&self, key: &str, report: &RunReport) -> Result<(), StoreError> {
         Ok(self.connection.run("writing a run's report", cmd("SET").arg(key).arg(report.encode())).await?)
+    }
+
+    async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {
+        let fields: Vec<(String, String)> = self.connection.run("reading troubles", cmd("HGETALL").arg(key)).await?;
+        parse_troubles(key, fields)
+    }
+
+    async fn say_trouble(
+        &self,
+        key: &str,
+        worker: &str,
+        trouble: Option<&Trouble>,
+        ttl_ms: i64,
+    ) -> Result<(), StoreError> {
+        let doing = "telling a trouble";
+        let Some(trouble) = trouble else {
+            return Ok(self.connection.run(doing, cmd("HDEL").arg(key).arg(worker)).await?);
+        };
+        let json = serde_json::to_string(trouble).map_err(|error| value_error(key, &error))?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HSET").arg(key).arg(worker).arg(json).ignore();
+        pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms).ignore();
+        Ok(self.connection.pipeline(doing, &pipeline).await?)
+    }
+
+    async fn refusal(&self, key: &str) -> Result<Option<String>, StoreError> {
+        // Redis holds it for a write that needs memory, and nothing is set at the end of nothing.
+        let mut write = cmd("SETRANGE");
+        write.arg(key).arg(0).arg("");
+        match self.connection.run::<i64>("a write", &write).await {
+            Ok(_) => Ok(None),
+            Err(error @ RedisError::Refused { .. }) => Ok(Some(error.to_string())),
+            Err(RedisError::Away { detail, url, .. }) if detail.to_ascii_uppercase().contains("READONLY") => {
+                Ok(Some(format!("redis at {url} is a replica and takes no writes: {detail}")))
+            }
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn purge(&self, prefix: &str, cursor: u64) -> Result<Purge, StoreError> {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
-use engine::row::{CatalogEntry, RunReport};
+use engine::row::{CatalogEntry, RunReport, Trouble};
 
 use super::{LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, Segments, StoreError};
 
@@ -73,6 +73,23 @@ pub trait RowStore: Clone + Send + Sync + 'static {
 
     /// Writes that report.
     fn put_run_report(&self, key: &str, report: &RunReport) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What keeps workers from their work, by worker.
+    fn troubles(&self, key: &str) -> impl Future<Output = Result<BTreeMap<String, Trouble>, StoreError>> + Send;
+
+    /// Says what keeps `worker` from its work; `None`: nothing does any more. All that was said under `key` is forgotten
+    /// `ttl_ms` after the last trouble was.
+    fn say_trouble(
+        &self,
+        key: &str,
+        worker: &str,
+        trouble: Option<&Trouble>,
+        ttl_ms: i64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// Why the store takes no writes (it is full, a replica, or cannot save); `None` if it does. Changes nothing: `key`
+    /// must be one under which nothing stands.
+    fn refusal(&self, key: &str) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
 
     /// Removes a slice of the keys that start with `prefix`; `cursor` is 0 at first, then [`Purge::next`]. Calls may be far
     /// apart, or start over: what is gone stays gone.

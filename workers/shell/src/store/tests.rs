@@ -109,6 +109,14 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     store.put_catalog(&catalog, "b", &entry).await.unwrap();
     store.remove_catalog(&catalog, "b").await.unwrap();
     seen.push(format!("{:?}", store.catalog(&catalog).await.unwrap()));
+    let troubles = key("trouble");
+    let trouble = Trouble { reason: "SourceGap".into(), message: "a gap; mend it".into(), since_ms: 1, said_ms: 2 };
+    store.say_trouble(&troubles, "pod-a", Some(&trouble), 60_000).await.unwrap();
+    store.say_trouble(&troubles, "pod-b", Some(&trouble), 60_000).await.unwrap();
+    store.say_trouble(&troubles, "pod-b", None, 60_000).await.unwrap();
+    store.say_trouble(&troubles, "pod-c", None, 60_000).await.unwrap();
+    seen.push(format!("{:?}", store.troubles(&troubles).await.unwrap()));
+    seen.push(format!("{:?}", store.refusal(&key("write-test")).await.unwrap()));
     let (mut cursor, mut removed) = (0, 0);
     loop {
         let purge = store.purge(prefix, cursor).await.unwrap();
@@ -178,6 +186,16 @@ async fn redis_does_what_the_twin_does_and_a_broken_connection_stays_broken() {
     let prefix = format!("test-[{}]/", std::process::id());
     assert_eq!(exercise(redis.clone(), &prefix).await, exercise(MemoryStore::default(), &prefix).await);
     assert_eq!(redis.eviction_policy().await.unwrap().as_deref(), Some("noeviction"));
+    let memory = async |limit: &str| {
+        let mut set = ::redis::cmd("CONFIG");
+        set.arg("SET").arg("maxmemory").arg(limit);
+        let _: () = redis.connection().run("testing", &set).await.unwrap();
+    };
+    memory("1").await;
+    let refusal = redis.refusal("write-test").await.unwrap().unwrap_or_default();
+    assert!(refusal.contains("OOM") || refusal.contains("maxmemory"), "{refusal}");
+    memory("0").await;
+    assert_eq!(redis.refusal("write-test").await.unwrap(), None);
     let _: () = redis.connection().run("testing", ::redis::cmd("SCRIPT").arg("FLUSH")).await.unwrap();
     let again = redis.flush(0, None, &[write("after", None, 1, true, false)]).await.unwrap();
     assert_eq!(again, [Outcome::Written], "scripts that were flushed are loaded again");
