@@ -9,10 +9,10 @@
 ."Deployment/featuremill-operator".spec.template.spec.containers[0].env | map(select(.valueFrom)) | map({(.name): .valueFrom.fieldRef.fieldPath}) | add == {FEATUREMILL_LEASE_NAMESPACE: "metadata.namespace", FEATUREMILL_IDENTITY: "metadata.name"}
 # Only the operator's own pod gets the account's token.
 ."ServiceAccount/featuremill-operator".automountServiceAccountToken == false and ."Deployment/featuremill-operator".spec.template.spec.automountServiceAccountToken == true
-# Its rights: nothing with a star, Secrets one at a time and only read, pods only listed, no Lease outside its namespace.
+# Its rights: nothing with a star, Secrets one at a time and only read, pods only looked at, no Lease outside its namespace.
 [.[] | select(.kind == "ClusterRole" or .kind == "Role").rules[] | .apiGroups[], .resources[], .verbs[]] | contains(["*"]) | not
 [."ClusterRole/featuremill-system-featuremill-operator".rules[] | select(.resources | index("secrets")).verbs] == [["get"]]
-[."ClusterRole/featuremill-system-featuremill-operator".rules[] | select(.resources | index("pods")).verbs] == [["list"]]
+[."ClusterRole/featuremill-system-featuremill-operator".rules[] | select(.resources | index("pods")).verbs] == [["list", "watch"]]
 [."ClusterRole/featuremill-system-featuremill-operator".rules[].resources[]] | contains(["leases"]) | not
 [."Role/featuremill-operator-lease".rules[] | select(.verbs != ["create"]).resourceNames] == [["featuremill-operator"]]
 # Everybody who may look at a namespace may look at its FeatureViews; who may edit may edit them, but not write their status.

@@ -79,6 +79,38 @@ pub mod reasons {
     pub const PROMOTING: &str = "Promoting";
     /// Too few pods are ready.
     pub const WORKLOAD_UNAVAILABLE: &str = "WorkloadUnavailable";
+    /// The API server makes no pod of a workload: a quota or an admission rule refuses it.
+    pub const POD_REFUSED: &str = "PodRefused";
+    /// No node has room for a pod.
+    pub const UNSCHEDULABLE: &str = "Unschedulable";
+    /// A pod's image cannot be had.
+    pub const IMAGE_UNAVAILABLE: &str = "ImageUnavailable";
+    /// A pod's container cannot be made: a Secret or ConfigMap that it names is missing.
+    pub const CONTAINER_REFUSED: &str = "ContainerRefused";
+    /// A pod's process ended with an error.
+    pub const CRASHING: &str = "Crashing";
+    /// A worker says of itself that it is not ready.
+    pub const WORKER_NOT_READY: &str = "WorkerNotReady";
+    /// The online store takes no writes: it is full, a replica, or cannot save.
+    pub const STORE_REFUSES_WRITES: &str = "StoreRefusesWrites";
+    /// A plan that a worker cannot run.
+    pub const PLAN_REFUSED: &str = "PlanRefused";
+    /// A topic that does not exist or may not be described.
+    pub const TOPIC_MISSING: &str = "TopicMissing";
+    /// A topic that does not keep every event.
+    pub const TOPIC_COMPACTED: &str = "TopicCompacted";
+    /// The dead-letter topic is another view's.
+    pub const FOREIGN_DEAD_LETTERS: &str = "ForeignDeadLetters";
+    /// The brokers do not take dead letters.
+    pub const DEAD_LETTERS_REFUSED: &str = "DeadLettersRefused";
+    /// The topic no longer holds what was not read yet.
+    pub const SOURCE_GAP: &str = "SourceGap";
+    /// The topic ends before what was read of it.
+    pub const SOURCE_RESET: &str = "SourceReset";
+    /// The brokers do not answer.
+    pub const KAFKA_UNREACHABLE: &str = "KafkaUnreachable";
+    /// The settings of the Kafka client are wrong.
+    pub const KAFKA_REFUSED: &str = "KafkaRefused";
     /// A Deployment is being rolled.
     pub const ROLLING_OUT: &str = "RollingOut";
     /// `spec.suspend` is set.
@@ -105,4 +137,30 @@ pub mod reasons {
     pub const PURGED: &str = "Purged";
     /// What a deleted view left in the online store or Kafka could not be removed in time.
     pub const LEFT_BEHIND: &str = "LeftBehind";
+
+    /// The reasons that workers give for themselves.
+    const OF_WORKERS: [&str; 10] = [
+        PLAN_REFUSED,
+        TOPIC_MISSING,
+        TOPIC_COMPACTED,
+        FOREIGN_DEAD_LETTERS,
+        DEAD_LETTERS_REFUSED,
+        SOURCE_GAP,
+        SOURCE_RESET,
+        STORE_UNREACHABLE,
+        KAFKA_UNREACHABLE,
+        KAFKA_REFUSED,
+    ];
+
+    /// A reason that a worker gives, as one of ours; of another version of it, that it is not ready.
+    #[must_use]
+    pub fn of_worker(reason: &str) -> &'static str {
+        OF_WORKERS.into_iter().find(|known| *known == reason).unwrap_or(WORKER_NOT_READY)
+    }
+
+    /// Whether what a worker gives as its reason can heal without a person.
+    #[must_use]
+    pub fn passes(reason: &str) -> bool {
+        [STORE_UNREACHABLE, KAFKA_UNREACHABLE, DEAD_LETTERS_REFUSED, WORKER_NOT_READY].contains(&reason)
+    }
 }

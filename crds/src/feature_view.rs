@@ -34,6 +34,7 @@ use crate::pod::{LocalReference, PodOverrides};
     validation = Rule::new("self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("metadata.name must be at most 40 characters, lower-case letters, digits and '-'"),
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.activeRevision"),
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidateRevision"),

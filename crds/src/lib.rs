@@ -23,7 +23,29 @@ pub const GROUP: &str = "featuremill.dev";
 /// All definitions, each with the name of its file under `crds/yaml/`.
 #[must_use]
 pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![("architectures.yaml", Architecture::crd()), ("featureviews.yaml", FeatureView::crd())]
+    vec![("architectures.yaml", known(Architecture::crd())), ("featureviews.yaml", known(FeatureView::crd()))]
+}
+
+/// The definition without the formats that Kubernetes does not know and warns of: those of Rust's unsigned integers,
+/// whose range the schema states anyway.
+fn known(definition: CustomResourceDefinition) -> CustomResourceDefinition {
+    let Ok(mut value) = serde_json::to_value(&definition) else { return definition };
+    drop_formats(&mut value);
+    serde_json::from_value(value).unwrap_or(definition)
+}
+
+fn drop_formats(value: &mut serde_json::Value) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            if fields.get("format").and_then(serde_json::Value::as_str).is_some_and(|format| format.starts_with("uint"))
+            {
+                fields.remove("format");
+            }
+            fields.values_mut().for_each(drop_formats);
+        }
+        serde_json::Value::Array(items) => items.iter_mut().for_each(drop_formats),
+        _ => {}
+    }
 }
 
 /// One definition as the YAML that is checked in.

@@ -6,7 +6,6 @@ use schemars::{Schema, SchemaGenerator, json_schema};
 pub fn quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
         "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$",
         "description": "A Kubernetes quantity, such as 500m or 1Gi.",
     })

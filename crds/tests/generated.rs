@@ -31,3 +31,12 @@ fn no_field_is_kept_without_being_known() {
         assert!(!text.contains("preserveUnknownFields\":true") && !text.contains("preserve-unknown-fields"), "{file}");
     }
 }
+
+#[test]
+fn nothing_in_them_makes_the_api_server_warn() {
+    for (file, definition) in crds::definitions() {
+        let text = serde_json::to_string(&definition).unwrap();
+        assert!(!text.contains("\"format\":\"uint"), "{file} has a format that Kubernetes does not know");
+        assert!(!text.contains("\"anyOf\":[{},{}]"), "{file} has an empty choice");
+    }
+}

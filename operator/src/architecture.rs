@@ -52,8 +52,13 @@ pub async fn reconcile(architecture: Arc<Architecture>, context: Arc<Context>) -
         writer.status(&observed.architecture, &status).await?;
         report::events(&context, &observed.architecture, &previous, &status).await;
     }
+    let spec = &observed.architecture.spec;
+    let secrets = [&spec.kafka.secret_ref, &spec.online_store.redis.secret_ref];
     Ok(if deleted || observed.secrets.is_err() {
         Action::requeue(context.settings.poll)
+    } else if secrets.iter().any(|reference| reference.is_some()) {
+        // To watch Secrets is to be allowed to read all of them; those that are named are asked for instead.
+        Action::requeue(context.settings.secrets_poll)
     } else {
         resync(&context, &observed.architecture)
     })

@@ -10,7 +10,7 @@ mod store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::row::{CatalogEntry, Head, Live};
+use engine::row::{CatalogEntry, Head, Live, Trouble};
 use futures::future::BoxFuture;
 use shell::store::{Markers, Purge, Swap};
 use thiserror::Error;
@@ -65,6 +65,10 @@ pub trait Store: Send + Sync {
     fn make_head<'a>(&'a self, key: &'a str, head: &'a Head) -> EdgeResult<'a, Swap>;
     /// How far a revision has read its source.
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers>;
+    /// What keeps the workers of a revision from their work, by worker.
+    fn troubles<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, Trouble>>;
+    /// Why the store takes no writes; `None` if it does.
+    fn refusal<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>>;
     /// The views of an architecture.
     fn catalog<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, CatalogEntry>>;
     /// Writes one view's entry.

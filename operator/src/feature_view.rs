@@ -65,5 +65,11 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         writer.status(&observed.view, &status).await?;
         events::publish(&context, &observed.view, &previous, &status).await;
     }
-    Ok(if round.waits(&status) { Action::requeue(context.settings.poll) } else { resync(&context, &observed.view) })
+    Ok(if round.waits(&status) {
+        Action::requeue(context.settings.poll)
+    } else if round.is_troubled() {
+        Action::requeue(context.settings.poll * 5)
+    } else {
+        resync(&context, &observed.view)
+    })
 }

@@ -21,6 +21,7 @@ mod pods;
 pub mod purge;
 pub mod run;
 pub mod settings;
+pub mod trouble;
 pub mod watch;
 pub mod workload;
 

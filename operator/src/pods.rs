@@ -109,6 +109,8 @@ impl Pod<'_> {
             // A first start compiles plans and joins its group; until then liveness waits.
             startup_probe: Some(probe("/livez", 1, 120)),
             security_context: Some(container_security()),
+            // What a process says of its end; of one that could say nothing, the end of its log.
+            termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
             ..Container::default()
         };
         PodTemplateSpec {

@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 use crds::{Architecture, FeatureView};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
+use kube::core::PartialObjectMeta;
 use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
@@ -26,7 +27,7 @@ use crate::edges::Edges;
 use crate::error::is_not_found;
 use crate::lease::Elector;
 use crate::metrics::Metrics;
-use crate::names::CONTROLLER;
+use crate::names::{ARCHITECTURE_LABEL, CONTROLLER, VIEW_LABEL};
 use crate::settings::Settings;
 use crate::watch::{Changes, Watches, kind_name};
 use crate::{architecture, error, feature_view};
@@ -167,12 +168,13 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         ),
         futures::future::join5(
             watches.clone().children::<Deployment, _>(views.clone()),
-            watches.clone().children::<ConfigMap, _>(views),
+            watches.clone().children::<ConfigMap, _>(views.clone()),
             watches.clone().children::<Deployment, _>(architectures.clone()),
             watches.clone().children::<Service, _>(architectures.clone()),
-            futures::future::join(
+            futures::future::join3(
                 watches.clone().children::<ServiceAccount, _>(architectures.clone()),
-                watches.children::<PodDisruptionBudget, _>(architectures),
+                watches.clone().children::<PodDisruptionBudget, _>(architectures.clone()),
+                watches.ours::<Pod>("pods".to_owned(), pod_seen(views, architectures)),
             ),
         ),
     );
@@ -282,6 +284,22 @@ fn architecture_seen(
                     let _ = views.send(ObjectRef::from_obj(&*view));
                 }
             }
+        }
+    }
+}
+
+/// A pod asks for a round of whom it works for, by its labels: what it waits for shows in no other object.
+fn pod_seen(
+    views: UnboundedSender<ObjectRef<FeatureView>>,
+    architectures: UnboundedSender<ObjectRef<Architecture>>,
+) -> impl FnMut(&PartialObjectMeta<Pod>) {
+    move |pod| {
+        let namespace = pod.namespace().unwrap_or_default();
+        if let Some(view) = pod.labels().get(VIEW_LABEL) {
+            let _ = views.send(ObjectRef::new(view).within(&namespace));
+        }
+        if let Some(architecture) = pod.labels().get(ARCHITECTURE_LABEL) {
+            let _ = architectures.send(ObjectRef::new(architecture).within(&namespace));
         }
     }
 }

@@ -19,6 +19,8 @@ pub struct Settings {
     pub resync_seconds: u64,
     /// How soon a round comes again while something is awaited that sends no event: markers, a store that is away, a removal.
     pub poll: Duration,
+    /// How often the Secrets that an Architecture names are looked at, so that a rotated one is seen.
+    pub secrets_poll: Duration,
     /// How long the rows of a revision stay readable after the pointer left it, in seconds. Not for people to choose:
     /// servers may be a few seconds behind, and readers finish what they began.
     pub readable_seconds: u32,
@@ -34,6 +36,7 @@ impl Default for Settings {
             concurrency: 16,
             resync_seconds: 300,
             poll: Duration::from_secs(2),
+            secrets_poll: Duration::from_secs(30),
             readable_seconds: 60,
         }
     }

@@ -64,20 +64,35 @@ impl Watches {
         R: Resource<DynamicType = ()> + 'static,
     {
         let kind = format!("{} of {}", C::plural(&()), R::plural(&()));
+        let seen = move |child: &PartialObjectMeta<C>| {
+            let namespace = child.namespace();
+            for owner in child.owner_references() {
+                if let Some(owner) = ObjectRef::from_owner_ref(namespace.as_deref(), owner, ()) {
+                    // Nobody listens any more when leadership ended.
+                    let _ = owners.send(owner);
+                }
+            }
+        };
+        self.ours(kind, seen).await;
+    }
+
+    /// Calls `seen` for each object of ours that comes, changes or goes, of which only the metadata is read. `kind` names
+    /// the watch where readiness waits for it.
+    pub async fn ours<C>(self, kind: String, mut seen: impl FnMut(&PartialObjectMeta<C>))
+    where
+        C: Resource<DynamicType = (), Scope = kube::core::NamespaceResourceScope>
+            + Clone
+            + Debug
+            + Send
+            + Sync
+            + 'static,
+    {
         self.readiness.block(&kind, "not listed yet");
         let config = watcher::Config::default().labels(MANAGED_BY_SELECTOR);
         let mut events = watch(self.api::<PartialObjectMeta<C>>(), config).default_backoff().boxed();
         while let Some(event) = events.next().await {
             match event {
-                Ok(Event::Apply(child) | Event::InitApply(child) | Event::Delete(child)) => {
-                    let namespace = child.namespace();
-                    for owner in child.owner_references() {
-                        if let Some(owner) = ObjectRef::from_owner_ref(namespace.as_deref(), owner, ()) {
-                            // Nobody listens any more when leadership ended.
-                            let _ = owners.send(owner);
-                        }
-                    }
-                }
+                Ok(Event::Apply(child) | Event::InitApply(child) | Event::Delete(child)) => seen(&child),
                 Ok(Event::InitDone) => self.readiness.clear(&kind),
                 Ok(Event::Init) => {}
                 Err(error) => tracing::warn!(kind, %error, "watch"),

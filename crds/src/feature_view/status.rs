@@ -33,6 +33,10 @@ pub struct FeatureViewStatus {
     /// How many features the newest accepted plan has.
     #[serde(default)]
     pub features: i32,
+    /// The bytes of a busy entity's row under the newest accepted plan: one with an event a minute around the clock, all
+    /// of which count. A view whose rows would exceed 256 KiB is refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_row_bytes: Option<i64>,
     /// Workers of the active revision that run.
     #[serde(default)]
     pub replicas: i32,

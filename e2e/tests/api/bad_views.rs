@@ -36,6 +36,12 @@ fn table() -> Vec<(&'static str, &'static str, Value, &'static str)> {
         ("circular expressions", "/spec/features", circle, "expression"),
         ("window of nothing", "/spec/features/0/window", json!("0s"), "spec.features[0].window"),
         ("window too short for its hop", "/spec/features/0/window", json!("30s"), "spec.features[0]"),
+        (
+            "a row that grows too large",
+            "/spec/features/1",
+            json!({"name": "heavy", "aggregate": "Count", "window": "90d", "hop": "1s"}),
+            "heavy (",
+        ),
         ("a double as a key", "/spec/entity/keys", json!(["price"]), "spec.entity.keys"),
     ]
 }

@@ -9,12 +9,13 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use operator::apply::Object;
+use operator::settings::Settings;
 use serde_json::json;
 
 use crate::faults::Faults;
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, with};
 use crate::mask::Mask;
-use crate::world::{World, eventually, is};
+use crate::world::{World, eventually, is, settings};
 
 /// Applies both roots and plays the cluster until the view is served.
 pub async fn serve(world: &World) -> FeatureView {
@@ -178,7 +179,8 @@ async fn somebody_elses_object_is_never_taken_over() {
 #[tokio::test]
 async fn a_changed_secret_rolls_the_pods_and_a_missing_one_is_named() {
     let world = World::new("secrets").await;
-    let operator = world.start(Faults::default());
+    // Nothing but the look at the named Secrets can see it.
+    let operator = world.start_with(Faults::default(), Settings { resync_seconds: 300, ..settings() }, None);
     let architecture = with(architecture(), "/spec/onlineStore/redis/secretRef", json!({"name": "redis"}));
     world.apply::<Architecture>(&architecture).await.unwrap();
     world.apply::<FeatureView>(&view()).await.unwrap();

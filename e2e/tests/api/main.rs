@@ -17,4 +17,5 @@ mod mask;
 mod removal;
 mod rollout;
 mod tally;
+mod troubles;
 mod world;

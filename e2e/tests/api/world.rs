@@ -80,7 +80,8 @@ impl Running {
 
 /// Nothing waits for longer than a test can: every object is looked at each second, rows go at once.
 pub fn settings() -> Settings {
-    Settings { resync_seconds: 1, readable_seconds: 0, poll: Duration::from_millis(200), ..Settings::default() }
+    let (poll, secrets_poll) = (Duration::from_millis(200), Duration::from_secs(1));
+    Settings { resync_seconds: 1, readable_seconds: 0, poll, secrets_poll, ..Settings::default() }
 }
 
 /// A namespace of its own.

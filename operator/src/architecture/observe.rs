@@ -2,7 +2,7 @@
 
 use crds::{Architecture, FeatureView};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
@@ -11,7 +11,7 @@ use kube::{Api, ResourceExt as _};
 use crate::context::Context;
 use crate::edges::{MissingSecret, Secrets};
 use crate::error::Error;
-use crate::feature_view::observe::owned;
+use crate::feature_view::observe::{owned, unready_pods};
 use crate::names::{ARCHITECTURE_LABEL, MANAGED_BY_SELECTOR};
 
 /// The architecture and all that belongs to it.
@@ -30,6 +30,8 @@ pub struct Observed {
     pub accounts: Vec<ServiceAccount>,
     /// Its disruption budgets.
     pub budgets: Vec<PodDisruptionBudget>,
+    /// Its pods, if not all of them are ready.
+    pub pods: Vec<Pod>,
 }
 
 /// Reads everything; `None` if the architecture is gone.
@@ -46,10 +48,12 @@ pub async fn observe(context: &Context, architecture: &Architecture) -> Result<O
     // A view that does not read is of another version; its architecture must not stand still for it.
     let views = Api::<DeserializeGuard<FeatureView>>::namespaced(context.client.clone(), &namespace);
     let views = views.list(&ListParams::default()).await.map_err(Error::read("the list of featureviews"))?;
+    let deployments = owned(context, &architecture, &selector).await?;
     Ok(Some(Observed {
+        pods: unready_pods(context, &architecture, &deployments, &selector).await?,
+        deployments,
         secrets: Secrets::read(&context.client, &architecture).await?,
         views: views.iter().filter(|view| view.0.as_ref().is_ok_and(|v| v.spec.architecture_ref.name == name)).count(),
-        deployments: owned(context, &architecture, &selector).await?,
         services: owned(context, &architecture, &selector).await?,
         accounts: owned(context, &architecture, &selector).await?,
         budgets: owned(context, &architecture, &selector).await?,

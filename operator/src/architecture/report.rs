@@ -12,6 +12,7 @@ use crate::conditions::{Conditions, find};
 use crate::context::Context;
 use crate::events::{Happening, emit};
 use crate::names;
+use crate::trouble::{self, Trouble};
 use crate::workload::{is_available, is_rolled_out, replicas};
 
 type Verdict = (ConditionStatus, &'static str, String);
@@ -65,18 +66,25 @@ fn verdicts(observed: &Observed, server: Option<&Deployment>) -> [Verdict; 4] {
             refused(ConditionStatus::False),
         ];
     }
+    let trouble = server.and_then(|server| trouble::of_deployment(server, &observed.pods));
     let ready = match server {
         Some(server) if is_available(server) => (ConditionStatus::True, reasons::HEALTHY, "serving".to_owned()),
         Some(server) => {
             let message = format!("no pod of Deployment {} is ready", server.name_any());
-            (ConditionStatus::False, reasons::WORKLOAD_UNAVAILABLE, message)
+            match &trouble {
+                Some(trouble) => (ConditionStatus::False, trouble.reason, format!("{message}; {}", trouble.message)),
+                None => (ConditionStatus::False, reasons::WORKLOAD_UNAVAILABLE, message),
+            }
         }
         None => (ConditionStatus::Unknown, reasons::PENDING, String::new()),
     };
-    let reconciling = if server.is_some_and(is_rolled_out) {
-        no(reasons::IDLE)
-    } else {
-        (ConditionStatus::True, reasons::ROLLING_OUT, "feature servers are being rolled out".to_owned())
+    if let Some(Trouble { reason, message, .. }) = trouble.as_ref().filter(|t| t.stuck) {
+        return [ready, no(reason), (ConditionStatus::True, reason, message.clone()), accepted];
+    }
+    let reconciling = match trouble {
+        _ if server.is_some_and(is_rolled_out) => no(reasons::IDLE),
+        Some(trouble) => (ConditionStatus::True, trouble.reason, trouble.message),
+        None => (ConditionStatus::True, reasons::ROLLING_OUT, "feature servers are being rolled out".to_owned()),
     };
     [ready, reconciling, no(reasons::IDLE), accepted]
 }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::row::{CatalogEntry, Head, Live};
+use engine::row::{CatalogEntry, Head, Live, Trouble};
 use shell::redis::Connector;
 use shell::store::{Markers, Purge, RedisStore, RowStore, StoreError, Swap};
 
@@ -52,6 +52,12 @@ impl<S: RowStore> Store for Shared<S> {
     }
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers> {
         Box::pin(async move { self.seen(self.store.markers(key).await) })
+    }
+    fn troubles<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, Trouble>> {
+        Box::pin(async move { self.seen(self.store.troubles(key).await) })
+    }
+    fn refusal<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>> {
+        Box::pin(async move { self.seen(self.store.refusal(key).await) })
     }
     fn catalog<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, CatalogEntry>> {
         Box::pin(async move { self.seen(self.store.catalog(key).await) })

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use crds::{Architecture, FeatureView};
 use engine::plan::{Assignments, Plan};
-use engine::row::{CatalogEntry, Head, Live, catalog_key, head_key, live_key, marker_key};
+use engine::row::{
+    CatalogEntry, Head, Live, Trouble, catalog_key, head_key, live_key, marker_key, trouble_key, write_test_key,
+};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
@@ -18,6 +20,7 @@ use crate::context::Context;
 use crate::edges::{EdgeError, Secrets, Store};
 use crate::error::Error;
 use crate::names::{ASSIGNMENTS_KEY, MANAGED_BY_SELECTOR, REVISION_LABEL, STREAM, VIEW_LABEL};
+use crate::workload::is_rolled_out;
 
 /// The view and its objects.
 #[derive(Clone, Debug)]
@@ -30,6 +33,8 @@ pub struct Observed {
     pub deployments: Vec<Deployment>,
     /// Its config maps.
     pub config_maps: Vec<ConfigMap>,
+    /// Its pods, if not all of them are ready.
+    pub pods: Vec<Pod>,
 }
 
 /// What the online store holds of the view.
@@ -54,6 +59,10 @@ pub struct StoreFacts {
     pub head: Option<Head>,
     /// How far the wanted revision has read; none if no revision is wanted.
     pub markers: Option<Markers>,
+    /// What workers say keeps them from their work, by revision and worker.
+    pub troubles: BTreeMap<String, BTreeMap<String, Trouble>>,
+    /// Why the store takes no writes; asked only while some worker is not ready.
+    pub refusal: Option<String>,
     /// The view's entry in the catalog.
     pub catalog: Option<CatalogEntry>,
 }
@@ -75,7 +84,22 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let selector = format!("{MANAGED_BY_SELECTOR},{VIEW_LABEL}={name}");
     let deployments = owned(context, &view, &selector).await?;
     let config_maps = owned(context, &view, &selector).await?;
-    Ok(Some(Observed { view, architecture, deployments, config_maps }))
+    let pods = unready_pods(context, &view, &deployments, &selector).await?;
+    Ok(Some(Observed { view, architecture, deployments, config_maps, pods }))
+}
+
+/// The pods that carry the labels, unless every one of them is ready: then there is nothing to be learnt of them.
+pub(crate) async fn unready_pods<R: Object>(
+    context: &Context,
+    root: &R,
+    deployments: &[Deployment],
+    selector: &str,
+) -> Result<Vec<Pod>, Error> {
+    if deployments.iter().all(is_rolled_out) {
+        return Ok(Vec::new());
+    }
+    let api = Api::<Pod>::namespaced(context.client.clone(), &root.namespace().unwrap_or_default());
+    Ok(api.list(&ListParams::default().labels(selector)).await.map_err(Error::read("the list of pods"))?.items)
 }
 
 /// The objects of a kind that carry the labels and belong to `root` by UID.
@@ -139,7 +163,17 @@ async fn facts(
         head = store.head(&head_key(&uid, &plan.revision)).await.map_err(text)?;
         markers = Some(store.markers(&marker_key(&uid, &plan.revision, 0, 0)).await.map_err(text)?);
     }
-    Ok(StoreFacts { store, secrets, live, head, markers, catalog: catalog.remove(&observed.view.name_any()) })
+    let mut troubles = BTreeMap::new();
+    for revision in live.iter().map(|l| &l.revision).chain(plan.map(|p| &p.revision)) {
+        if !troubles.contains_key(revision) {
+            let told = store.troubles(&trouble_key(&uid, revision, 0)).await.map_err(text)?;
+            troubles.insert(revision.clone(), told);
+        }
+    }
+    let ready = observed.deployments.iter().all(is_rolled_out);
+    let refusal = if ready { None } else { store.refusal(&write_test_key(&uid)).await.map_err(text)? };
+    let catalog = catalog.remove(&observed.view.name_any());
+    Ok(StoreFacts { store, secrets, live, head, markers, troubles, refusal, catalog })
 }
 
 /// Every plan of the view that is known, by revision: the wanted one, those in its config maps, those in the catalog.

@@ -20,6 +20,7 @@ use super::phase::{Decision, Step};
 use super::resolve::Refusal;
 use crate::conditions::{Conditions, find, seconds};
 use crate::names;
+use crate::trouble::{self, Trouble};
 use crate::workload::{is_available, is_rolled_out, replicas};
 
 /// All that a report is made from.
@@ -75,6 +76,9 @@ impl Round<'_> {
                 .resolved
                 .as_ref()
                 .map_or(previous.features, |p| i32::try_from(p.features.len()).unwrap_or(i32::MAX)),
+            estimated_row_bytes: self.resolved.as_ref().map_or(previous.estimated_row_bytes, |plan| {
+                engine::estimate::row_bytes(plan).ok().and_then(|estimate| i64::try_from(estimate.bytes).ok())
+            }),
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),
@@ -173,12 +177,17 @@ impl Round<'_> {
                 "the live revision has no workers".to_owned(),
             );
         };
+        let trouble = self.trouble(revision_of(stream));
         if !is_available(stream) {
-            return (
-                ConditionStatus::False,
-                reasons::WORKLOAD_UNAVAILABLE,
-                format!("no pod of Deployment {} is ready", stream.name_any()),
-            );
+            let message = format!("no pod of Deployment {} is ready", stream.name_any());
+            return match trouble {
+                Some(trouble) => (ConditionStatus::False, trouble.reason, format!("{message}; {}", trouble.message)),
+                None => (ConditionStatus::False, reasons::WORKLOAD_UNAVAILABLE, message),
+            };
+        }
+        // Some partition stands still although other workers are ready.
+        if let Some(told) = self.told(revision_of(stream)) {
+            return (ConditionStatus::False, told.reason, told.message);
         }
         // A first revision is read from the start, but what it answers is not complete yet.
         if self.decision.step != Step::CatchUp && caught_up.0 != ConditionStatus::True {
@@ -201,6 +210,11 @@ impl Round<'_> {
         if self.decision.step == Step::AwaitRemoval {
             return moving(reasons::RETIRING, "this revision's earlier rows are being removed");
         }
+        match self.newest_trouble() {
+            Some(trouble) if trouble.stuck => return (ConditionStatus::False, trouble.reason, trouble.message),
+            Some(trouble) => return moving(trouble.reason, &trouble.message),
+            None => {}
+        }
         if caught_up.0 != ConditionStatus::True || self.decision.step == Step::CatchUp {
             return moving(reasons::CATCHING_UP, &caught_up.2);
         }
@@ -219,8 +233,42 @@ impl Round<'_> {
     fn stalled(&self) -> Verdict {
         match self.resolved {
             Err(refusal) if !refusal.pending => (ConditionStatus::True, refusal.reason, refusal.message.clone()),
-            _ => (ConditionStatus::False, reasons::IDLE, String::new()),
+            _ => match self.newest_trouble().filter(|trouble| trouble.stuck && !self.observed.view.spec.suspend) {
+                Some(trouble) => (ConditionStatus::True, trouble.reason, trouble.message),
+                None => (ConditionStatus::False, reasons::IDLE, String::new()),
+            },
         }
+    }
+
+    /// What keeps the newest revision that runs from its work, or else the live one.
+    fn newest_trouble(&self) -> Option<Trouble> {
+        let candidate = self.decision.candidate.as_deref();
+        self.trouble(candidate).or_else(|| self.trouble(self.active().as_deref()))
+    }
+
+    /// What keeps a revision from its work: as the store says, as its workers say, or as their pods show.
+    fn trouble(&self, revision: Option<&str>) -> Option<Trouble> {
+        let stream = self.stream(revision)?;
+        let refusal = match self.store {
+            StoreView::Known(facts) if !is_available(stream) => facts.refusal.clone(),
+            _ => None,
+        };
+        let refusal = refusal.map(|message| Trouble { reason: reasons::STORE_REFUSES_WRITES, message, stuck: true });
+        refusal
+            .or_else(|| self.told(revision))
+            .or_else(|| trouble::of_deployment(stream, &self.observed.pods).filter(|_| !is_rolled_out(stream)))
+    }
+
+    /// What a revision's workers say keeps them from their work.
+    fn told(&self, revision: Option<&str>) -> Option<Trouble> {
+        let StoreView::Known(facts) = self.store else { return None };
+        trouble::of_workers(facts.troubles.get(revision?)?.iter(), self.now.as_millisecond())
+    }
+
+    /// Whether something keeps workers from their work, whose end sends no event.
+    #[must_use]
+    pub fn is_troubled(&self) -> bool {
+        self.newest_trouble().is_some()
     }
 
     fn phase(&self, caught_up: &Verdict) -> &'static str {

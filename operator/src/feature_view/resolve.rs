@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use crds::FeatureView;
 use crds::condition::reasons;
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
-use engine::plan::{Plan, TimestampField, TimestampUnit, ViewIdentity};
+use engine::estimate::Estimate;
+use engine::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 use kube::ResourceExt as _;
 use serde_json::Value;
 
@@ -14,6 +15,10 @@ use super::observe::Observed;
 
 /// The largest plan that fits into a ConfigMap beside its metadata.
 const MAX_PLAN_BYTES: usize = 900 * 1024;
+/// The largest row that a view may have, as the engine estimates it for a busy entity.
+const MAX_ROW_BYTES: u64 = 256 * 1024;
+/// How many of the heaviest features a message names.
+const HEAVIEST: usize = 3;
 /// How many problems a message names.
 const MAX_PROBLEMS: usize = 10;
 
@@ -94,7 +99,24 @@ fn plan(view: &FeatureView, mode: &str) -> Resolution {
             "spec.features: the plan takes {bytes} bytes of at most {MAX_PLAN_BYTES}; split the view"
         )));
     }
-    Ok(Arc::new(plan))
+    match engine::estimate::row_bytes(&plan) {
+        Ok(estimate) if estimate.bytes > MAX_ROW_BYTES => Err(refuse(too_heavy(&estimate))),
+        Ok(_) => Ok(Arc::new(plan)),
+        Err(error) => Err(refuse(error.to_string())),
+    }
+}
+
+fn too_heavy(estimate: &Estimate) -> String {
+    let kib = |bytes: u64| format!("{} KiB", bytes.div_ceil(1024));
+    let heaviest: Vec<String> =
+        estimate.features.iter().take(HEAVIEST).map(|(name, bytes)| format!("{name} ({})", kib(*bytes))).collect();
+    format!(
+        "spec.features: the row of a busy entity (an event a minute) would take {} of at most {}; the heaviest are {}: \
+         give them a coarser hop, a shorter window or a smaller k, or split the view",
+        kib(estimate.bytes),
+        kib(MAX_ROW_BYTES),
+        heaviest.join(", ")
+    )
 }
 
 /// The spec in the engine's words.
@@ -108,9 +130,13 @@ fn definition(view: &FeatureView, mode: &str) -> ViewDefinition {
         },
         mode: mode.to_owned(),
         entity_keys: spec.entity.keys.clone(),
-        topic: spec.source.topic.clone(),
-        // The schema keeps it from being negative.
-        epoch: u32::try_from(spec.source.epoch).unwrap_or_default(),
+        stream: Some(Stream {
+            topic: spec.source.topic.clone(),
+            // The schema keeps it from being negative.
+            epoch: u32::try_from(spec.source.epoch).unwrap_or_default(),
+        }),
+        table: None,
+        archive: false,
         timestamp: TimestampField {
             field: spec.source.timestamp.field.clone(),
             unit: unit(spec.source.timestamp.unit),
@@ -128,6 +154,7 @@ fn definition(view: &FeatureView, mode: &str) -> ViewDefinition {
             .collect(),
         allowed_lateness: spec.allowed_lateness.clone(),
         max_future: spec.max_future.clone(),
+        horizon_max_age: None,
         features: spec.features.iter().map(feature).collect(),
     }
 }

@@ -27,6 +27,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the feature server ended");
+            shell::shutdown::last_words(&error.to_string());
             ExitCode::FAILURE
         }
     }

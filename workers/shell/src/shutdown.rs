@@ -1,4 +1,5 @@
 //! The way from a signal to a stop: SIGTERM or SIGINT cancels one token, which everything that runs watches.
+//! And the way to say why, at the end.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
@@ -28,4 +29,19 @@ pub fn on_signal() -> std::io::Result<CancellationToken> {
         std::process::exit(130);
     });
     Ok(token)
+}
+
+/// Where Kubernetes looks for why a container ended; nothing is there outside of it.
+const TERMINATION_LOG: &str = "/dev/termination-log";
+/// The longest text that it keeps.
+const MAX_LAST_WORDS: usize = 4096;
+
+/// Leaves why the process ends where `kubectl describe pod` shows it. Nothing happens outside of Kubernetes.
+pub fn last_words(why: &str) {
+    let end = (0..=why.len().min(MAX_LAST_WORDS)).rev().find(|i| why.is_char_boundary(*i)).unwrap_or(0);
+    // Never created: on a person's machine it is only a device folder.
+    if let Ok(mut log) = std::fs::OpenOptions::new().write(true).open(TERMINATION_LOG) {
+        // Who ends has nobody to tell that even this failed.
+        drop(std::io::Write::write_all(&mut log, &why.as_bytes()[..end]));
+    }
 }

@@ -44,6 +44,9 @@ pub struct Args {
     /// The rebalance protocol.
     #[arg(long, env = "FEATUREMILL_GROUP_PROTOCOL", value_enum, default_value = "consumer")]
     pub group_protocol: GroupProtocol,
+    /// The name of this worker among those of its group: the pod's name, which is its host name.
+    #[arg(long, env = "HOSTNAME", default_value = "worker")]
+    pub worker: String,
     /// How log lines are written.
     #[arg(long, env = "FEATUREMILL_LOG_FORMAT", value_enum, default_value = "json")]
     pub log_format: LogFormat,

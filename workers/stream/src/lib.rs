@@ -17,6 +17,7 @@ mod fixtures;
 pub mod flush;
 pub mod fold;
 pub mod group;
+pub mod horizon;
 pub mod link;
 pub mod metrics;
 mod parts;
@@ -27,5 +28,6 @@ mod run;
 pub mod setup;
 pub mod shared;
 pub mod start;
+mod trouble;
 
 pub use run::{RunError, run};

@@ -30,6 +30,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "stopped");
+            shell::shutdown::last_words(&error.to_string());
             ExitCode::FAILURE
         }
     }

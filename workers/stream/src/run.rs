@@ -19,10 +19,12 @@ use crate::args::{Args, GroupProtocol};
 use crate::coordinator::{Coordinator, Exit};
 use crate::dead_letter::DeadLetters;
 use crate::group;
+use crate::horizon;
 use crate::link::{self, Link};
 use crate::metrics::Metrics;
 use crate::setup::{self, Checked};
 use crate::shared::{Shared, World};
+use crate::trouble;
 
 /// The subject of the readiness of all that is checked before reading.
 const SUBJECT: &str = "setup";
@@ -72,9 +74,18 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), RunError
     let server = tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), stop_serving.clone()));
     let connector = Connector::new(&args.redis_url, args.redis_config_dir.as_deref())?;
     let link = link::connect(connector, readiness.clone(), shutdown.clone());
+    let teller = tokio::spawn(trouble::tell(
+        readiness.clone(),
+        link.clone(),
+        trouble::keys(&args.assignments),
+        args.worker.clone(),
+        stop_serving.clone(),
+    ));
     let kafka = KafkaSettings { bootstrap: args.kafka_bootstrap.clone(), config_dir: args.kafka_config_dir.clone() };
     Process { args, kafka, link, metrics, readiness, shutdown }.live().await;
     stop_serving.cancel();
+    // It only takes back what it said, and says it to a store that may be away.
+    let _ = tokio::time::timeout(Duration::from_secs(1), teller).await;
     match server.await {
         Ok(result) => result.map_err(failed),
         Err(error) => Err(failed(std::io::Error::other(error))),
@@ -108,10 +119,11 @@ impl Process {
     }
 
     async fn check(&self) -> Result<Checked, String> {
-        let plans = setup::plans(&self.args.assignments).map_err(|error| error.to_string())?;
+        let told = |error: setup::SetupError| format!("{}: {error}", error.reason());
+        let plans = setup::plans(&self.args.assignments).map_err(told)?;
         tokio::select! {
             () = self.shutdown.cancelled() => Err("stopped".to_owned()),
-            checked = setup::check(&self.kafka, plans) => checked.map_err(|error| error.to_string()),
+            checked = setup::check(&self.kafka, plans) => checked.map_err(told),
         }
     }
 
@@ -142,9 +154,13 @@ impl Process {
         };
         let shared = Arc::new(Shared::new(world, Handle::current()));
         let lag = Duration::from_millis(self.args.durability_lag_ms);
+        let watched = Arc::clone(&shared);
         let coordinator = Coordinator::new(shared, consumer, threads, lag).map_err(|error| error.to_string())?;
         self.readiness.clear(SUBJECT);
+        let horizons = tokio::spawn(horizon::watch(watched));
         let shutdown = self.shutdown.clone();
-        tokio::task::spawn_blocking(move || coordinator.run(&shutdown)).await.map_err(|error| error.to_string())
+        let exit = tokio::task::spawn_blocking(move || coordinator.run(&shutdown)).await;
+        horizons.abort();
+        exit.map_err(|error| error.to_string())
     }
 }

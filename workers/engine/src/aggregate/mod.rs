@@ -26,7 +26,7 @@ mod scalar;
 mod tests;
 
 pub use codec::Malformed;
-pub use distinct::Distinct;
+pub use distinct::{Distinct, EXACT as EXACT_SET};
 pub use dyadic::Dyadic;
 pub use finalize::{Outcome, finalize};
 pub use quantiles::Quantiles;
