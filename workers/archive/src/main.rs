@@ -5,6 +5,12 @@ use std::time::Duration;
 
 use archive::args::{Args, Command};
 use clap::Parser as _;
+use lake::LakeError;
+
+/// Which build this is; `kind/images` names those that are to be told apart.
+const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
+/// The exit code of what fails again however often it is tried: a wrong setting, another's table.
+const REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -12,6 +18,7 @@ fn main() -> ExitCode {
         eprintln!("featuremill-archive: {error}");
         return ExitCode::FAILURE;
     }
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), build = BUILD, "featuremill-archive starts");
     lake::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -27,7 +34,9 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "stopped");
-            ExitCode::FAILURE
+            shell::shutdown::last_words(&error.to_string());
+            let refused = error.downcast_ref::<LakeError>().is_some_and(|error| !error.is_transient());
+            if refused { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
         }
     }
 }
