@@ -105,9 +105,9 @@ impl Bronze {
             }
         }
         let adds = writer.finish().await?;
-        // A partition that did not move needs no transaction; that it is at its end is part of the state.
-        let moved = chunk.progress.iter().filter(|(_, (after, progress))| *after != Some(progress.offset));
-        let txns: Vec<Txn> = moved
+        // A partition that did not move has its transaction too: what is said of it must not survive a restoration, or
+        // another worker, that moved it meanwhile.
+        let txns: Vec<Txn> = (chunk.progress.iter())
             .map(|(partition, (after, progress))| Txn {
                 app_id: app_id(&self.uid, *partition),
                 after: *after,

@@ -18,7 +18,7 @@ use super::stage::Stage;
 use super::{Silver, dedup};
 use crate::bronze::{self, State};
 use crate::commit::{Txn, commit, last_txn};
-use crate::completeness::COMPLETE_UNTIL;
+use crate::completeness::{COMPLETE_UNTIL, completeness};
 use crate::erase::{Tombstones, tombstones};
 use crate::error::LakeError;
 use crate::files::{Writer, conform};
@@ -85,7 +85,16 @@ pub async fn run(
         version: silver.version().unwrap_or_default(),
         ..Report::default()
     };
-    if ranges.is_empty() {
+    // Silver is as complete as the Bronze that it was made from.
+    let until = state.complete_until();
+    let mut info = Map::from_iter([(BRONZE_VERSION.to_owned(), Value::from(report.bronze_version))]);
+    info.extend(until.map(|until| (COMPLETE_UNTIL.to_owned(), Value::from(until))));
+    if ranges.values().all(|range| range.to == range.from) {
+        if !ranges.is_empty() && until > completeness(&silver, uri).await? {
+            // No record came, and that none came is news.
+            let txns = txns(config, &ranges, |range| range.silver);
+            report.version = commit(&mut silver, uri, Vec::new(), &txns, &info).await?;
+        }
         return Ok(report);
     }
 
@@ -107,7 +116,6 @@ pub async fn run(
     }
     let staged = stage.finish()?;
 
-    let mut info = Map::from_iter([(BRONZE_VERSION.to_owned(), Value::from(report.bronze_version))]);
     let adds = rejects.finish().await?;
     let txns = txns(config, &ranges, |range| range.quarantine);
     commit(&mut quarantine, &quarantine_uri, adds, &txns, &info).await?;
@@ -120,14 +128,12 @@ pub async fn run(
     }
     report.duplicates = staged.rows - report.added;
     let adds = writer.finish().await?;
-    // Silver is as complete as the Bronze that it was made from.
-    info.extend(state.complete_until().map(|until| (COMPLETE_UNTIL.to_owned(), Value::from(until))));
     let txns = self::txns(config, &ranges, |range| range.silver);
     report.version = commit(&mut silver, uri, adds, &txns, &info).await?;
     Ok(report)
 }
 
-/// Which offsets are to be done, by partition.
+/// Which offsets are to be done, by partition; of some partitions none.
 async fn ranges(
     config: &Silver,
     state: &State,
@@ -141,7 +147,7 @@ async fn ranges(
         let done = last_txn(silver, &config.silver, &app_id).await?;
         let (from, to) = (done.unwrap_or(0), progress.offset);
         // A Bronze that was restored may end before Silver does; it will come by again.
-        if to > from {
+        if to >= from {
             let rejected = last_txn(quarantine, &quarantine_uri, &app_id).await?;
             ranges.insert(*partition, Range { silver: done, quarantine: rejected, from, to });
         }
@@ -149,11 +155,12 @@ async fn ranges(
     Ok(ranges)
 }
 
-/// The transactions that say that these ranges are done. One that stands further already stays there.
+/// The transactions that say that these ranges are done, empty ones too: what is said of them must not survive a
+/// restoration meanwhile. One that stands further already stays there.
 fn txns(config: &Silver, ranges: &BTreeMap<i32, Range>, of: impl Fn(&Range) -> Option<i64>) -> Vec<Txn> {
     let uid = &config.plan.view.uid;
     let steps = ranges.iter().map(|(partition, range)| (bronze::app_id(uid, *partition), of(range), range.to));
-    let steps = steps.filter(|(_, after, to)| after.is_none_or(|after| after < *to));
+    let steps = steps.filter(|(_, after, to)| after.is_none_or(|after| after <= *to));
     steps.map(|(app_id, after, version)| Txn { app_id, after, version }).collect()
 }
 
@@ -172,7 +179,7 @@ async fn rows(
     session: &SessionContext,
 ) -> Result<SendableRecordBatchStream, LakeError> {
     let failed = LakeError::query(&config.bronze, "looking for new records");
-    let wanted = ranges.iter().map(|(partition, range)| {
+    let wanted = ranges.iter().filter(|(_, range)| range.to > range.from).map(|(partition, range)| {
         let (partition_column, offset) = (ident(bronze::PARTITION), ident(bronze::OFFSET));
         partition_column.eq(lit(*partition)).and(offset.clone().gt_eq(lit(range.from))).and(offset.lt(lit(range.to)))
     });

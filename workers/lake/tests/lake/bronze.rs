@@ -130,7 +130,14 @@ async fn a_restored_bronze_reads_again_what_came_later() {
     let ids = [bronze::app_id("u", 0), bronze::app_id("u", 1)];
     restore(&uri, &world.storage, 1, &ids).await.unwrap();
     assert_eq!(coordinates(&world, &uri, None).await, up_to(&[10]));
-    // The running worker is told, and finds where to go back to.
+    // The running worker is told, also when it has nothing to add but that there is nothing.
+    let mut idle = Bronze::open(&uri, &world.storage, identity()).await.unwrap();
+    idle.append(&chunk(&[(0, Some(10), 20), (1, None, 3)], 2)).await.unwrap();
+    let still = Chunk { batches: Vec::new(), ..chunk(&[(0, Some(20), 20)], 2) };
+    restore(&uri, &world.storage, 1, &ids).await.unwrap();
+    let error = idle.append(&still).await.unwrap_err();
+    assert!(matches!(error, LakeError::Superseded { found: Some(10), .. }), "{error}");
+    // It finds where to go back to.
     let error = bronze.append(&chunk(&[(0, Some(20), 25)], 2)).await.unwrap_err();
     assert!(matches!(error, LakeError::Superseded { found: Some(10), .. }), "{error}");
     bronze.refresh().await.unwrap();

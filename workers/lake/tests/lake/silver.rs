@@ -164,8 +164,20 @@ async fn duplicates_are_dropped_and_rejects_are_kept_with_their_reason() {
     let table = open(&config.silver, &world.storage, None).await.unwrap();
     assert_eq!(completeness(&table, &config.silver).await.unwrap(), Some(NOW));
 
-    // Nothing new; then what Silver already has, and what it has not.
-    assert_eq!(once(&world, &config).await.read, 0);
+    // Nothing new, and nothing to say.
+    let again = once(&world, &config).await;
+    assert_eq!((again.read, again.version), (0, report.version));
+    // No record, but the topic was read to its end once more.
+    for partition in 0..2 {
+        let end = topic.ends[&partition];
+        let progress = Progress { offset: end, event_time: Some(NOW), end_offset: end, read_to_end_at: NOW + 9 };
+        let chunk = Chunk { progress: [(partition, (Some(end), progress))].into(), partitions: 2, ..Chunk::default() };
+        topic.bronze.append(&chunk).await.unwrap();
+    }
+    assert_eq!(once(&world, &config).await.version, report.version + 1);
+    let table = open(&config.silver, &world.storage, None).await.unwrap();
+    assert_eq!(completeness(&table, &config.silver).await.unwrap(), Some(NOW + 9));
+    // Then what Silver already has, and what it has not.
     topic.append(1, &[event("a", 70, 9), event("f", 1, 9)]).await;
     let report = once(&world, &config).await;
     assert_eq!((report.read, report.added, report.duplicates, report.rejected), (2, 1, 1, 0));
