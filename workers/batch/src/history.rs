@@ -1,0 +1,151 @@
+//! The source of a run: a Delta table at one version, or a folder of Parquet files as they were found at its start.
+//!
+//! Invariant: all that a run reads of its source is of the one [`History::version`], so that it can be read again, and so
+//! that a run that finds the same version knows that nothing is new.
+
+use std::fmt::Write as _;
+
+use datafusion::dataframe::DataFrame;
+use datafusion::prelude::{ParquetReadOptions, SessionContext};
+use deltalake::DeltaTable;
+use engine::plan::{Plan, Table, TableFormat};
+use futures::TryStreamExt as _;
+use lake::{LakeError, Storage};
+use object_store::ObjectMeta;
+use object_store::path::Path;
+use sha2::{Digest, Sha256};
+use thiserror::Error;
+
+/// Why a source cannot be opened.
+#[derive(Debug, Error)]
+pub enum HistoryError {
+    /// The plan has none.
+    #[error("the plan names no table to read; set spec.source.table")]
+    NoTable,
+    /// The lake says why.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// The files of a folder cannot be listed.
+    #[error("{uri} while listing its files: {detail}")]
+    List {
+        /// The folder.
+        uri: String,
+        /// Why.
+        detail: String,
+    },
+    /// A folder of Parquet files has no versions.
+    #[error("{uri} is a folder of Parquet files, which has no version {version}; read a Delta table, or leave versionAsOf out")]
+    NoVersions {
+        /// The folder.
+        uri: String,
+        /// What was asked for.
+        version: u64,
+    },
+}
+
+impl HistoryError {
+    /// Whether another try may succeed.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Lake(error) => error.is_transient(),
+            Self::List { .. } => true,
+            Self::NoTable | Self::NoVersions { .. } => false,
+        }
+    }
+}
+
+/// An opened source.
+#[derive(Debug)]
+pub struct History {
+    /// Where it is.
+    pub uri: String,
+    /// What names its content: the version of a Delta table, or a hash over the names and times of files.
+    pub version: String,
+    /// The table, if it is a Delta table.
+    pub delta: Option<DeltaTable>,
+    files: Vec<String>,
+}
+
+impl History {
+    /// Opens the plan's table: at `version`, or the newest.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn open(
+        plan: &Plan,
+        version: Option<u64>,
+        storage: &Storage,
+        session: &SessionContext,
+    ) -> Result<Self, HistoryError> {
+        let Table { uri, format } = plan.source.table.as_ref().ok_or(HistoryError::NoTable)?;
+        match format {
+            TableFormat::Delta => Self::delta(uri, version, storage).await,
+            TableFormat::Parquet => match version {
+                Some(version) => Err(HistoryError::NoVersions { uri: uri.clone(), version }),
+                None => Self::parquet(uri, storage, session).await,
+            },
+        }
+    }
+
+    async fn delta(uri: &str, version: Option<u64>, storage: &Storage) -> Result<Self, HistoryError> {
+        let table = lake::open(uri, storage, version).await?;
+        // A table is loaded at some version, or it could not be opened.
+        let version = table.version().unwrap_or_default().to_string();
+        Ok(Self { uri: uri.to_owned(), version, delta: Some(table), files: Vec::new() })
+    }
+
+    async fn parquet(uri: &str, storage: &Storage, session: &SessionContext) -> Result<Self, HistoryError> {
+        let failed = |detail: String| HistoryError::List { uri: uri.to_owned(), detail };
+        let url = lake::address(uri)?;
+        let store = storage.store(&url)?;
+        session.register_object_store(&url, store.clone());
+        let prefix = Path::from_url_path(url.path()).map_err(|error| failed(error.to_string()))?;
+        let mut files: Vec<ObjectMeta> =
+            store.list(Some(&prefix)).try_collect().await.map_err(|error| failed(error.to_string()))?;
+        files.retain(|file| file.location.extension() == Some("parquet"));
+        if files.is_empty() {
+            return Err(LakeError::Missing { uri: uri.to_owned() }.into());
+        }
+        files.sort_by(|a, b| a.location.cmp(&b.location));
+        let mut hash = Sha256::new();
+        for file in &files {
+            hash.update(format!("{} {} {:?}\n", file.location, file.size, file.last_modified));
+        }
+        let version = hash.finalize().iter().take(8).fold("files-".to_owned(), |mut text, byte| {
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{byte:02x}");
+            text
+        });
+        let mut root = url.clone();
+        root.set_path("/");
+        let files = files.iter().map(|file| format!("{root}{}", file.location)).collect();
+        Ok(Self { uri: uri.to_owned(), version, delta: None, files })
+    }
+
+    /// The number of [`Self::version`], of a Delta table.
+    #[must_use]
+    pub fn version_number(&self) -> Option<i64> {
+        self.delta.as_ref()?.version().and_then(|version| i64::try_from(version).ok())
+    }
+
+    /// How many rows it holds, if its files say.
+    #[must_use]
+    pub fn rows(&self) -> Option<u64> {
+        let state = self.delta.as_ref()?.snapshot().ok()?;
+        let files = state.log_data().iter().map(|file| file.num_records());
+        files.map(|rows| rows.and_then(|rows| u64::try_from(rows).ok())).sum()
+    }
+
+    /// All of it, to be projected and filtered.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn frame(&self, session: &SessionContext) -> Result<DataFrame, HistoryError> {
+        if let Some(table) = &self.delta {
+            return Ok(lake::source::frame(table, &self.uri, session).await?);
+        }
+        let frame = session.read_parquet(self.files.clone(), ParquetReadOptions::default()).await;
+        frame.map_err(|error| HistoryError::List { uri: self.uri.clone(), detail: error.to_string() })
+    }
+}
