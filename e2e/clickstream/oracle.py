@@ -1,13 +1,14 @@
 """The independent calculation: the features of examples/clickstream, by DuckDB, from the file.
 
-Reads a JSON object from standard input: {"csv": path, "shift_ms": n, "reads": [["user_0001", as_of_ms], ...]}.
+Reads a JSON object from standard input: {"csv": path, "shift_ms": n, "reads": [["user_0001", as_of_ms], ...],
+"where": which events there are, SQL over user_id, session_id, event, ts and i (optional)}.
 Writes a JSON list: for each read, {feature: value}. It shares nothing with the engine: no tiles, no lanes, only
 "count the rows between two times". The bounds are those the design page promises: [floor(t - W, hop), ceil(t, 1 min)).
 """
 import json
 import sys
 
-import duckdb
+from events import connect
 
 MINUTE, HOUR, DAY = 60_000, 3_600_000, 86_400_000
 WINDOWS = {"1h": (HOUR, MINUTE), "24h": (24 * HOUR, 15 * MINUTE), "7d": (7 * DAY, HOUR), "30d": (30 * DAY, 6 * HOUR)}
@@ -33,11 +34,7 @@ def columns():
 
 def main():
     request = json.load(sys.stdin)
-    db = duckdb.connect()
-    db.execute(
-        "CREATE TABLE events AS SELECT user_id, session_id, event, epoch_ms(timestamp) + ? AS ts FROM read_csv(?)",
-        [request["shift_ms"], request["csv"]],
-    )
+    db = connect(request)
     db.execute("CREATE TABLE reads (i INTEGER, user_id VARCHAR, as_of BIGINT)")
     reads = [(i, user, as_of) for i, (user, as_of) in enumerate(request["reads"])]
     db.execute(

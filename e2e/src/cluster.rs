@@ -1,5 +1,6 @@
 //! The local cluster as the tests and the demo use it: kubectl, and the ports it forwards to this machine.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -8,6 +9,18 @@ use std::process::{Command, Stdio};
 pub struct Cluster {
     kubeconfig: PathBuf,
     port_base: u16,
+}
+
+/// The account is the one of `kind/manifests/s3.yaml`.
+fn lake(endpoint: &str) -> BTreeMap<String, String> {
+    let settings = [
+        ("AWS_ENDPOINT_URL", endpoint),
+        ("AWS_ALLOW_HTTP", "true"),
+        ("AWS_REGION", "us-east-1"),
+        ("AWS_ACCESS_KEY_ID", "featuremill"),
+        ("AWS_SECRET_ACCESS_KEY", "featuremill-local"),
+    ];
+    settings.map(|(name, value)| (name.to_owned(), value.to_owned())).into()
 }
 
 impl Cluster {
@@ -37,6 +50,18 @@ impl Cluster {
     #[must_use]
     pub fn server(&self) -> String {
         format!("http://127.0.0.1:{}", self.port_base + 566)
+    }
+
+    /// How the cluster's S3 is reached from this machine, by object_store's names; its bucket is `lake`.
+    #[must_use]
+    pub fn lake(&self) -> BTreeMap<String, String> {
+        lake(&format!("http://127.0.0.1:{}", self.port_base + 900))
+    }
+
+    /// How pods reach it.
+    #[must_use]
+    pub fn lake_inside() -> BTreeMap<String, String> {
+        lake("http://s3.data:7070")
     }
 
     /// Where the cluster's credentials are.

@@ -26,6 +26,15 @@ pub type Row = BTreeMap<String, Value>;
 /// # Errors
 /// [`OracleError`] with what Python said.
 pub fn ask(clickstream: &Clickstream, reads: &[(String, i64)]) -> Result<Vec<Row>, OracleError> {
+    ask_where(clickstream, "true", reads)
+}
+
+/// As [`ask`], were there only the events that meet `events`: SQL over `user_id`, `session_id`, `event`, `ts` and `i`, the
+/// event's number in the order of time.
+///
+/// # Errors
+/// As [`ask`].
+pub fn ask_where(clickstream: &Clickstream, events: &str, reads: &[(String, i64)]) -> Result<Vec<Row>, OracleError> {
     let error = |e: &dyn std::fmt::Display| OracleError(e.to_string());
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clickstream/oracle.py");
     let mut child = Command::new(clickstream.folder.join("venv/bin/python"))
@@ -35,7 +44,7 @@ pub fn ask(clickstream: &Clickstream, reads: &[(String, i64)]) -> Result<Vec<Row
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| error(&e))?;
-    let request = json!({"csv": clickstream.folder.join("ecom.csv"), "shift_ms": clickstream.shift_ms, "reads": reads});
+    let request = json!({"csv": clickstream.folder.join("ecom.csv"), "shift_ms": clickstream.shift_ms, "where": events, "reads": reads});
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(request.to_string().as_bytes()).map_err(|e| error(&e))?;
     }

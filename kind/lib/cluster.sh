@@ -28,6 +28,7 @@ nodes:
   - {listenAddress: 127.0.0.1, hostPort: $kafka_port, containerPort: 30092}
   - {listenAddress: 127.0.0.1, hostPort: $redis_port, containerPort: 30379}
   - {listenAddress: 127.0.0.1, hostPort: $serve_port, containerPort: 30566}
+  - {listenAddress: 127.0.0.1, hostPort: $s3_port, containerPort: 30900}
 kubeadmConfigPatches:
 - |
   kind: KubeletConfiguration

@@ -16,6 +16,7 @@ port_base=${FEATUREMILL_PORT_BASE:-30000}
 kafka_port=$((port_base + 92))
 redis_port=$((port_base + 379))
 serve_port=$((port_base + 566))
+s3_port=$((port_base + 900))
 
 node=$cluster-control-plane          # kind's name for the node's container
 state=$cache/clusters/$cluster       # what belongs to this cluster alone

@@ -24,6 +24,7 @@ pub struct Kafka {
     program: Program,
     port: u16,
     directory: Directory,
+    client: Vec<(String, String)>,
 }
 
 impl Kafka {
@@ -32,6 +33,14 @@ impl Kafka {
     /// # Errors
     /// [`ServiceError`]; without the jars, what fetches them.
     pub async fn start() -> Result<Self, ServiceError> {
+        Self::start_with("", &[]).await
+    }
+
+    /// As [`Self::start`], with further lines of `server.properties` and the properties its clients then need.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(properties: &str, client: &[(&str, &str)]) -> Result<Self, ServiceError> {
         let libs = jars()?;
         let directory = Directory::new("kafka")?;
         let [port, controller] = free_ports()?;
@@ -42,9 +51,11 @@ impl Kafka {
             .env("KAFKA_LIBS", libs)
             .env("KAFKA_PORT", port.to_string())
             .env("KAFKA_CONTROLLER_PORT", controller.to_string())
+            .env("KAFKA_PROPERTIES", properties)
             .env("KAFKA_HEAP", "512m");
         "Kafka".clone_into(&mut program.name);
-        let mut kafka = Self { process: None, program, port, directory };
+        let client = client.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        let mut kafka = Self { process: None, program, port, directory, client };
         kafka.resume().await?;
         Ok(kafka)
     }
@@ -168,6 +179,9 @@ impl Kafka {
         config.set("bootstrap.servers", self.bootstrap());
         // The default waits ten seconds between attempts at a broker that was away.
         config.set("reconnect.backoff.max.ms", "500");
+        for (name, value) in &self.client {
+            config.set(name, value);
+        }
         config
     }
 

@@ -1,58 +1,151 @@
 //! Workers killed, Redis robbed of its last second, Kafka restarted, all in mid-stream: still every value equals DuckDB.
+//!
+//! The short form strikes seven times; the long one, for `make soak`, fifty times at random with whatever there is to strike.
 
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use e2e::cluster::Cluster;
+use e2e::in_step::STEPS;
 use e2e::progress::wait_for;
 
 use crate::values::{assert_equal_and_telling, check};
 use crate::world::World;
 
+/// What can be struck while events are being read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fault {
+    /// SIGKILL to every stream worker.
+    KillWorkers,
+    /// SIGKILL to every feature server.
+    KillServers,
+    /// SIGKILL to the operator.
+    KillOperator,
+    /// Stream workers are replaced one by one, by a rollout.
+    RollWorkers,
+    /// SIGKILL to Redis; what it had not synced is gone.
+    KillRedis,
+    /// Redis stopped and its append-only file cut to what it was a second before.
+    CutRedis,
+    /// SIGKILL to Kafka.
+    KillKafka,
+}
+
+const ALL: [Fault; 7] = [
+    Fault::KillWorkers,
+    Fault::KillServers,
+    Fault::KillOperator,
+    Fault::RollWorkers,
+    Fault::KillRedis,
+    Fault::CutRedis,
+    Fault::KillKafka,
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn faults_in_mid_stream_lose_nothing_and_count_nothing_twice() {
     let mut world = World::new("faults", 8).await;
     world.serve_shopper();
-    let (cluster, namespace) = (world.cluster.clone(), world.namespace.clone());
-    let kubectl = move |args: &[&str]| cluster.kubectl(args);
+    let target = Target { cluster: world.cluster.clone(), namespace: world.namespace.clone() };
     let disturb = async |step: usize| match step {
         // What was just fed is being read while the fault strikes.
-        7 | 17 | 27 | 37 | 47 => kill_worker(&kubectl, &namespace),
-        22 => cut_redis(&kubectl).await,
-        42 => restart_kafka(&kubectl),
+        7 | 17 | 27 | 37 | 47 => target.strike(Fault::KillWorkers).await,
+        22 => target.strike(Fault::CutRedis).await,
+        42 => target.strike(Fault::KillKafka).await,
         _ => Ok(()),
     };
     let report = check(&mut world, |_, event| (event.user.clone(), None), disturb).await;
     assert_equal_and_telling(&report);
 }
 
-/// SIGKILL: a pod deleted without grace.
-fn kill_worker(kubectl: &impl Fn(&[&str]) -> Result<String, String>, namespace: &str) -> Result<(), String> {
-    let selector = "featuremill.dev/view=shopper";
-    kubectl(&["-n", namespace, "delete", "pod", "-l", selector, "--grace-period=0", "--force"]).map(drop)
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes half an hour: make soak"]
+async fn fifty_faults_at_random_lose_nothing_and_count_nothing_twice() {
+    const FAULTS: usize = 50;
+    let seed = std::env::var("FEATUREMILL_SEED").ok().and_then(|s| s.parse().ok());
+    let seed = seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());
+    println!("FEATUREMILL_SEED={seed} strikes the same again");
+    let mut world = World::new("soak", 8).await;
+    world.serve_shopper();
+    let target = Target { cluster: world.cluster.clone(), namespace: world.namespace.clone() };
+    let mut struck: BTreeMap<Fault, usize> = BTreeMap::new();
+    let disturb = async |step: usize| {
+        // Fifty of the sixty-three steps, evenly.
+        if step * FAULTS / STEPS == (step - 1) * FAULTS / STEPS {
+            return Ok(());
+        }
+        let mut random = DefaultHasher::new();
+        (seed, step).hash(&mut random);
+        let fault = ALL[usize::try_from(random.finish() % 7).unwrap()];
+        println!("step {step}: {fault:?}");
+        *struck.entry(fault).or_default() += 1;
+        target.strike(fault).await
+    };
+    // Random keys: every row has several lanes, so that one lost lane shows.
+    let report = check(&mut world, |i, _| (format!("{:x}", i * 2_654_435_761), None), disturb).await;
+    println!("struck: {struck:?}");
+    assert_equal_and_telling(&report);
+    assert_eq!(struck.values().sum::<usize>(), FAULTS);
 }
 
-/// Stops Redis and cuts its append-only file to what it was a second before: what an unsynced second costs in a crash.
-async fn cut_redis(kubectl: &impl Fn(&[&str]) -> Result<String, String>) -> Result<(), String> {
-    let size = on_node("stat -c %s /var/local/featuremill/redis/appendonlydir/*.incr.aof | tail -1")?;
-    let before: u64 = size.trim().parse().map_err(|e| format!("size of the append-only file {size:?}: {e}"))?;
-    // The fault needs something to lose: wait until the file has grown past what will be kept.
-    wait_for("Redis to write what will be lost", Duration::from_secs(30), || async {
+/// The cluster and the test's part of it.
+struct Target {
+    cluster: Cluster,
+    namespace: String,
+}
+
+impl Target {
+    async fn strike(&self, fault: Fault) -> Result<(), String> {
+        match fault {
+            Fault::KillWorkers => self.kill(&self.namespace, "featuremill.dev/view=shopper"),
+            Fault::KillServers => self.kill(&self.namespace, "app.kubernetes.io/component=server"),
+            Fault::KillOperator => self.kill("featuremill-system", "app.kubernetes.io/component=operator"),
+            Fault::RollWorkers => self.roll(),
+            Fault::KillRedis => self.restart("redis"),
+            Fault::CutRedis => self.cut_redis().await,
+            Fault::KillKafka => self.restart("kafka"),
+        }
+    }
+
+    fn kubectl(&self, args: &[&str]) -> Result<String, String> {
+        self.cluster.kubectl(args)
+    }
+
+    /// SIGKILL: pods deleted without grace.
+    fn kill(&self, namespace: &str, selector: &str) -> Result<(), String> {
+        let said = self.kubectl(&["-n", namespace, "delete", "pod", "-l", selector, "--grace-period=0", "--force"])?;
+        if said.contains("deleted") { Ok(()) } else { Err(format!("no pod of {selector} to kill: {said:?}")) }
+    }
+
+    fn roll(&self) -> Result<(), String> {
+        let selector = "featuremill.dev/view=shopper";
+        self.kubectl(&["-n", &self.namespace, "rollout", "restart", "deployment", "-l", selector]).map(drop)
+    }
+
+    fn restart(&self, what: &str) -> Result<(), String> {
+        self.kubectl(&["-n", "data", "delete", "pod", &format!("{what}-0"), "--grace-period=0", "--force"])?;
+        self.kubectl(&["-n", "data", "rollout", "status", &format!("statefulset/{what}"), "--timeout=180s"]).map(drop)
+    }
+
+    /// Stops Redis and cuts its append-only file to what it was a second before: what an unsynced second costs in a crash.
+    async fn cut_redis(&self) -> Result<(), String> {
         let size = on_node("stat -c %s /var/local/featuremill/redis/appendonlydir/*.incr.aof | tail -1")?;
-        if size.trim().parse::<u64>().is_ok_and(|now| now > before) { Ok(()) } else { Err(size) }
-    })
-    .await?;
-    kubectl(&["-n", "data", "scale", "statefulset/redis", "--replicas=0"])?;
-    kubectl(&["-n", "data", "wait", "pod/redis-0", "--for=delete", "--timeout=120s"])?;
-    on_node(&format!(
-        "truncate -s {before} \"$(ls -t /var/local/featuremill/redis/appendonlydir/*.incr.aof | head -1)\""
-    ))?;
-    kubectl(&["-n", "data", "scale", "statefulset/redis", "--replicas=1"])?;
-    kubectl(&["-n", "data", "rollout", "status", "statefulset/redis", "--timeout=120s"]).map(drop)
-}
-
-fn restart_kafka(kubectl: &impl Fn(&[&str]) -> Result<String, String>) -> Result<(), String> {
-    kubectl(&["-n", "data", "delete", "pod/kafka-0", "--grace-period=0", "--force"])?;
-    kubectl(&["-n", "data", "rollout", "status", "statefulset/kafka", "--timeout=180s"]).map(drop)
+        let before: u64 = size.trim().parse().map_err(|e| format!("size of the append-only file {size:?}: {e}"))?;
+        // The fault needs something to lose: wait until the file has grown past what will be kept.
+        wait_for("Redis to write what will be lost", Duration::from_secs(30), || async {
+            let size = on_node("stat -c %s /var/local/featuremill/redis/appendonlydir/*.incr.aof | tail -1")?;
+            if size.trim().parse::<u64>().is_ok_and(|now| now > before) { Ok(()) } else { Err(size) }
+        })
+        .await?;
+        self.kubectl(&["-n", "data", "scale", "statefulset/redis", "--replicas=0"])?;
+        self.kubectl(&["-n", "data", "wait", "pod/redis-0", "--for=delete", "--timeout=120s"])?;
+        on_node(&format!(
+            "truncate -s {before} \"$(ls -t /var/local/featuremill/redis/appendonlydir/*.incr.aof | head -1)\""
+        ))?;
+        self.kubectl(&["-n", "data", "scale", "statefulset/redis", "--replicas=1"])?;
+        self.kubectl(&["-n", "data", "rollout", "status", "statefulset/redis", "--timeout=120s"]).map(drop)
+    }
 }
 
 /// A command in the cluster's node, where the volumes are folders.

@@ -117,6 +117,10 @@ pub fn brute_force(events: &[Event]) -> BTreeMap<String, Values> {
 
 /// The world of one test.
 pub struct World {
+    /// Where workers find Redis.
+    pub redis_url: String,
+    /// Further arguments of every worker.
+    pub arguments: Vec<std::ffi::OsString>,
     pub kafka: Kafka,
     pub redis: Redis,
     pub plan: Plan,
@@ -127,9 +131,20 @@ impl World {
     /// Servers, and a topic of `partitions`.
     pub async fn new(partitions: i32) -> Self {
         let (kafka, redis) = tokio::join!(Kafka::start(), Redis::start_append_only());
-        let (kafka, redis) = (kafka.unwrap(), redis.unwrap());
+        Self::over(kafka.unwrap(), redis.unwrap(), partitions).await
+    }
+
+    /// A topic of `partitions` on servers that are there.
+    pub async fn over(kafka: Kafka, redis: Redis, partitions: i32) -> Self {
         kafka.create_topic(TOPIC, partitions).await.unwrap();
-        let world = Self { kafka, redis, plan: plan(UID), directory: Directory::new("stream").unwrap() };
+        let world = Self {
+            redis_url: redis.url(),
+            arguments: Vec::new(),
+            kafka,
+            redis,
+            plan: plan(UID),
+            directory: Directory::new("stream").unwrap(),
+        };
         let assignments = Assignments { assignments: vec![Assignment { incarnation: 0, plan: world.plan.clone() }] };
         std::fs::write(world.assignments(), serde_json::to_vec(&assignments).unwrap()).unwrap();
         world
@@ -152,10 +167,11 @@ impl World {
             .unwrap()
             .arg("--assignments")
             .arg(self.assignments())
-            .args(["--kafka-bootstrap", &self.kafka.bootstrap(), "--redis-url", &self.redis.url()])
+            .args(["--kafka-bootstrap", &self.kafka.bootstrap(), "--redis-url", &self.redis_url])
             .args(["--admin", &format!("127.0.0.1:{admin}"), "--memory-mib", "16", "--log-format", "text"])
             .args(["--flush-interval-ms", "20"])
             .args(["--group-protocol", protocol])
+            .args(&self.arguments)
             .env("RUST_LOG", "info,stream=debug")
             .start(self.directory.path().join(format!("{name}.log")))
             .unwrap();
