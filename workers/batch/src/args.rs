@@ -25,6 +25,20 @@ pub enum Command {
     /// Computes one generation of a view and publishes it. Exits with 0 if it is published or nothing is new, 3 if the
     /// quality gate refused it, 2 on a bad configuration, 1 if another try may succeed.
     Run(RunArgs),
+    /// Makes a training set: a table of entities and timestamps, with the features exactly as they were at each of them.
+    Train(TrainArgs),
+}
+
+/// Flags of `train`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct TrainArgs {
+    /// The JSON file that says what is asked, of which views, and where the answers go.
+    #[arg(long, env = "FEATUREMILL_TRAIN_CONFIG")]
+    pub config: PathBuf,
+
+    /// Work on tables: memory, threads, credentials.
+    #[command(flatten)]
+    pub tables: TableArgs,
 }
 
 /// Flags of `run`.

@@ -25,7 +25,9 @@ pub enum CompletenessError {
         uri: String,
     },
     /// Only a Delta table can say.
-    #[error("{uri} is a folder of Parquet files, which cannot say up to when it is complete; declare source.table.completeUntil: NewestEvent")]
+    #[error(
+        "{uri} is a folder of Parquet files, which cannot say up to when it is complete; declare source.table.completeUntil: NewestEvent"
+    )]
     NoDeclaration {
         /// The folder.
         uri: String,
@@ -83,7 +85,7 @@ async fn newest(
     let frame = history.frame(session).await?;
     // What the plan asks for is looked for in the table, so that a missing column is named, and then in its projection.
     Importer::new(plan, frame.schema().as_arrow(), &[])?;
-    let scan = scan::times(frame, plan).await.map_err(failed)?;
+    let scan = scan::one(frame, &plan.source.timestamp.field).await.map_err(failed)?;
     let importer = Importer::new(plan, &scan.schema(), &[])?;
     let context = session.task_ctx();
     let partitions = datafusion::physical_plan::execute_stream_partitioned(scan, context).map_err(failed)?;

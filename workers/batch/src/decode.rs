@@ -11,13 +11,10 @@ use arrow::array::{ArrayRef, BooleanArray, Int64Array, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::Result;
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::streaming::{PartitionStream, StreamingTableExec};
-use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use engine::event::{Admission, ImportError, Importer};
 use engine::program::Program;
-use futures::{StreamExt as _, stream};
+
+use crate::map::{Step, Transform};
 
 /// The reason of a row on which an expression failed, as the stream worker's dead letters have it.
 pub const EXPRESSION_FAILED: &str = "ExpressionFailed";
@@ -84,7 +81,8 @@ impl Decode {
         };
         let mut fields: Vec<Field> = program.keys().iter().enumerate().map(key).collect();
         fields.push(Field::new("time", DataType::Int64, false));
-        fields.extend((0..plan.conditions.len()).map(|i| Field::new(format!("condition_{i}"), DataType::Boolean, true)));
+        fields
+            .extend((0..plan.conditions.len()).map(|i| Field::new(format!("condition_{i}"), DataType::Boolean, true)));
         let input = |(i, input): (usize, &engine::plan::Input)| {
             Field::new(format!("input_{i}"), input.value_type.arrow(), true)
         };
@@ -124,39 +122,12 @@ impl Decode {
     }
 }
 
-/// The decoded rows of one partition of a scan.
-#[derive(Debug)]
-struct Partition {
-    scan: Arc<dyn ExecutionPlan>,
-    partition: usize,
-    decode: Arc<Decode>,
-}
-
-impl PartitionStream for Partition {
+impl Transform for Decode {
     fn schema(&self) -> &SchemaRef {
-        &self.decode.schema
+        &self.schema
     }
 
-    fn execute(&self, context: Arc<TaskContext>) -> SendableRecordBatchStream {
-        let decode = self.decode.clone();
-        let schema = decode.schema.clone();
-        let batches = match self.scan.execute(self.partition, context) {
-            Ok(batches) => batches.map(move |batch| decode.batch(&batch?)).boxed(),
-            Err(error) => stream::once(async { Err(error) }).boxed(),
-        };
-        Box::pin(RecordBatchStreamAdapter::new(schema, batches))
+    fn step(self: Arc<Self>) -> Step {
+        Box::new(move |batch| self.batch(batch))
     }
-}
-
-/// A plan that decodes what `scan` reads, partition by partition.
-///
-/// # Errors
-/// Never in practice: the schemas are one.
-pub fn plan(scan: &Arc<dyn ExecutionPlan>, decode: &Arc<Decode>) -> Result<Arc<dyn ExecutionPlan>> {
-    let partitions = scan.output_partitioning().partition_count();
-    let partition = |partition| {
-        Arc::new(Partition { scan: scan.clone(), partition, decode: decode.clone() }) as Arc<dyn PartitionStream>
-    };
-    let partitions = (0..partitions).map(partition).collect();
-    Ok(Arc::new(StreamingTableExec::try_new(decode.schema.clone(), partitions, None, [], false, None)?))
 }

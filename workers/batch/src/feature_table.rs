@@ -252,8 +252,7 @@ pub fn rows(
 ) -> Result<RecordBatch, arrow::error::ArrowError> {
     let count = features.num_rows();
     let number = i64::try_from(stamp.generation).unwrap_or(i64::MAX);
-    let mut columns: Vec<(&str, ArrayRef)> =
-        plan.entity.iter().map(String::as_str).zip(keys.iter().cloned()).collect();
+    let mut columns: Vec<(&str, ArrayRef)> = plan.entity.iter().map(String::as_str).zip(keys.iter().cloned()).collect();
     columns.push((AS_OF, Arc::new(TimestampMillisecondArray::from_value(stamp.horizon, count).with_timezone("UTC"))));
     columns.push((REVISION, Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&stamp.revision, count)))));
     columns.push((GENERATION, Arc::new(Int64Array::from_value(number, count))));

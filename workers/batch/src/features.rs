@@ -67,47 +67,69 @@ impl FeatureReader {
     /// [`FeaturesError`].
     pub fn packed(&self, lanes: &ArrayRef) -> Result<RecordBatch, FeaturesError> {
         let lanes = lanes.as_binary::<i64>();
-        let lanes = lanes.iter().map(|packed| {
+        let mut rows = self.rows(lanes.len());
+        for packed in lanes {
             let segments = unpack(packed.unwrap_or_default())?;
-            Ok(vec![Lane::decode(&self.layout, &segments)?])
-        });
-        self.read(lanes.collect::<Result<Vec<_>, FeaturesError>>()?.iter().map(|lanes| (lanes.as_slice(), self.t)))
+            rows.push(&[Lane::decode(&self.layout, &segments)?], self.t)?;
+        }
+        rows.finish()
     }
 
-    /// The features of entities, each by its lanes and at its time.
+    /// Rows to be filled, about `capacity` of them.
+    #[must_use]
+    pub fn rows(&self, capacity: usize) -> FeatureRows<'_> {
+        let mut values = FeatureColumns { columns: vec![None; self.program.plan().features.len()] };
+        for feature in &self.base {
+            values.columns[*feature] = Some(Vec::with_capacity(capacity));
+        }
+        FeatureRows { reader: self, values, rows: 0 }
+    }
+}
+
+/// Feature rows that grow one by one.
+#[derive(Debug)]
+pub struct FeatureRows<'a> {
+    reader: &'a FeatureReader,
+    values: FeatureColumns,
+    rows: usize,
+}
+
+impl FeatureRows<'_> {
+    /// Appends the features of one entity's lanes at `t`.
     ///
     /// # Errors
-    /// [`FeaturesError`].
-    pub fn read<'a>(
-        &self,
-        entities: impl ExactSizeIterator<Item = (&'a [Lane], i64)>,
-    ) -> Result<RecordBatch, FeaturesError> {
-        let plan = self.program.plan();
-        let rows = entities.len();
-        let mut values = FeatureColumns { columns: vec![None; plan.features.len()] };
-        for feature in &self.base {
-            values.columns[*feature] = Some(Vec::with_capacity(rows));
-        }
-        let reader = Reader::new(&self.layout);
-        for (lanes, t) in entities {
-            for (feature, read) in self.base.iter().zip(reader.read(lanes, t, &self.base)) {
-                if read.status == Status::Inexact {
-                    return Err(FeaturesError::Inexact { name: plan.features[*feature].name.clone(), t });
-                }
-                if let Some(column) = &mut values.columns[*feature] {
-                    column.push(read.value);
-                }
+    /// [`FeaturesError::Inexact`].
+    pub fn push(&mut self, lanes: &[Lane], t: i64) -> Result<(), FeaturesError> {
+        let of = self.reader;
+        for (feature, read) in of.base.iter().zip(Reader::new(&of.layout).read(lanes, t, &of.base)) {
+            if read.status == Status::Inexact {
+                let name = of.program.plan().features[*feature].name.clone();
+                return Err(FeaturesError::Inexact { name, t });
+            }
+            if let Some(column) = &mut self.values.columns[*feature] {
+                column.push(read.value);
             }
         }
+        self.rows += 1;
+        Ok(())
+    }
+
+    /// The rows, with the features that are expressions over others.
+    ///
+    /// # Errors
+    /// [`FeaturesError::Program`] or [`FeaturesError::Arrow`] if the plan contradicts itself.
+    pub fn finish(mut self) -> Result<RecordBatch, FeaturesError> {
+        let plan = self.reader.program.plan();
+        let rows = self.rows;
         let all: Vec<usize> = (0..plan.features.len()).collect();
-        self.program.derive(&all, rows, &mut values)?;
+        self.reader.program.derive(&all, rows, &mut self.values)?;
         let column = |(feature, values): (&engine::plan::Feature, &Option<Vec<Option<Value>>>)| match values {
             Some(values) => column(&feature.value_type, values),
             None => Ok(new_null_array(&feature.value_type.arrow(), rows)),
         };
-        let columns = plan.features.iter().zip(&values.columns).map(column).collect::<Result<Vec<_>, _>>()?;
+        let columns = plan.features.iter().zip(&self.values.columns).map(column).collect::<Result<Vec<_>, _>>()?;
         let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.schema.clone(), columns, &options)?)
+        Ok(RecordBatch::try_new_with_options(self.reader.schema.clone(), columns, &options)?)
     }
 }
 
@@ -128,7 +150,9 @@ fn column(value_type: &ValueType, values: &[Option<Value>]) -> Result<ArrayRef, 
     let offsets = OffsetBuffer::from_lengths(lists.iter().map(Vec::len));
     let nulls = NullBuffer::from_iter(values.iter().map(Option::is_some));
     let flat: Vec<Option<Value>> = lists.into_iter().flatten().collect();
-    let DataType::List(field) = value_type.arrow() else { return Ok(new_null_array(&value_type.arrow(), values.len())) };
+    let DataType::List(field) = value_type.arrow() else {
+        return Ok(new_null_array(&value_type.arrow(), values.len()));
+    };
     let items = array(item, &flat);
     debug_assert_eq!(items.len(), flat.len());
     Ok(Arc::new(ListArray::try_new(field, offsets, items, Some(nulls))?))

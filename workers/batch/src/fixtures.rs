@@ -35,7 +35,12 @@ pub fn definition(uid: &str, table: &str) -> ViewDefinition {
         table: Some(Table { uri: table.into(), format: TableFormat::Delta }),
         archive: false,
         timestamp: TimestampField { field: "at".into(), unit: TimestampUnit::Milliseconds },
-        schema: vec![column("user", "String"), column("kind", "String"), column("amount", "Int64"), column("note", "String")],
+        schema: vec![
+            column("user", "String"),
+            column("kind", "String"),
+            column("amount", "Int64"),
+            column("note", "String"),
+        ],
         allowed_lateness: "1h".into(),
         max_future: "5m".into(),
         horizon_max_age: None,

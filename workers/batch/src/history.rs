@@ -34,7 +34,9 @@ pub enum HistoryError {
         detail: String,
     },
     /// A folder of Parquet files has no versions.
-    #[error("{uri} is a folder of Parquet files, which has no version {version}; read a Delta table, or leave versionAsOf out")]
+    #[error(
+        "{uri} is a folder of Parquet files, which has no version {version}; read a Delta table, or leave versionAsOf out"
+    )]
     NoVersions {
         /// The folder.
         uri: String,
@@ -78,7 +80,20 @@ impl History {
         storage: &Storage,
         session: &SessionContext,
     ) -> Result<Self, HistoryError> {
-        let Table { uri, format } = plan.source.table.as_ref().ok_or(HistoryError::NoTable)?;
+        Self::table(plan.source.table.as_ref().ok_or(HistoryError::NoTable)?, version, storage, session).await
+    }
+
+    /// Opens any table: at `version`, or the newest.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn table(
+        table: &Table,
+        version: Option<u64>,
+        storage: &Storage,
+        session: &SessionContext,
+    ) -> Result<Self, HistoryError> {
+        let Table { uri, format } = table;
         match format {
             TableFormat::Delta => Self::delta(uri, version, storage).await,
             TableFormat::Parquet => match version {

@@ -21,6 +21,7 @@ async fn main() -> ExitCode {
     };
     let code = match args.command {
         Command::Run(args) => batch::run::main(args, shutdown).await,
+        Command::Train(args) => batch::train::main(args, shutdown).await,
     };
     ExitCode::from(code)
 }

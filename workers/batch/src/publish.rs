@@ -35,7 +35,9 @@ pub enum PublishError {
     #[error(transparent)]
     Redis(#[from] RedisError),
     /// The run's lease passed to another.
-    #[error("the lease {key} was lost while {doing}: another run publishes this revision, or this one stood still for too long")]
+    #[error(
+        "the lease {key} was lost while {doing}: another run publishes this revision, or this one stood still for too long"
+    )]
     LeaseLost {
         /// Its key.
         key: String,

@@ -188,7 +188,9 @@ impl Run {
             let kept = store.put_run_report(&run_key(uid, revision), &report).await;
             let ended_lease = lease.release(store.connection()).await;
             // An outcome that was reached stays reached, whether or not it could be told.
-            for error in [kept.err().map(|e| e.to_string()), ended_lease.err().map(|e| e.to_string())].into_iter().flatten() {
+            for error in
+                [kept.err().map(|e| e.to_string()), ended_lease.err().map(|e| e.to_string())].into_iter().flatten()
+            {
                 tracing::warn!(error, "the run's end could not be told to the store");
             }
         }

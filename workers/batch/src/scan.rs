@@ -38,12 +38,12 @@ pub async fn plan(
     frame.select(names.into_iter().map(column).collect::<Vec<_>>())?.create_physical_plan().await
 }
 
-/// A scan of the event time alone.
+/// A scan of one column alone.
 ///
 /// # Errors
 /// What DataFusion says.
-pub async fn times(frame: DataFrame, plan: &Plan) -> Result<Arc<dyn ExecutionPlan>> {
-    frame.select([column(&plan.source.timestamp.field)])?.create_physical_plan().await
+pub async fn one(frame: DataFrame, name: &str) -> Result<Arc<dyn ExecutionPlan>> {
+    frame.select([column(name)])?.create_physical_plan().await
 }
 
 fn column(name: &str) -> Expr {

@@ -71,7 +71,8 @@ impl Spool {
         let mut rows = Vec::new();
         while self.left > 0 && rows.len() < most {
             let entity = self.get()?;
-            let entity = String::from_utf8(entity).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+            let entity =
+                String::from_utf8(entity).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
             rows.push((entity, self.get()?));
             self.left -= 1;
         }

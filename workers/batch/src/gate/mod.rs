@@ -11,8 +11,8 @@ mod tests;
 use engine::plan::Plan;
 use serde::{Deserialize, Serialize};
 
-pub use summary::{SAMPLE, Summary};
 use summary::as_f64;
+pub use summary::{SAMPLE, Summary};
 
 /// Below this many values on either side, an index says more about chance than about the feature.
 const LEAST_VALUES: usize = 200;
@@ -87,7 +87,9 @@ pub fn judge(plan: &Plan, limits: &Limits, before: Option<&Summary>, next: &Summ
         }
         if let Some(psi) = psi.filter(|psi| *psi > limits.max_psi) {
             let limit = limits.max_psi;
-            verdict.refusals.push(format!("feature {name}: its population stability index is {psi:.4}; maxPsi is {limit}"));
+            verdict
+                .refusals
+                .push(format!("feature {name}: its population stability index is {psi:.4}; maxPsi is {limit}"));
         }
         verdict.features.push(Seen { name: name.clone(), null_share, psi });
     }
@@ -97,8 +99,9 @@ pub fn judge(plan: &Plan, limits: &Limits, before: Option<&Summary>, next: &Summ
 fn rows(limits: &Limits, before: u64, next: u64) -> Option<String> {
     let drop = if before == 0 { 0.0 } else { 1.0 - as_f64(next) / as_f64(before) };
     let limit = limits.max_row_count_drop;
-    (drop > limit)
-        .then(|| format!("entities: their number fell from {before} to {next}, by {drop:.4} of it; maxRowCountDrop is {limit}"))
+    (drop > limit).then(|| {
+        format!("entities: their number fell from {before} to {next}, by {drop:.4} of it; maxRowCountDrop is {limit}")
+    })
 }
 
 /// The population stability index of `next` against the deciles of `before`; `None` if either has too few values.

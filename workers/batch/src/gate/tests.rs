@@ -46,10 +46,7 @@ fn the_same_again_passes() {
 #[test]
 fn half_the_rows_missing_is_refused_by_number_and_limit() {
     let refusals = verdict(Some(&generation(5_000, row)), &generation(2_500, row)).refusals;
-    assert_eq!(
-        refusals,
-        ["entities: their number fell from 5000 to 2500, by 0.5000 of it; maxRowCountDrop is 0.2"]
-    );
+    assert_eq!(refusals, ["entities: their number fell from 5000 to 2500, by 0.5000 of it; maxRowCountDrop is 0.2"]);
     let none = verdict(Some(&generation(5_000, row)), &generation(0, row)).refusals;
     assert_eq!(none.len(), 1, "{none:?}");
 }
@@ -65,7 +62,10 @@ fn a_column_of_nulls_is_refused_by_its_name() {
 fn a_shifted_distribution_is_refused_by_its_index() {
     let shifted = |i| row(i).map(|v| v + 500);
     let refusals = verdict(Some(&generation(5_000, row)), &generation(5_000, shifted)).refusals;
-    assert!(refusals[0].contains("population stability index") && refusals[0].ends_with("maxPsi is 0.25"), "{refusals:?}");
+    assert!(
+        refusals[0].contains("population stability index") && refusals[0].ends_with("maxPsi is 0.25"),
+        "{refusals:?}"
+    );
     // Too few values to tell.
     assert!(verdict(Some(&generation(150, row)), &generation(150, shifted)).refusals.is_empty());
 }

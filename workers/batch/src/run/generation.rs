@@ -16,13 +16,14 @@ use shell::store::{RedisStore, RowStore as _};
 
 use super::{Run, RunError, now_ms};
 use crate::completeness::complete_until;
-use crate::decode::{self, Counts, Decode};
+use crate::decode::{Counts, Decode};
 use crate::feature_table::{FeatureTable, Stamp};
 use crate::features::FeatureReader;
 use crate::fold::{self, Mould};
 use crate::gate::judge;
 use crate::history::History;
 use crate::lease::Lease;
+use crate::map;
 use crate::produce::{self, Produced, Producer, summarise, texts};
 use crate::progress::Progress;
 use crate::publish::{Published, Publisher, published_key};
@@ -66,7 +67,8 @@ impl Run {
             _ => None,
         };
         let verdict = judge(&self.plan, &self.config.gate, before.as_ref(), &produced.summary);
-        let feature = |seen: crate::gate::Seen| FeatureReport { name: seen.name, null_share: seen.null_share, psi: seen.psi };
+        let feature =
+            |seen: crate::gate::Seen| FeatureReport { name: seen.name, null_share: seen.null_share, psi: seen.psi };
         report.features = verdict.features.into_iter().map(feature).collect();
         for note in verdict.notes {
             tracing::info!(note, "quality gate");
@@ -132,7 +134,12 @@ impl Run {
         let generation = stands.0 + 1;
         (report.generation, report.horizon_ms) = (generation, horizon);
         tracing::info!(
-            source = history.uri, version = history.version, complete, horizon, generation, "a generation is to be made"
+            source = history.uri,
+            version = history.version,
+            complete,
+            horizon,
+            generation,
+            "a generation is to be made"
         );
         Ok(Some(Task { head, published, history, generation, horizon }))
     }
@@ -174,12 +181,7 @@ impl Run {
         Ok(())
     }
 
-    async fn produce(
-        &self,
-        table: &FeatureTable,
-        task: &Task,
-        session: &SessionContext,
-    ) -> Result<Produced, RunError> {
+    async fn produce(&self, table: &FeatureTable, task: &Task, session: &SessionContext) -> Result<Produced, RunError> {
         let (plan, history) = (&self.plan, &task.history);
         let failed = |source| RunError::Scan { uri: history.uri.clone(), source };
         // What no read near the horizon can need is not read; see `Lane::aged`.
@@ -194,7 +196,7 @@ impl Run {
         engine::event::Importer::new(plan, frame.schema().as_arrow(), &needed)?;
         let scan = scan::plan(frame, plan, &needed, from, task.horizon).await.map_err(failed)?;
         let decode = Decode::new(self.program.clone(), &scan.schema(), admission, counts.clone())?;
-        let events = decode::plan(&scan, &Arc::new(decode)).map_err(failed)?;
+        let events = map::plan(&scan, &Arc::new(decode)).map_err(failed)?;
         let mould = Mould {
             layout: self.layout.clone(),
             conditions: plan.conditions.len(),
@@ -254,12 +256,8 @@ impl Run {
     async fn flip(&self, publisher: &Publisher, task: &Task) -> Result<(), RunError> {
         let seen = task.head.as_ref().map(|head| head.fence);
         let incarnation = self.config.assignment.incarnation;
-        let head = Head {
-            incarnation,
-            generation: task.generation,
-            horizon: task.horizon,
-            fence: seen.unwrap_or(0) + 1,
-        };
+        let head =
+            Head { incarnation, generation: task.generation, horizon: task.horizon, fence: seen.unwrap_or(0) + 1 };
         let source = task.history.version.clone();
         let published = Published { generation: task.generation, incarnation, source, at_ms: now_ms() };
         publisher.flip((&self.plan.view.uid, &self.plan.revision), seen, &head, &published).await?;

@@ -134,6 +134,21 @@ impl Importer {
         Ok(Self { schema: schema(source), columns, time: (at, time) })
     }
 
+    /// The event times and the plan's columns of a batch, row by row: what is NULL or does not fit is NULL. For rows that
+    /// must all be kept, such as questions about entities.
+    ///
+    /// # Errors
+    /// Only if the batch is not of the schema that the importer was made for.
+    pub fn convert(&self, batch: &RecordBatch) -> Result<(ArrayRef, Vec<ArrayRef>), ArrowError> {
+        let columns = (self.columns.iter().zip(self.schema.fields()))
+            .map(|(column, field)| match column {
+                Some(taken) => taken.conversion.apply(batch.column(taken.at)),
+                None => Ok(new_null_array(field.data_type(), batch.num_rows())),
+            })
+            .collect::<Result<_, _>>()?;
+        Ok((self.time.1.apply(batch.column(self.time.0))?, columns))
+    }
+
     /// Takes one batch in.
     ///
     /// # Errors

@@ -33,8 +33,13 @@ fn import(plan: &Plan, batch: &RecordBatch, admission: Admission) -> Imported {
 
 #[test]
 fn types_that_hold_the_declared_one_are_taken_exactly() {
-    let columns =
-        [("k", ValueType::String), ("i", ValueType::Int64), ("d", ValueType::Double), ("m", DECIMAL), ("t", ValueType::Timestamp)];
+    let columns = [
+        ("k", ValueType::String),
+        ("i", ValueType::Int64),
+        ("d", ValueType::Double),
+        ("m", DECIMAL),
+        ("t", ValueType::Timestamp),
+    ];
     let batch = batch(vec![
         ("m", Arc::new(Decimal128Array::from(vec![12_500, 1]).with_precision_and_scale(10, 3).unwrap())),
         ("t", Arc::new(TimestampNanosecondArray::from(vec![-1, 1_999_999]).with_timezone("+02:00"))),
