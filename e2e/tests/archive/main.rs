@@ -5,5 +5,6 @@
 mod faults;
 mod maintenance;
 mod refusals;
+mod s3;
 mod world;
 mod zombies;

@@ -101,9 +101,9 @@ impl World {
         }
         until("the whole topic in the table", LIMIT, async || {
             let Some((version, state)) = self.state().await else { return Err("no table".to_owned()) };
-            let missing = ends.iter().find(|(partition, end)| {
-                state.progress.get(*partition).is_none_or(|progress| progress.offset < **end)
-            });
+            let missing = ends
+                .iter()
+                .find(|(partition, end)| state.progress.get(*partition).is_none_or(|progress| progress.offset < **end));
             match missing {
                 None => Ok(()),
                 Some((partition, end)) => Err(format!("version {version}: partition {partition} of {end}: {state:?}")),
@@ -172,8 +172,13 @@ impl World {
         for message in &written {
             let coordinates = (message.partition.unwrap(), message.offset);
             let found = rows.get(&coordinates).map_or(&[][..], Vec::as_slice);
-            let expected =
-                (message.time.unwrap(), event_time(message), message.key.clone(), message.payload.clone(), message.headers.clone());
+            let expected = (
+                message.time.unwrap(),
+                event_time(message),
+                message.key.clone(),
+                message.payload.clone(),
+                message.headers.clone(),
+            );
             assert_eq!(found, [expected], "{coordinates:?}");
         }
         assert_eq!(rows.len(), written.len());

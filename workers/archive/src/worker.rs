@@ -133,6 +133,8 @@ pub struct Worker {
     /// Not before then is the table asked for positions.
     next_try: Instant,
     backoff: Backoff,
+    /// Whether the last commit failed: the table is not taken for well before one succeeds.
+    failing: bool,
     paused: bool,
     /// Whether the last poll gave nothing.
     drained: bool,
@@ -159,6 +161,7 @@ impl Worker {
             restart: false,
             next_try: now,
             backoff: Backoff::new(Duration::from_millis(100), Duration::from_secs(10)),
+            failing: false,
             paused: false,
             drained: false,
             next_look: now,
@@ -237,18 +240,11 @@ impl Worker {
         // Only the oldest message format has no time.
         let timestamp = message.timestamp().to_millis().unwrap_or(0);
         let event_time = self.world.event_times.read(message.payload(), timestamp);
-        let headers = message.headers().map_or_else(Vec::new, |headers| {
-            headers.iter().map(|header| (header.key, header.value)).collect()
-        });
-        let record = Record {
-            partition,
-            offset,
-            timestamp,
-            event_time,
-            key: message.key(),
-            value: message.payload(),
-            headers,
-        };
+        let headers = message
+            .headers()
+            .map_or_else(Vec::new, |headers| headers.iter().map(|header| (header.key, header.value)).collect());
+        let record =
+            Record { partition, offset, timestamp, event_time, key: message.key(), value: message.payload(), headers };
         self.buffer.push(&record).map_err(|error| format!("partition {partition}, offset {offset}: {error}"))?;
         part.position = offset + 1;
         part.event_time = part.event_time.max(event_time);
@@ -290,7 +286,9 @@ impl Worker {
             return false;
         }
         let since = self.last_commit.elapsed();
-        let moved = !self.buffer.is_empty() || self.reading().any(|(_, part)| part.stored != Some(part.position));
+        let moved = self.failing
+            || !self.buffer.is_empty()
+            || self.reading().any(|(_, part)| part.stored != Some(part.position));
         let interval = if moved { self.world.bounds.commit_interval } else { self.world.bounds.idle_interval };
         self.full() || since >= interval && self.reading().next().is_some()
     }
@@ -309,8 +307,7 @@ impl Worker {
         for (partition, _) in self.reading() {
             partitions.add_partition(&self.world.topic, partition);
         }
-        let answer =
-            if self.paused { self.consumer.resume(&partitions) } else { self.consumer.pause(&partitions) };
+        let answer = if self.paused { self.consumer.resume(&partitions) } else { self.consumer.pause(&partitions) };
         match answer {
             Ok(()) => self.paused = !self.paused,
             Err(error) => tracing::warn!(%error, "pausing or resuming"),
@@ -325,7 +322,8 @@ impl Worker {
         }
         self.next_look = now + LOOK_PERIOD;
         let behind = self.parts.iter().any(|(partition, part)| {
-            part.phase == Phase::Reading && self.world.ends.end(*partition).is_some_and(|end| part.position < end.offset)
+            part.phase == Phase::Reading
+                && self.world.ends.end(*partition).is_some_and(|end| part.position < end.offset)
         });
         let positions = if behind && self.drained && !self.paused { self.positions() } else { BTreeMap::new() };
         for (partition, part) in &mut self.parts {

@@ -54,7 +54,7 @@ pub fn column_text(keys: &[ArrayRef], row: usize) -> String {
 }
 
 /// Appends the key at `row` of a non-NULL key column to an entity's text.
-pub(crate) fn push_column_key(text: &mut String, first: bool, column: &ArrayRef, row: usize) {
+pub fn push_column_key(text: &mut String, first: bool, column: &ArrayRef, row: usize) {
     match column.data_type() {
         DataType::Utf8 => push_entity_value(text, first, column.as_string::<i32>().value(row)),
         other => {

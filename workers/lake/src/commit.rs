@@ -15,11 +15,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake::kernel::{Action, Add, Transaction};
-use deltalake::logstore::get_actions;
+use deltalake::logstore::{LogStoreRef, get_actions};
 use deltalake::protocol::{DeltaOperation, SaveMode};
+use deltalake::{DeltaResult, DeltaTable};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 
 use crate::error::LakeError;
@@ -30,6 +31,8 @@ use crate::table;
 const NUMBER: &str = "featuremill.commit";
 /// How often other writers may come first.
 const ATTEMPTS: u32 = 40;
+/// How many commits back [`latest_info`] looks.
+pub const HISTORY: u64 = 1_000;
 
 /// A step of one application: its number rises from `after` to `version` with the commit.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +43,21 @@ pub struct Txn {
     pub after: Option<i64>,
     /// What stands there afterwards; not negative.
     pub version: i64,
+}
+
+/// What a commit says of itself, besides what Delta says: its commit info.
+pub trait Info: Sync {
+    /// The info of a commit that follows the version that `table` is loaded at.
+    ///
+    /// # Errors
+    /// What the store says.
+    fn info(&self, table: &DeltaTable) -> impl Future<Output = Result<Map<String, Value>, LakeError>> + Send;
+}
+
+impl Info for Map<String, Value> {
+    async fn info(&self, _table: &DeltaTable) -> Result<Map<String, Value>, LakeError> {
+        Ok(self.clone())
+    }
 }
 
 /// The last number of an application; `None` if it never committed, or was rewound to before it did.
@@ -82,12 +100,12 @@ pub async fn append(
         }
     }
     let adds = writer.finish().await?;
-    commit(table, uri, adds, &txns, async |_| Ok(metadata.clone())).await?;
+    commit(table, uri, adds, &txns, &metadata).await?;
     Ok(true)
 }
 
-/// Commits files and transactions whose `after` is known to hold in the version that `table` is loaded at. `metadata` is
-/// asked anew, with the table as it then is, for every attempt. On success `table` is at the version that it returns.
+/// Commits files and transactions whose `after` is known to hold in the version that `table` is loaded at. `info` is asked
+/// anew, with the table as it then is, for every attempt. On success `table` is at the version that it returns.
 ///
 /// # Errors
 /// [`LakeError::Superseded`], [`LakeError::Schema`] if the table's columns changed meanwhile, [`LakeError::Contended`], or
@@ -97,12 +115,12 @@ pub async fn commit(
     uri: &str,
     adds: Vec<Add>,
     txns: &[Txn],
-    metadata: impl AsyncFn(&DeltaTable) -> Result<Map<String, Value>, LakeError>,
+    info: &impl Info,
 ) -> Result<u64, LakeError> {
     let number = number();
     let columns = table::schema(table, uri)?;
     for attempt in 0..ATTEMPTS {
-        let mut metadata = metadata(table).await?;
+        let mut metadata = info.info(table).await?;
         metadata.insert(NUMBER.to_owned(), Value::String(number.clone()));
         let before = table.version().unwrap_or_default();
         let Err(error) = attempt_once(table, uri, &adds, txns, metadata).await else {
@@ -152,7 +170,8 @@ async fn attempt_once(
         .with_max_retries(0);
     let actions = adds.iter().cloned().map(Action::Add).collect();
     let builder = CommitBuilder::from(properties).with_actions(actions);
-    let done = builder.build(Some(&state as &dyn TableReference), table.log_store(), operation).await.map_err(&failed)?;
+    let done =
+        builder.build(Some(&state as &dyn TableReference), table.log_store(), operation).await.map_err(&failed)?;
     table.state = Some(done.snapshot());
     Ok(())
 }
@@ -169,9 +188,7 @@ async fn inspect(
     let failed = LakeError::delta(uri, "reading other writers' commits");
     let mut overtaken = None;
     for version in before + 1..=now {
-        let Some(bytes) = table.log_store().read_commit_entry(version).await.map_err(&failed)? else { continue };
-        let actions = get_actions(version, &bytes).map_err(&failed)?;
-        for action in actions {
+        for action in entry(&table.log_store(), version).await.map_err(&failed)?.into_iter().flatten() {
             match action {
                 Action::CommitInfo(info) if info.info.get(NUMBER).and_then(Value::as_str) == Some(number) => {
                     return Ok(true);
@@ -199,7 +216,7 @@ async fn inspect(
 }
 
 /// Of the newest commit, at or below the version that the table is loaded at, whose commit info has one of `keys`: that
-/// key and its value. `None` if none has, of those whose log entries are kept.
+/// key and its value. `None` if none has, of the last [`HISTORY`] whose log entries are kept.
 ///
 /// # Errors
 /// What the store says.
@@ -209,21 +226,43 @@ pub async fn latest_info<'a>(
     keys: &[&'a str],
 ) -> Result<Option<(&'a str, Value)>, LakeError> {
     let failed = LakeError::delta(uri, "reading its history");
-    let mut version = table.snapshot().map_err(&failed)?.version();
-    loop {
-        // The log is cleaned from its beginning: below a missing entry there is none.
-        let Some(bytes) = table.log_store().read_commit_entry(version).await.map_err(&failed)? else {
-            return Ok(None);
-        };
-        for action in get_actions(version, &bytes).map_err(&failed)? {
-            let Action::CommitInfo(mut info) = action else { continue };
-            if let Some(found) = keys.iter().find_map(|key| Some((*key, info.info.remove(*key)?))) {
-                return Ok(Some(found));
-            }
-        }
-        let Some(before) = version.checked_sub(1) else { return Ok(None) };
-        version = before;
+    let newest = table.snapshot().map_err(&failed)?.version();
+    let log = table.log_store();
+    // Of our own tables it is nearly always the newest commit.
+    if let Some(found) = info_of(entry(&log, newest).await.map_err(&failed)?, keys) {
+        return Ok(Some(found));
     }
+    // Some at a time: a store answers in milliseconds, and a table that says nothing is asked for them all.
+    let before = (newest.saturating_sub(HISTORY)..newest).rev();
+    let entries = stream::iter(before).map(|version| {
+        let log = log.clone();
+        async move { entry(&log, version).await }
+    });
+    let mut entries = entries.buffered(16);
+    while let Some(actions) = entries.try_next().await.map_err(&failed)? {
+        // The log is cleaned from its beginning: below a missing entry there is none.
+        if actions.is_none() {
+            break;
+        }
+        if let Some(found) = info_of(actions, keys) {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
+}
+
+/// The actions of a version; `None` if its log entry is not there, or not any more.
+async fn entry(log: &LogStoreRef, version: u64) -> DeltaResult<Option<Vec<Action>>> {
+    let bytes = log.read_commit_entry(version).await?;
+    bytes.map(|bytes| get_actions(version, &bytes)).transpose()
+}
+
+/// The first of `keys` that the commit info among these actions has.
+fn info_of<'a>(actions: Option<Vec<Action>>, keys: &[&'a str]) -> Option<(&'a str, Value)> {
+    actions?.into_iter().find_map(|action| {
+        let Action::CommitInfo(mut info) = action else { return None };
+        keys.iter().find_map(|key| Some((*key, info.info.remove(*key)?)))
+    })
 }
 
 /// A number that no other commit has: the process's random keys over a counter.
@@ -231,7 +270,11 @@ fn number() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let next = NEXT.fetch_add(1, Ordering::Relaxed);
     let random = RandomState::new();
-    format!("{:016x}{:016x}", random.hash_one((next, std::process::id())), random.hash_one(std::time::SystemTime::now()))
+    format!(
+        "{:016x}{:016x}",
+        random.hash_one((next, std::process::id())),
+        random.hash_one(std::time::SystemTime::now())
+    )
 }
 
 fn scatter() -> u64 {

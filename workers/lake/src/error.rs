@@ -28,7 +28,9 @@ pub enum LakeError {
         detail: &'static str,
     },
     /// Not an address of a table.
-    #[error("{uri:?} is not the address of a table: {detail}; write s3://, gs://, az://, abfss://, file:// or an absolute path")]
+    #[error(
+        "{uri:?} is not the address of a table: {detail}; write s3://, gs://, az://, abfss://, file:// or an absolute path"
+    )]
     Address {
         /// What was given.
         uri: String,
@@ -165,7 +167,11 @@ impl LakeError {
     pub fn is_transient(&self) -> bool {
         matches!(
             self,
-            Self::Delta { .. } | Self::Query { .. } | Self::Superseded { .. } | Self::Contended { .. } | Self::Store { .. }
+            Self::Delta { .. }
+                | Self::Query { .. }
+                | Self::Superseded { .. }
+                | Self::Contended { .. }
+                | Self::Store { .. }
         )
     }
 }

@@ -2,13 +2,15 @@
 //!
 //! [`Storage`] opens stores with a folder of credentials, [`open`] and [`ensure`] tables in them, [`append`] and
 //! [`mod@commit`] write to them exactly once, [`source`] reads them within the [`session`]'s bounds, and [`completeness`]
-//! is what a table proves of itself. [`bronze`] is the archive's table; [`maintain`] keeps tables small.
+//! is what a table proves of itself. [`bronze`] is the archive's table, [`silver`] what is made of it; [`maintain`] keeps tables
+//! small, and [`erase`] makes them forget.
 //!
 //! Invariant: a table of ours names its owner by UID, and another's is never written to.
 
 pub mod bronze;
 pub mod commit;
 mod completeness;
+pub mod erase;
 mod error;
 mod factories;
 pub mod files;

@@ -18,6 +18,11 @@ use crate::error::LakeError;
 use crate::storage::Storage;
 use crate::{bronze, table};
 
+/// How old a file may become before a commit names it.
+const UNNAMED: Duration = Duration::from_hours(1);
+/// A retention that Delta can still subtract from the clock: a century.
+const FOREVER: chrono::TimeDelta = chrono::TimeDelta::days(36_500);
+
 /// What maintenance keeps and makes.
 #[derive(Clone, Copy, Debug)]
 pub struct Maintenance {
@@ -40,7 +45,8 @@ pub struct Maintained {
     pub version: u64,
 }
 
-/// Merges small files, removes what no kept version needs, orphans of crashed writers included, and writes a checkpoint.
+/// Merges small files, removes what no kept version needs (with a retention of an hour or more also what crashed writers
+/// left), and writes a checkpoint.
 /// Each step is a whole of its own: a crash between two leaves nothing to repair.
 ///
 /// # Errors
@@ -60,13 +66,15 @@ pub async fn maintain(
         .with_max_concurrent_tasks(1)
         .await
         .map_err(LakeError::delta(uri, "compacting it"))?;
-    let retention = chrono::TimeDelta::from_std(maintenance.retention).unwrap_or(chrono::TimeDelta::MAX);
+    // Full, because a worker that was killed leaves files that no commit names; but one that lives may be about to name those
+    // that are young.
+    let mode = if maintenance.retention >= UNNAMED { VacuumMode::Full } else { VacuumMode::Lite };
+    let retention = chrono::TimeDelta::from_std(maintenance.retention).unwrap_or(FOREVER).min(FOREVER);
     let (table, vacuumed) = table
         .vacuum()
         .with_retention_period(retention)
         .with_enforce_retention_duration(false)
-        // Full, because a worker that was killed leaves files that no commit names.
-        .with_mode(VacuumMode::Full)
+        .with_mode(mode)
         .await
         .map_err(LakeError::delta(uri, "removing files that no version needs"))?;
     checkpoints::create_checkpoint(&table, None).await.map_err(LakeError::delta(uri, "writing a checkpoint"))?;
@@ -100,8 +108,7 @@ pub async fn restore(uri: &str, storage: &Storage, version: u64, app_ids: &[Stri
     } else if let Some(empty) = empty_state(&table::open(uri, storage, None).await?, uri).await? {
         metadata.push((bronze::STATE.to_owned(), empty));
     }
-    let properties =
-        CommitProperties::default().with_metadata(metadata).with_application_transactions(transactions);
+    let properties = CommitProperties::default().with_metadata(metadata).with_application_transactions(transactions);
     let now: DeltaTable = table::open(uri, storage, None).await?;
     let (restored, _) = now
         .restore()

@@ -59,6 +59,8 @@ pub struct Silver {
     pub bronze: String,
     /// The Silver table.
     pub silver: String,
+    /// The view's tombstones, which need not be there; see [`crate::erase`].
+    pub tombstones: String,
 }
 
 /// A named boolean expression over the columns.

@@ -102,24 +102,29 @@ impl Storage {
         let text = url.to_string();
         let values = || self.settings.values.iter();
         let client = self.client().map_err(failed)?;
-        // Client options first: a setting for the client then changes them instead of being replaced by them.
         Ok(match scheme {
             ObjectStoreScheme::Local => Arc::new(LocalFileSystem::new()),
             ObjectStoreScheme::Memory => Arc::new(InMemory::new()),
             ObjectStoreScheme::AmazonS3 => {
-                let start = AmazonS3Builder::from_env().with_client_options(client).with_url(text);
+                let start = AmazonS3Builder::from_env().with_url(text);
+                // First the client, so that a setting of it changes it and is not replaced.
+                let start = client.into_iter().fold(start, AmazonS3Builder::with_client_options);
                 let keys = values().filter_map(|(key, value)| Some((key.parse::<AmazonS3ConfigKey>().ok()?, value)));
                 let builder = keys.fold(start, |builder, (key, value)| builder.with_config(key, value));
                 Arc::new(builder.build().map_err(failed)?)
             }
             ObjectStoreScheme::GoogleCloudStorage => {
-                let start = GoogleCloudStorageBuilder::from_env().with_client_options(client).with_url(text);
+                let start = GoogleCloudStorageBuilder::from_env().with_url(text);
+                // First the client, so that a setting of it changes it and is not replaced.
+                let start = client.into_iter().fold(start, GoogleCloudStorageBuilder::with_client_options);
                 let keys = values().filter_map(|(key, value)| Some((key.parse::<GoogleConfigKey>().ok()?, value)));
                 let builder = keys.fold(start, |builder, (key, value)| builder.with_config(key, value));
                 Arc::new(builder.build().map_err(failed)?)
             }
             ObjectStoreScheme::MicrosoftAzure => {
-                let start = MicrosoftAzureBuilder::from_env().with_client_options(client).with_url(text);
+                let start = MicrosoftAzureBuilder::from_env().with_url(text);
+                // First the client, so that a setting of it changes it and is not replaced.
+                let start = client.into_iter().fold(start, MicrosoftAzureBuilder::with_client_options);
                 let keys = values().filter_map(|(key, value)| Some((key.parse::<AzureConfigKey>().ok()?, value)));
                 let builder = keys.fold(start, |builder, (key, value)| builder.with_config(key, value));
                 Arc::new(builder.build().map_err(failed)?)
@@ -131,10 +136,11 @@ impl Storage {
         })
     }
 
-    fn client(&self) -> Result<ClientOptions, object_store::Error> {
-        let Some(pem) = &self.settings.ca else { return Ok(ClientOptions::new()) };
+    /// A client that trusts our certificate authority, if there is one.
+    fn client(&self) -> Result<Option<ClientOptions>, object_store::Error> {
+        let Some(pem) = &self.settings.ca else { return Ok(None) };
         let certificates = Certificate::from_pem_bundle(pem)?;
-        Ok(certificates.into_iter().fold(ClientOptions::new(), ClientOptions::with_root_certificate))
+        Ok(Some(certificates.into_iter().fold(ClientOptions::new(), ClientOptions::with_root_certificate)))
     }
 }
 

@@ -171,11 +171,8 @@ pub fn schema(table: &DeltaTable, uri: &str) -> Result<SchemaRef, LakeError> {
 /// Compares by Delta's own types, in which all of Arrow's ways to write one type are one.
 async fn fit(table: DeltaTable, uri: &str, spec: &TableSpec) -> Result<DeltaTable, LakeError> {
     let state = table.snapshot().map_err(LakeError::delta(uri, "reading its columns"))?;
-    let refused = |column: &str, detail: String| LakeError::Schema {
-        uri: uri.to_owned(),
-        column: column.to_owned(),
-        detail,
-    };
+    let refused =
+        |column: &str, detail: String| LakeError::Schema { uri: uri.to_owned(), column: column.to_owned(), detail };
     let (found, wanted) = (state.schema(), kernel_schema(uri, &spec.schema)?);
     let partitions = state.metadata().partition_columns();
     if partitions[..] != spec.partition_by[..] {
@@ -190,7 +187,8 @@ async fn fit(table: DeltaTable, uri: &str, spec: &TableSpec) -> Result<DeltaTabl
         match found.field(field.name()) {
             Some(there) if there.data_type() != field.data_type() => {
                 let (there, here) = (there.data_type(), field.data_type());
-                let detail = format!("the table has it as {there}, not as {here}; name it anew, or write another table");
+                let detail =
+                    format!("the table has it as {there}, not as {here}; name it anew, or write another table");
                 return Err(refused(field.name(), detail));
             }
             Some(there) if !there.is_nullable() && field.is_nullable() => {

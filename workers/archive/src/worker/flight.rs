@@ -95,7 +95,8 @@ impl Worker {
     pub(super) fn flush(&mut self, limit: Duration) -> bool {
         let deadline = Instant::now() + limit;
         self.wait_for_flight(deadline);
-        if self.flight.is_none() && !self.restart && self.reading().any(|(_, part)| part.stored != Some(part.position)) {
+        if self.flight.is_none() && !self.restart && self.reading().any(|(_, part)| part.stored != Some(part.position))
+        {
             self.begin_flight();
             self.wait_for_flight(deadline);
         }
@@ -116,6 +117,7 @@ impl Worker {
                 metrics.version.set(i64::try_from(version).unwrap_or(i64::MAX));
                 tracing::debug!(version, rows, bytes, seconds = started.elapsed().as_secs_f64(), "committed");
                 self.world.readiness.clear(STORE);
+                self.failing = false;
                 self.backoff.reset();
                 self.stored(&covers);
                 return;
@@ -125,6 +127,7 @@ impl Worker {
             metrics.superseded.inc();
         } else {
             self.world.readiness.block(STORE, error.to_string());
+            self.failing = true;
             self.next_try = Instant::now() + self.backoff.delay();
         }
         self.go_back(&error.to_string());

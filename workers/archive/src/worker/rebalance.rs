@@ -67,7 +67,9 @@ impl Worker {
                 return;
             }
         };
-        self.world.readiness.clear(STORE);
+        if !self.failing {
+            self.world.readiness.clear(STORE);
+        }
         if self.assigning.take().is_some() {
             self.apply(&assigned, &facts);
         }

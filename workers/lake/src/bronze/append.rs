@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::state::{Gap, Progress, STATE, State, state};
 use super::{app_id, spec};
-use crate::commit::{Txn, commit, last_txn};
+use crate::commit::{Info, Txn, commit, last_txn};
 use crate::error::LakeError;
 use crate::files::Writer;
 use crate::storage::Storage;
@@ -114,20 +114,33 @@ impl Bronze {
                 version: progress.offset,
             })
             .collect();
-        let (uri, known) = (self.uri.clone(), (self.version(), self.state.clone()));
-        let metadata = async |table: &DeltaTable| {
-            // Behind another worker's commit, what it said of its partitions is carried on.
-            let mut state = match table.version() {
-                Some(version) if version == known.0 => known.1.clone(),
-                _ => state(table, &uri).await?.unwrap_or_default(),
-            };
-            state.advance(chunk.partitions, chunk.progress.iter().map(|(partition, (_, progress))| (*partition, *progress)));
-            state.gaps.extend(&chunk.gaps);
-            let state = serde_json::to_value(&state).unwrap_or(Value::Null);
-            Ok(Map::from_iter([(STATE.to_owned(), state)]))
-        };
-        let version = commit(&mut self.table, &self.uri, adds, &txns, metadata).await?;
+        let carried = Carried { uri: &self.uri, version: self.version(), state: self.state.clone(), chunk };
+        let version = commit(&mut self.table, &self.uri, adds, &txns, &carried).await?;
         self.state = state(&self.table, &self.uri).await?.unwrap_or_default();
         Ok(version)
+    }
+}
+
+/// What a chunk's commit says of the topic: what the commit before it said, and the chunk's progress.
+struct Carried<'a> {
+    uri: &'a str,
+    /// The version whose state is known.
+    version: u64,
+    state: State,
+    chunk: &'a Chunk,
+}
+
+impl Info for Carried<'_> {
+    async fn info(&self, table: &DeltaTable) -> Result<Map<String, Value>, LakeError> {
+        // Behind another worker's commit, what that one said of its partitions is carried on.
+        let mut state = match table.version() {
+            Some(version) if version == self.version => self.state.clone(),
+            _ => state(table, self.uri).await?.unwrap_or_default(),
+        };
+        let progress = self.chunk.progress.iter().map(|(partition, (_, progress))| (*partition, *progress));
+        state.advance(self.chunk.partitions, progress);
+        state.gaps.extend(&self.chunk.gaps);
+        let state = serde_json::to_value(&state).unwrap_or(Value::Null);
+        Ok(Map::from_iter([(STATE.to_owned(), state)]))
     }
 }

@@ -69,10 +69,9 @@ impl Decode {
     /// [`LakeError::Schema`] only if the batch has other columns.
     pub(super) fn batch(&mut self, batch: &RecordBatch) -> Result<Decoded, LakeError> {
         let broken = |detail: String| LakeError::Schema { uri: "Bronze".to_owned(), column: "-".to_owned(), detail };
-        let (Some(times), Some(values)) = (
-            batch.column(2).as_primitive_opt::<TimestampMicrosecondType>(),
-            batch.column(4).as_binary_opt::<i32>(),
-        ) else {
+        let (Some(times), Some(values)) =
+            (batch.column(2).as_primitive_opt::<TimestampMicrosecondType>(), batch.column(4).as_binary_opt::<i32>())
+        else {
             return Err(broken(format!("its columns are {}", batch.schema())));
         };
         let (mut taken, mut refused) = (Vec::new(), Vec::new());

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
@@ -16,6 +19,7 @@ use super::{Silver, dedup};
 use crate::bronze::{self, State};
 use crate::commit::{Txn, commit, last_txn};
 use crate::completeness::COMPLETE_UNTIL;
+use crate::erase::{Tombstones, tombstones};
 use crate::error::LakeError;
 use crate::files::{Writer, conform};
 use crate::storage::Storage;
@@ -23,6 +27,8 @@ use crate::{source, table};
 
 /// The key of a commit's info that says which Bronze version it was made from.
 const BRONZE_VERSION: &str = "featuremill.bronzeVersion";
+/// How much is decoded at a time.
+const PIECE_BYTES: usize = 64 << 20;
 
 /// What a run did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -83,25 +89,28 @@ pub async fn run(
         return Ok(report);
     }
 
+    let erased = tombstones(&config.tombstones, storage, session).await?;
     let mut stage = Stage::new(spill, spec.schema.clone())?;
     let mut rejects = Writer::new(&quarantine, &quarantine_uri)?;
     let mut rows = rows(config, &source, &ranges, session).await?;
     let readable = readable();
     while let Some(batch) = rows.try_next().await.map_err(LakeError::query(&config.bronze, "reading new records"))? {
-        let batch = conform(&batch, &readable, &config.bronze)?;
         report.read += u64::try_from(batch.num_rows()).unwrap_or(0);
-        let decoded = decode.batch(&batch)?;
-        stage.write(&decoded.good)?;
-        let fresh = unknown_rejects(&decoded.rejects, &ranges)?;
-        report.rejected += u64::try_from(fresh.num_rows()).unwrap_or(0);
-        rejects.write(&fresh).await?;
+        for piece in pieces(&batch) {
+            let piece = conform(&piece, &readable, &config.bronze)?;
+            let decoded = decode.batch(&piece)?;
+            stage.write(&left(config, &erased, decoded.good)?)?;
+            let fresh = unknown_rejects(&decoded.rejects, &ranges)?;
+            report.rejected += u64::try_from(fresh.num_rows()).unwrap_or(0);
+            rejects.write(&fresh).await?;
+        }
     }
     let staged = stage.finish()?;
 
-    let info = [(BRONZE_VERSION.to_owned(), Value::from(report.bronze_version))];
+    let mut info = Map::from_iter([(BRONZE_VERSION.to_owned(), Value::from(report.bronze_version))]);
     let adds = rejects.finish().await?;
     let txns = txns(config, &ranges, |range| range.quarantine);
-    commit(&mut quarantine, &quarantine_uri, adds, &txns, async |_| Ok(Map::from_iter(info.clone()))).await?;
+    commit(&mut quarantine, &quarantine_uri, adds, &txns, &info).await?;
 
     let mut writer = Writer::new(&silver, uri)?;
     let mut fresh = dedup::new_rows(config, &silver, &staged, session).await?;
@@ -112,10 +121,9 @@ pub async fn run(
     report.duplicates = staged.rows - report.added;
     let adds = writer.finish().await?;
     // Silver is as complete as the Bronze that it was made from.
-    let until = state.complete_until().map(|until| (COMPLETE_UNTIL.to_owned(), Value::from(until)));
-    let info: Vec<(String, Value)> = info.into_iter().chain(until).collect();
+    info.extend(state.complete_until().map(|until| (COMPLETE_UNTIL.to_owned(), Value::from(until))));
     let txns = self::txns(config, &ranges, |range| range.silver);
-    report.version = commit(&mut silver, uri, adds, &txns, async |_| Ok(Map::from_iter(info.clone()))).await?;
+    report.version = commit(&mut silver, uri, adds, &txns, &info).await?;
     Ok(report)
 }
 
@@ -162,7 +170,7 @@ async fn rows(
     source: &DeltaTable,
     ranges: &BTreeMap<i32, Range>,
     session: &SessionContext,
-) -> Result<datafusion::execution::SendableRecordBatchStream, LakeError> {
+) -> Result<SendableRecordBatchStream, LakeError> {
     let failed = LakeError::query(&config.bronze, "looking for new records");
     let wanted = ranges.iter().map(|(partition, range)| {
         let (partition_column, offset) = (ident(bronze::PARTITION), ident(bronze::OFFSET));
@@ -175,14 +183,31 @@ async fn rows(
     frame.execute_stream().await.map_err(failed)
 }
 
-/// The rejects that the quarantine does not have.
-fn unknown_rejects(
-    rejects: &arrow::array::RecordBatch,
-    ranges: &BTreeMap<i32, Range>,
-) -> Result<arrow::array::RecordBatch, LakeError> {
-    use arrow::array::{AsArray as _, BooleanArray};
-    use arrow::datatypes::{Int32Type, Int64Type};
+/// The good rows that no erasure covers: a Bronze that was restored may hold them again.
+fn left(config: &Silver, erased: &Tombstones, good: RecordBatch) -> Result<RecordBatch, LakeError> {
+    if erased.is_empty() || good.num_rows() == 0 {
+        return Ok(good);
+    }
+    let keys: Vec<_> = config.plan.entity.iter().filter_map(|key| good.column_by_name(key).cloned()).collect();
+    // The first two are the coordinates; see [`Silver::spec`].
+    let (partitions, offsets) =
+        (good.column(0).as_primitive::<Int32Type>(), good.column(1).as_primitive::<Int64Type>());
+    filter_record_batch(&good, &erased.left(&keys, partitions, offsets)).map_err(|error| LakeError::Schema {
+        uri: config.silver.clone(),
+        column: "-".to_owned(),
+        detail: error.to_string(),
+    })
+}
 
+/// The batch in pieces whose payloads stay far below the 2 GiB of a column's offsets.
+fn pieces(batch: &RecordBatch) -> impl Iterator<Item = RecordBatch> {
+    let size = batch.get_array_memory_size().max(1);
+    let rows = (batch.num_rows().saturating_mul(PIECE_BYTES) / size).clamp(1, batch.num_rows().max(1));
+    (0..batch.num_rows()).step_by(rows).map(move |from| batch.slice(from, rows.min(batch.num_rows() - from)))
+}
+
+/// The rejects that the quarantine does not have.
+fn unknown_rejects(rejects: &RecordBatch, ranges: &BTreeMap<i32, Range>) -> Result<RecordBatch, LakeError> {
     let partitions = rejects.column(0).as_primitive::<Int32Type>();
     let offsets = rejects.column(1).as_primitive::<Int64Type>();
     let known = |row: usize| {
@@ -190,7 +215,7 @@ fn unknown_rejects(
         range.and_then(|range| range.quarantine).is_some_and(|done| offsets.value(row) < done)
     };
     let keep: BooleanArray = (0..rejects.num_rows()).map(|row| Some(!known(row))).collect();
-    arrow::compute::filter_record_batch(rejects, &keep).map_err(|error| LakeError::Schema {
+    filter_record_batch(rejects, &keep).map_err(|error| LakeError::Schema {
         uri: "quarantine".to_owned(),
         column: "-".to_owned(),
         detail: error.to_string(),

@@ -19,7 +19,8 @@ fn identity() -> Identity {
 
 fn records(partition: i32, from: i64, to: i64) -> RecordBatch {
     let rows = usize::try_from(to - from).unwrap();
-    let times = || TimestampMicrosecondArray::from_iter_values((from..to).map(|offset| offset * 1_000)).with_timezone("UTC");
+    let times =
+        || TimestampMicrosecondArray::from_iter_values((from..to).map(|offset| offset * 1_000)).with_timezone("UTC");
     let payloads: Vec<String> = (from..to).map(|offset| format!("{partition}:{offset}")).collect();
     let schema = bronze::schema();
     let columns: Vec<ArrayRef> = vec![
@@ -39,8 +40,7 @@ fn chunk(of: &[(i32, Option<i64>, i64)], partitions: i32) -> Chunk {
     let mut chunk = Chunk { partitions, ..Chunk::default() };
     for (partition, after, to) in of {
         chunk.batches.push(records(*partition, after.unwrap_or(0), *to));
-        let progress =
-            Progress { offset: *to, event_time: Some(*to - 1), end_offset: *to + 1, read_to_end_at: 0 };
+        let progress = Progress { offset: *to, event_time: Some(*to - 1), end_offset: *to + 1, read_to_end_at: 0 };
         chunk.progress.insert(*partition, (*after, progress));
     }
     chunk

@@ -34,7 +34,7 @@ async fn a_zombie_is_told_and_writes_nothing() {
     writer.write(&batch(&[1])).await.unwrap();
     let adds = writer.finish().await.unwrap();
     let txns = [Txn { app_id: "app".into(), after: None, version: 1 }];
-    let error = commit(&mut zombie, &uri, adds, &txns, async |_| Ok(Map::new())).await.unwrap_err();
+    let error = commit(&mut zombie, &uri, adds, &txns, &Map::new()).await.unwrap_err();
     assert!(matches!(error, LakeError::Superseded { found: Some(1), .. }), "{error}");
     let table = open(&uri, &world.storage, None).await.unwrap();
     assert_eq!((table.version(), world.numbers(&table).await), (Some(1), vec![1]));

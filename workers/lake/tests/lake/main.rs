@@ -4,4 +4,5 @@
 mod bronze;
 mod commits;
 mod fixtures;
+mod silver;
 mod tables;
