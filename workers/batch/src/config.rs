@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use engine::plan::Assignment;
+use engine::plan::{Assignment, Plan, Table};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -25,6 +25,9 @@ pub struct BatchConfig {
     pub assignment: Assignment,
     /// Where the feature table is, a Delta table: `file://`, `s3://`, `gs://` or `abfss://`.
     pub feature_table: String,
+    /// What is read instead of the plan's own table: the view's Silver, or the archive of its topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceTable>,
     /// The limits that a generation must keep to be published.
     #[serde(default)]
     pub gate: Limits,
@@ -37,6 +40,39 @@ pub struct BatchConfig {
     /// Whether to compute everything anew even if nothing seems to have changed.
     #[serde(default)]
     pub full_refresh: bool,
+}
+
+/// A table that holds a view's events in a form of ours.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SourceTable {
+    /// The table.
+    pub table: Table,
+    /// What its rows are.
+    pub rows: Rows,
+}
+
+/// What the rows of a [`SourceTable`] are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rows {
+    /// Events with the view's columns, and their time in a column of its own: Silver.
+    Silver,
+    /// Records of a topic as they were: Bronze. They are decoded as the stream worker decodes them, and count by the same
+    /// rule on their record's time.
+    Archive,
+}
+
+/// A plan that reads `source` instead of its own table.
+#[must_use]
+pub fn reading(plan: &Plan, source: Option<&SourceTable>) -> Plan {
+    let mut plan = plan.clone();
+    if let Some(SourceTable { table, rows }) = source {
+        plan.source.table = Some(table.clone());
+        if *rows == Rows::Silver {
+            lake::silver::EVENT_TIME.clone_into(&mut plan.source.timestamp.field);
+        }
+    }
+    plan
 }
 
 /// How it is known up to which event time a source holds every event. Never by the clock or the schedule.

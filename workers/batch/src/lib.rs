@@ -19,6 +19,7 @@ pub mod args;
 pub mod completeness;
 pub mod config;
 pub mod decode;
+pub mod events;
 pub mod feature_table;
 pub mod features;
 #[cfg(test)]

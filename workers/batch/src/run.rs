@@ -17,7 +17,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
 use crate::completeness::CompletenessError;
-use crate::config::{BatchConfig, ConfigError};
+use crate::config::{BatchConfig, ConfigError, reading};
+use crate::events::EventsError;
 use crate::feature_table::FeatureTableError;
 use crate::history::HistoryError;
 use crate::lease::{Lease, Terms};
@@ -46,17 +47,9 @@ pub enum RunError {
     /// It cannot be told up to when the source is complete.
     #[error(transparent)]
     Completeness(#[from] CompletenessError),
-    /// The table's columns do not fit the plan.
+    /// The source cannot be read.
     #[error(transparent)]
-    Import(#[from] engine::event::ImportError),
-    /// The scan cannot be planned.
-    #[error("{uri} while planning its scan: {source}")]
-    Scan {
-        /// The source.
-        uri: String,
-        /// Why.
-        source: datafusion::error::DataFusionError,
-    },
+    Events(#[from] EventsError),
     /// So says the lake.
     #[error(transparent)]
     Lake(#[from] LakeError),
@@ -91,13 +84,14 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let transient = match self {
-            Self::Config(_) | Self::Import(_) | Self::Redis(RedisError::Url { .. }) => false,
+            Self::Config(_) | Self::Redis(RedisError::Url { .. }) => false,
             Self::History(error) | Self::Completeness(CompletenessError::History(error)) => error.is_transient(),
             Self::Lake(error)
             | Self::Table(FeatureTableError::Lake(error))
             | Self::Completeness(CompletenessError::Lake(error)) => error.is_transient(),
             Self::Completeness(CompletenessError::Scan { .. }) => true,
             Self::Completeness(_) => false,
+            Self::Events(error) => error.is_transient(),
             Self::Produce(error) => error.is_transient(),
             _ => true,
         };
@@ -116,6 +110,8 @@ pub struct Run {
     pub program: Arc<Program>,
     /// The plan.
     pub plan: Arc<Plan>,
+    /// The plan as its source has it.
+    pub source: Plan,
     /// How its lanes lie.
     pub layout: Arc<Layout>,
     /// The object stores.
@@ -141,7 +137,8 @@ impl Run {
         let layout = Arc::new(Layout::new(&plan).map_err(|error| failed(error.to_string()))?);
         let storage = Storage::from_dir(args.tables.store_config_dir.as_deref())?;
         let connector = Connector::new(&args.redis_url, args.redis_config_dir.as_deref())?;
-        Ok(Self { config, args, program, plan, layout, storage, connector })
+        let source = reading(&plan, config.source.as_ref());
+        Ok(Self { config, args, program, plan, source, layout, storage, connector })
     }
 
     /// Takes the lease, makes and publishes a generation, and leaves a report.

@@ -12,6 +12,7 @@ use datafusion::dataframe::DataFrame;
 use datafusion::logical_expr::Expr;
 use datafusion::physical_plan::ExecutionPlan;
 use engine::plan::{Plan, TimestampUnit};
+use lake::bronze;
 
 /// A scan of `frame` for events in `[from, until)`, in milliseconds; `i64::MIN` is the beginning of time. Of the plan's
 /// columns, those at `needed` are read, and the event time.
@@ -36,6 +37,26 @@ pub async fn plan(
         None => frame,
     };
     frame.select(names.into_iter().map(column).collect::<Vec<_>>())?.create_physical_plan().await
+}
+
+/// A scan of an archive's records whose event time is in `[from, until)`, or does not read.
+///
+/// # Errors
+/// What DataFusion says.
+pub async fn records(frame: DataFrame, from: i64, until: i64) -> Result<Arc<dyn ExecutionPlan>> {
+    let time = || column(bronze::EVENT_TIME);
+    let schema = frame.schema().as_arrow();
+    let data_type = schema.field_with_name(bronze::EVENT_TIME)?.data_type().clone();
+    let bound = |at: i64| literal(&data_type, TimestampUnit::Milliseconds, at);
+    let frame = match (bound(from), bound(until)) {
+        (Some(first), Some(last)) => {
+            let before = time().lt(last);
+            let inside = if from == i64::MIN { before } else { time().gt_eq(first).and(before) };
+            frame.filter(inside.or(time().is_null()))?
+        }
+        _ => frame,
+    };
+    frame.select([column(bronze::VALUE), column(bronze::TIMESTAMP)])?.create_physical_plan().await
 }
 
 /// A scan of one column alone.

@@ -36,6 +36,7 @@ use tokio_util::sync::CancellationToken;
 use crate::args::TrainArgs;
 use crate::config::ConfigError;
 use crate::decode::Counts;
+use crate::events::EventsError;
 use crate::history::{History, HistoryError};
 use crate::run::{BAD_CONFIGURATION, DONE, RETRYABLE};
 use crate::session::session;
@@ -53,13 +54,14 @@ pub enum TrainError {
     /// A table cannot be opened.
     #[error(transparent)]
     History(#[from] HistoryError),
-    /// A table's columns do not fit a view.
-    #[error("view {view}, {table}: {source}")]
+    /// Events cannot be read.
+    #[error(transparent)]
+    Events(#[from] EventsError),
+    /// The questions' columns do not fit a view.
+    #[error("view {view}, the table of questions: {source}")]
     Import {
         /// The view's name.
         view: String,
-        /// Which table.
-        table: String,
         /// Why.
         source: ImportError,
     },
@@ -98,6 +100,7 @@ impl TrainError {
         let transient = match self {
             Self::Config(_) | Self::Import { .. } | Self::OutputExists { .. } => false,
             Self::History(error) => error.is_transient(),
+            Self::Events(error) => error.is_transient(),
             Self::Lake(error) => error.is_transient(),
             _ => true,
         };

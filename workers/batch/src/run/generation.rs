@@ -16,18 +16,17 @@ use shell::store::{RedisStore, RowStore as _};
 
 use super::{Run, RunError, now_ms};
 use crate::completeness::complete_until;
-use crate::decode::{Counts, Decode};
+use crate::decode::Counts;
+use crate::events::{self, EventsError};
 use crate::feature_table::{FeatureTable, Stamp};
 use crate::features::FeatureReader;
 use crate::fold::{self, Mould};
 use crate::gate::judge;
 use crate::history::History;
 use crate::lease::Lease;
-use crate::map;
 use crate::produce::{self, Produced, Producer, summarise, texts};
 use crate::progress::Progress;
 use crate::publish::{Published, Publisher, published_key};
-use crate::scan;
 
 /// What a run sets out to make.
 #[derive(Debug)]
@@ -112,10 +111,10 @@ impl Run {
                 (head.generation, head.incarnation) == (published.generation, published.incarnation)
             })
         });
-        let history = History::open(&self.plan, self.config.version_as_of, &self.storage, session).await?;
+        let history = History::open(&self.source, self.config.version_as_of, &self.storage, session).await?;
         report.table_version = history.version_number();
         let latest = now_ms().saturating_add(self.plan.time.max_future_ms);
-        let complete = complete_until(self.config.completeness, &history, &self.plan, session, latest).await?;
+        let complete = complete_until(self.config.completeness, &history, &self.source, session, latest).await?;
         let stands = head.as_ref().map_or((0, 0), |head| (head.generation, head.horizon));
         (report.generation, report.horizon_ms) = stands;
         let Some(complete) = complete else {
@@ -183,7 +182,7 @@ impl Run {
 
     async fn produce(&self, table: &FeatureTable, task: &Task, session: &SessionContext) -> Result<Produced, RunError> {
         let (plan, history) = (&self.plan, &task.history);
-        let failed = |source| RunError::Scan { uri: history.uri.clone(), source };
+        let failed = |source| EventsError::Scan { uri: history.uri.clone(), source };
         // What no read near the horizon can need is not read; see `Lane::aged`.
         let from = plan.time.retention_ms.map_or(i64::MIN, |retention| {
             floor(task.horizon.saturating_sub(1).saturating_sub(retention), coarsest_hop(plan))
@@ -191,12 +190,8 @@ impl Run {
         let latest = now_ms().saturating_add(plan.time.max_future_ms);
         let admission = Admission { from, until: task.horizon, latest };
         let counts = Arc::<Counts>::default();
-        let frame = history.frame(session).await?;
-        let needed = self.program.columns_read();
-        engine::event::Importer::new(plan, frame.schema().as_arrow(), &needed)?;
-        let scan = scan::plan(frame, plan, &needed, from, task.horizon).await.map_err(failed)?;
-        let decode = Decode::new(self.program.clone(), &scan.schema(), admission, counts.clone())?;
-        let events = map::plan(&scan, &Arc::new(decode)).map_err(failed)?;
+        let source = self.config.source.as_ref();
+        let events = events::plan(&self.program, history, source, admission, session, counts.clone()).await?;
         let mould = Mould {
             layout: self.layout.clone(),
             conditions: plan.conditions.len(),

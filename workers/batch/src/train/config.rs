@@ -6,7 +6,7 @@ use std::path::Path;
 use engine::plan::{Assignment, Table, TimestampField};
 use serde::{Deserialize, Serialize};
 
-use crate::config::ConfigError;
+use crate::config::{ConfigError, SourceTable};
 
 /// The configuration of one training set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct TrainConfig {
 pub struct TrainView {
     /// The plan, of one revision; the incarnation is of no matter.
     pub assignment: Assignment,
+    /// What is read instead of the plan's own table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<SourceTable>,
     /// The version of its Delta table; the newest unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_as_of: Option<u64>,

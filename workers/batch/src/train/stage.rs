@@ -24,8 +24,9 @@ use lake::Storage;
 use super::TrainError;
 use super::config::{TrainConfig, TrainView};
 use super::merge::Merge;
-use crate::config::ConfigError;
-use crate::decode::{Counts, Decode};
+use crate::config::{ConfigError, SourceTable, reading};
+use crate::decode::Counts;
+use crate::events;
 use crate::features;
 use crate::history::History;
 use crate::map::{self, Step, Transform};
@@ -39,6 +40,7 @@ pub(super) struct View {
     program: Arc<Program>,
     layout: Arc<Layout>,
     history: History,
+    source: Option<SourceTable>,
     /// The plan as the questions have it: its keys and time under their names there.
     asked: Plan,
     /// The names of its features in the training set.
@@ -61,13 +63,15 @@ impl View {
         };
         let program = Arc::new(Program::new(plan.clone()).map_err(|error| failed(error.to_string()))?);
         let layout = Arc::new(Layout::new(&plan).map_err(|error| failed(error.to_string()))?);
-        let history = History::open(&plan, view.version_as_of, storage, session).await?;
+        let history =
+            History::open(&reading(&plan, view.source.as_ref()), view.version_as_of, storage, session).await?;
         let name = |feature: &engine::plan::Feature| match full_names {
             true => format!("{}__{}", plan.view.name, feature.name),
             false => feature.name.clone(),
         };
         let names = plan.features.iter().map(name).collect();
-        Ok(Self { asked: asked(&plan, Some(view), config), program, layout, history, names })
+        let source = view.source.clone();
+        Ok(Self { asked: asked(&plan, Some(view), config), program, layout, history, source, names })
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -93,7 +97,7 @@ impl View {
         let events = self.events(bounds, session, counts).await?;
         let keys = self.program.keys().len();
         let importer = Importer::new(&self.asked, &ask_schema, self.program.keys())
-            .map_err(|source| self.refused("the table of questions", source))?;
+            .map_err(|source| TrainError::Import { view: self.plan().view.name.clone(), source })?;
         let merged = merged(&events.schema(), keys, &ask_schema);
         let asks_in = AsksIn { importer, keys: self.program.keys().to_vec(), schema: merged.clone() };
         let events_in = EventsIn { keys, schema: merged.clone() };
@@ -127,18 +131,8 @@ impl View {
             });
             (from, last)
         });
-        let frame = self.history.frame(session).await?;
-        let needed = self.program.columns_read();
-        let refused = |source| self.refused("its table of events", source);
-        Importer::new(plan, frame.schema().as_arrow(), &needed).map_err(refused)?;
-        let scan = scan::plan(frame, plan, &needed, from, until).await?;
         let admission = Admission { from, until, latest: i64::MAX };
-        let decode = Decode::new(self.program.clone(), &scan.schema(), admission, counts).map_err(refused)?;
-        Ok(map::plan(&scan, &Arc::new(decode))?)
-    }
-
-    fn refused(&self, table: &str, source: engine::event::ImportError) -> TrainError {
-        TrainError::Import { view: self.plan().view.name.clone(), table: table.to_owned(), source }
+        Ok(events::plan(&self.program, &self.history, self.source.as_ref(), admission, session, counts).await?)
     }
 }
 
@@ -162,11 +156,7 @@ pub(super) async fn bounds(
 ) -> Result<Bounds, TrainError> {
     let Some(view) = config.views.first() else { return Ok(None) };
     let plan = &view.assignment.plan;
-    let refused = |source| TrainError::Import {
-        view: plan.view.name.clone(),
-        table: "the table of questions".to_owned(),
-        source,
-    };
+    let refused = |source| TrainError::Import { view: plan.view.name.clone(), source };
     let frame = asks.frame(session).await?;
     let asked = asked(plan, None, config);
     Importer::new(&asked, frame.schema().as_arrow(), &[]).map_err(refused)?;

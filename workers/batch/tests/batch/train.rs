@@ -72,6 +72,7 @@ impl World {
         windowed.features.retain(|feature| feature.window.is_some());
         let view = |plan: Plan| TrainView {
             assignment: Assignment { incarnation: 0, plan },
+            source: None,
             version_as_of: None,
             keys: BTreeMap::from([("user".to_owned(), "who".to_owned())]),
         };

@@ -56,6 +56,7 @@ impl World {
         let config = BatchConfig {
             assignment: Assignment { incarnation: 0, plan: fixtures::resolve(&definition) },
             feature_table: folder.path().join("gold").display().to_string(),
+            source: None,
             gate: Limits { max_row_count_drop: 0.95, max_null_share_rise: 1.0, max_psi: 1_000.0 },
             completeness: Completeness::NewestEvent,
             version_as_of: None,
