@@ -50,19 +50,19 @@ async fn killed_at_twenty_moments_it_serves_a_whole_generation() {
         by_version.insert((version + 1).to_string(), all.clone());
 
         let generation = world.head().await.unwrap().generation;
-        let (mut child, log) = world.start();
+        let (mut child, _) = world.start();
         let mut killed = false;
         if attempt % 4 == 0 {
             // At any moment of the run.
             let most = u64::try_from(whole_run.as_millis()).unwrap();
             tokio::time::sleep(Duration::from_millis(u64::try_from(dice.roll(most)).unwrap())).await;
         } else {
-            // Soon after the first row of the new generation is there.
-            let least = usize::try_from(dice.roll(2_900)).unwrap();
-            while world.lanes(generation + 1).await.len() <= least && child.try_wait().unwrap().is_none() {}
+            // When some row of the new generation is there, whichever: the order of rows is nobody's.
+            let some = [format!("u{}", dice.roll(3_000))];
+            while world.written(&some, generation + 1).await == 0 && child.try_wait().unwrap().is_none() {}
         }
         if child.try_wait().unwrap().is_none() {
-            signal(&child, "-KILL");
+            child.start_kill().unwrap();
             killed = true;
         }
         child.wait().await.unwrap();
@@ -70,7 +70,6 @@ async fn killed_at_twenty_moments_it_serves_a_whole_generation() {
             kills += 1;
             in_publication += u32::from(!world.lanes(generation + 1).await.is_empty());
         }
-        drop(log);
         assert_whole(&world, &by_version).await;
     }
     assert_eq!(kills, 20);
@@ -92,9 +91,10 @@ async fn an_attempt_that_was_killed_leaves_no_entity_behind() {
     poisoned.extend((0..3_000).map(|i| Event { user: Some(format!("ghost{i}")), at: Some(START), ..Event::default() }));
     crate::source::replace(&world.source(), &poisoned).await;
     let (mut child, _) = world.start();
+    let some: Vec<String> = (0..30).map(|i| format!("ghost{}", i * 100)).collect();
     let ghosts = async || world.lanes(2).await.keys().filter(|user| user.starts_with("ghost")).count();
-    while ghosts().await == 0 && child.try_wait().unwrap().is_none() {}
-    signal(&child, "-KILL");
+    while world.written(&some, 2).await == 0 && child.try_wait().unwrap().is_none() {}
+    child.start_kill().unwrap();
     child.wait().await.unwrap();
     assert_eq!(world.head().await.unwrap().generation, 1, "the kill came too late to test anything");
     assert!(ghosts().await > 0);
@@ -128,7 +128,8 @@ async fn a_run_that_stood_still_and_lost_its_lease_writes_nothing_more() {
     let mut tries = 0;
     let (mut sleeper, log) = loop {
         let (mut child, log) = world.start();
-        while world.lanes(1).await.is_empty() && child.try_wait().unwrap().is_none() {}
+        let some: Vec<String> = (0..30).map(|i| format!("u{}", i * 100)).collect();
+        while world.written(&some, 1).await == 0 && child.try_wait().unwrap().is_none() {}
         signal(&child, "-STOP");
         if world.head().await.is_none() {
             break (child, log);

@@ -12,7 +12,7 @@ use engine::lane::{Lane, Layout};
 use engine::plan::{Assignment, Plan};
 use engine::program::{FeatureColumns, Program};
 use engine::read::{Reader, Status};
-use engine::row::{Head, RunReport, batch_slot, head_key, parse_batch_field, row_prefix, run_key};
+use engine::row::{Head, RunReport, batch_field, batch_slot, head_key, parse_batch_field, row_prefix, run_key};
 use engine::value::Value;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
@@ -156,6 +156,18 @@ impl World {
             segments.first().and_then(|(_, head)| Lane::peek_offset(head)) == i64::try_from(generation).ok()
         };
         rows.filter(|(_, segments)| named(segments)).collect()
+    }
+
+    /// How many of some entities have this generation by now; quick.
+    pub async fn written(&self, entities: &[String], generation: u64) -> usize {
+        let prefix = row_prefix(&self.plan().view.uid, &self.plan().revision, self.config.assignment.incarnation);
+        let mut pipeline = redis::pipe();
+        for entity in entities {
+            pipeline.cmd("HGET").arg(format!("{prefix}{entity}")).arg(batch_field(generation, 0));
+        }
+        let heads: Vec<Option<Vec<u8>>> = pipeline.query_async(&mut self.connection.clone()).await.unwrap();
+        let of = |head: &Vec<u8>| Lane::peek_offset(head) == i64::try_from(generation).ok();
+        heads.iter().flatten().filter(|head| of(head)).count()
     }
 
     /// What a feature server answers under the head that stands, for all entities, at its horizon.
