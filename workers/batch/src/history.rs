@@ -148,8 +148,8 @@ impl History {
     #[must_use]
     pub fn rows(&self) -> Option<u64> {
         let state = self.delta.as_ref()?.snapshot().ok()?;
-        let files = state.log_data().iter().map(|file| file.num_records());
-        files.map(|rows| rows.and_then(|rows| u64::try_from(rows).ok())).sum()
+        let files = state.log_data();
+        files.iter().map(|file| file.num_records().and_then(|rows| u64::try_from(rows).ok())).sum()
     }
 
     /// All of it, to be projected and filtered.

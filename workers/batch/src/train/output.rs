@@ -8,7 +8,6 @@ use datafusion::execution::SendableRecordBatchStream;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
 use deltalake::kernel::{Action, Add};
 use deltalake::parquet::arrow::AsyncArrowWriter;
-use deltalake::parquet::arrow::async_writer::ParquetObjectWriter;
 use deltalake::parquet::file::metadata::KeyValue;
 use deltalake::parquet::file::properties::WriterProperties;
 use deltalake::protocol::{DeltaOperation, SaveMode};
@@ -17,6 +16,7 @@ use futures::TryStreamExt as _;
 use lake::files::Writer;
 use lake::{Identity, Owner, Storage, TableSpec};
 use object_store::ObjectStoreExt as _;
+use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use tokio::task::JoinSet;
 
@@ -110,7 +110,7 @@ async fn parquet(
     }
     let mut writers = JoinSet::new();
     for (i, mut batches) in partitions.into_iter().enumerate() {
-        let sink = ParquetObjectWriter::new(store.clone(), folder.clone().join(format!("part-{i:05}.parquet")));
+        let sink = BufWriter::new(store.clone(), folder.clone().join(format!("part-{i:05}.parquet")));
         let metadata = vec![KeyValue::new(LINEAGE.to_owned(), lineage.to_json())];
         let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
         let (schema, uri) = (schema.clone(), uri.clone());

@@ -142,7 +142,7 @@ fn asked(plan: &Plan, view: Option<&TrainView>, config: &TrainConfig) -> Plan {
     asked.source.timestamp = config.timestamp.clone();
     for column in &mut asked.source.columns {
         if let Some(view) = view.filter(|_| plan.entity.contains(&column.name)) {
-            view.column(&column.name).clone_into(&mut column.name);
+            column.name = view.column(&column.name).to_owned();
         }
     }
     asked
