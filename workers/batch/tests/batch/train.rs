@@ -197,7 +197,7 @@ async fn features_are_as_they_were_at_each_boundary() {
 
     let uri = &world.config.output.table.uri;
     let table = lake::open(uri, &Storage::local(), None).await.unwrap();
-    let (_, lineage) = lake::commit::latest_info(&table, uri, "featuremill.lineage").await.unwrap().unwrap();
+    let (_, lineage) = lake::commit::latest_info(&table, uri, &["featuremill.lineage"]).await.unwrap().unwrap();
     let lineage: Lineage = serde_json::from_value(lineage).unwrap();
     assert_eq!((lineage.asks.version.as_str(), lineage.views.len()), ("1", 2));
     let view = &lineage.views[0];
