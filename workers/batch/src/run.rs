@@ -170,6 +170,8 @@ impl Run {
             rows: 0,
             outcome: RunOutcome::NothingNew,
             features: Vec::new(),
+            refused: std::collections::BTreeMap::new(),
+            notes: Vec::new(),
         };
         let ended = tokio::select! {
             ended = self.generation(&store, &lease, &session, &mut report) => ended,

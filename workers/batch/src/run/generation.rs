@@ -57,7 +57,7 @@ impl Run {
         let publisher = self.publisher(lease, &task).await?;
         self.sweep(&table, &publisher, &task, session).await?;
 
-        let produced = self.produce(&table, &task, session).await?;
+        let produced = self.produce(&table, &task, session, report).await?;
         report.rows = produced.summary.rows;
         let before = match &task.head {
             Some(head) if table.generations(head.generation)?.contains(&head.generation) => {
@@ -69,9 +69,7 @@ impl Run {
         let feature =
             |seen: crate::gate::Seen| FeatureReport { name: seen.name, null_share: seen.null_share, psi: seen.psi };
         report.features = verdict.features.into_iter().map(feature).collect();
-        for note in verdict.notes {
-            tracing::info!(note, "quality gate");
-        }
+        report.notes.extend(verdict.notes);
         if !verdict.refusals.is_empty() {
             let reason = verdict.refusals.join("; ");
             tracing::warn!(reason, generation = task.generation, "the quality gate refused the generation");
@@ -118,7 +116,7 @@ impl Run {
         let stands = head.as_ref().map_or((0, 0), |head| (head.generation, head.horizon));
         (report.generation, report.horizon_ms) = stands;
         let Some(complete) = complete else {
-            tracing::info!(source = history.uri, "the source holds no events");
+            report.notes.push(format!("{} holds no events", history.uri));
             return Ok(None);
         };
         let horizon = horizon(&self.plan, complete);
@@ -214,7 +212,8 @@ impl Run {
         let spilled = fold.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or(0);
         let (rows, events, refused) = (counts.rows(), counts.taken(), counts.refused());
         let entities = producer.entities.load(Ordering::Relaxed);
-        tracing::info!(rows, events, entities, spilled_bytes = spilled, refused = %json!(refused), percent = 100, "folded");
+        tracing::info!(rows, events, entities, spilled_bytes = spilled, refused = %json!(&refused), percent = 100, "folded");
+        report.refused = refused.into_iter().map(|(reason, rows)| (reason.to_owned(), rows)).collect();
         Ok(produced)
     }
 
