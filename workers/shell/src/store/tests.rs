@@ -99,7 +99,7 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
         rows: 3,
         outcome: engine::row::RunOutcome::Published,
         features: vec![],
-        refused: BTreeMap::new(),
+        refused: std::collections::BTreeMap::new(),
         notes: vec![],
     };
     assert_eq!(store.run_report(&key("run")).await.unwrap(), None);
