@@ -15,6 +15,7 @@ use datafusion::common::{Column, JoinType};
 use datafusion::dataframe::DataFrame;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, lit};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
@@ -167,6 +168,21 @@ impl FeatureTable {
         let columns: Vec<Expr> = names.map(|name| column(name)).collect();
         let frame = self.frame(generation, session).await?.select(columns).map_err(&failed)?;
         frame.execute_stream().await.map_err(failed)
+    }
+
+    /// The keys of one generation's entities, as a plan.
+    ///
+    /// # Errors
+    /// [`FeatureTableError::Query`].
+    pub async fn entities(
+        &self,
+        generation: u64,
+        session: &SessionContext,
+    ) -> Result<Arc<dyn ExecutionPlan>, FeatureTableError> {
+        let failed = self.query("reading a generation's entities");
+        let keys: Vec<Expr> = self.plan.entity.iter().map(|name| column(name)).collect();
+        let frame = self.frame(generation, session).await?.select(keys).map_err(&failed)?;
+        frame.create_physical_plan().await.map_err(failed)
     }
 
     /// The keys of the entities of `before` that are not in `after`; of all of them without `after`.

@@ -5,16 +5,21 @@
 
 use std::fmt::Write as _;
 
+use arrow::datatypes::DataType;
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use deltalake::DeltaTable;
-use engine::plan::{Plan, Table, TableFormat};
+use deltalake::kernel::Action;
+use deltalake::logstore::get_actions;
+use engine::plan::{Plan, Table, TableFormat, TimestampUnit};
 use futures::TryStreamExt as _;
 use lake::{LakeError, Storage};
 use object_store::ObjectMeta;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+
+use crate::incremental::{Changes, earliest};
 
 /// Why a source cannot be opened.
 #[derive(Debug, Error)]
@@ -142,6 +147,49 @@ impl History {
     #[must_use]
     pub fn version_number(&self) -> Option<i64> {
         self.delta.as_ref()?.version().and_then(|version| i64::try_from(version).ok())
+    }
+
+    /// What was done to a Delta table since `version`, where event times are in column `time` of `unit`; `None` if it has no
+    /// history, or `version` is not before this one.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn changes(
+        &self,
+        version: &str,
+        time: &str,
+        unit: TimestampUnit,
+    ) -> Result<Option<Changes>, HistoryError> {
+        let failed =
+            |error: deltalake::DeltaTableError| HistoryError::List { uri: self.uri.clone(), detail: error.to_string() };
+        let (Some(table), Ok(since)) = (&self.delta, version.parse::<u64>()) else { return Ok(None) };
+        let Some(now) = table.version().filter(|now| *now >= since) else { return Ok(None) };
+        let schema = lake::table::schema(table, &self.uri)?;
+        let instants =
+            schema.field_with_name(time).is_ok_and(|field| matches!(field.data_type(), DataType::Timestamp(..)));
+        let mut changes = Changes::default();
+        for version in since + 1..=now {
+            let Some(entry) = table.log_store().read_commit_entry(version).await.map_err(failed)? else {
+                changes.other = Some("the source's log entries since the last run are not kept any more");
+                return Ok(Some(changes));
+            };
+            for action in get_actions(version, &entry).map_err(failed)? {
+                match action {
+                    Action::Add(add) if add.data_change => {
+                        let stats = add.stats.as_deref();
+                        changes.added.push(stats.and_then(|stats| earliest(stats, time, unit, instants)));
+                    }
+                    Action::Remove(remove) if remove.data_change => {
+                        changes.other = Some("rows were removed from the source or changed in it");
+                    }
+                    Action::Metadata(_) | Action::Protocol(_) => {
+                        changes.other = Some("the source's columns or properties changed");
+                    }
+                    _ => {}
+                }
+            }
+        }
+        Ok(Some(changes))
     }
 
     /// How many rows it holds, if its files say.

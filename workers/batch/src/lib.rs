@@ -27,6 +27,8 @@ mod fixtures;
 pub mod fold;
 pub mod gate;
 pub mod history;
+pub mod incremental;
+pub mod lanes;
 pub mod lease;
 pub mod map;
 pub mod produce;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
-use arrow::compute::cast;
+use arrow::compute::{cast, filter_record_batch, is_not_null};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream_partitioned};
@@ -109,6 +109,10 @@ async fn part(
     let mut spool = SpoolWriter::new(producer.temp_dir.as_deref())?;
     let mut summary = Summary::new(producer.plan.features.len());
     while let Some(batch) = batches.try_next().await? {
+        let batch = match batch.columns().last() {
+            Some(lanes) if lanes.null_count() > 0 => filter_record_batch(&batch, &is_not_null(lanes)?)?,
+            _ => batch,
+        };
         let (lanes, keys) = match batch.columns() {
             [keys @ .., lanes] => (lanes, keys),
             [] => continue,

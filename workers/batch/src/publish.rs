@@ -72,7 +72,9 @@ pub struct Published {
     pub generation: u64,
     /// The incarnation of the rows.
     pub incarnation: u32,
-    /// The version of the source.
+    /// Where the source is.
+    pub uri: String,
+    /// Its version.
     pub source: String,
     /// When, by the run's clock, in milliseconds.
     pub at_ms: i64,

@@ -1,5 +1,6 @@
 //! One run, from its configuration to its exit code.
 
+mod fold;
 mod generation;
 
 use std::sync::Arc;

@@ -28,14 +28,23 @@ pub struct Mould {
     pub aged_to: i64,
     /// The generation.
     pub offset: i64,
+    /// Whether an entity is gone when its lane has no tile: see [`crate::incremental::keeps_every_event`].
+    pub drops_empty: bool,
 }
 
 impl Mould {
-    /// The canonical bytes of `lane`, packed.
-    pub fn bytes(&self, lane: &mut Lane, out: &mut Vec<u8>) {
+    /// Appends the canonical bytes of `lane`, packed; `false`, and nothing appended, if its entity is gone.
+    pub fn bytes(&self, mut lane: Lane, out: &mut Vec<u8>) -> bool {
+        if lane.newest().is_none_or(|newest| newest < self.aged_to) {
+            lane = lane::merge(&self.layout, &[Lane::aged(&self.layout, self.aged_to), lane]);
+        }
+        if self.drops_empty && lane.is_empty() {
+            return false;
+        }
         lane.set_offset(self.offset);
         lane.forget_written();
         pack(&lane.encode(&self.layout), out);
+        true
     }
 
     /// The lane that was packed.
@@ -84,10 +93,12 @@ impl Lanes {
         let mut bytes = Vec::new();
         for group in groups {
             self.weight -= group.weight as usize;
-            let mut lane = group.lane.unwrap_or_else(|| Lane::aged(&self.mould.layout, self.mould.aged_to));
             bytes.clear();
-            self.mould.bytes(&mut lane, &mut bytes);
-            builder.append_value(&bytes);
+            if self.mould.bytes(group.lane.unwrap_or_default(), &mut bytes) {
+                builder.append_value(&bytes);
+            } else {
+                builder.append_null();
+            }
         }
         Arc::new(builder.finish())
     }

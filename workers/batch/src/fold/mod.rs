@@ -5,7 +5,8 @@
 //! ```
 //!
 //! Events travel to the one partition of their entity before they are folded: a lane is heavier than its events, so that
-//! folding first and merging then would cost more. Past the memory limit the aggregation spills lanes by entity.
+//! folding first and merging then would cost more. Past the memory limit the aggregation spills lanes by entity. A run that
+//! goes on from the lanes of the last generation merges those as it would merge what it spilled.
 
 mod accumulator;
 mod packed;
@@ -24,6 +25,7 @@ use datafusion::physical_expr::{Partitioning, PhysicalExpr};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion::physical_plan::repartition::RepartitionExec;
+use datafusion::physical_plan::union::UnionExec;
 
 pub use accumulator::{Lanes, Mould};
 pub use packed::{Truncated, pack, unpack};
@@ -96,12 +98,15 @@ impl AggregateUDFImpl for LaneFunction {
 }
 
 /// Folds `events`, whose first `keys` columns name the entity and whose others are the function's arguments, over
-/// `partitions` partitions. The result has the keys and the lane.
+/// `partitions` partitions. The result has the keys and the lane, NULL for a lane that says that its entity is gone.
+///
+/// With `before`, whose columns are the keys and packed lanes, each of an entity of its own, the events go into those.
 ///
 /// # Errors
 /// If the schema does not fit, which [`crate::decode`] rules out.
 pub fn plan(
     events: Arc<dyn ExecutionPlan>,
+    before: Option<Arc<dyn ExecutionPlan>>,
     keys: usize,
     partitions: usize,
     mould: Mould,
@@ -117,14 +122,16 @@ pub fn plan(
         .schema(schema.clone())
         .alias(LANE)
         .build()?;
-    let by_entity = RepartitionExec::try_new(events, Partitioning::Hash(entity.clone(), partitions))?;
-    let named = entity.into_iter().zip(schema.fields()).map(|(expr, field)| (expr, field.name().clone())).collect();
-    Ok(Arc::new(AggregateExec::try_new(
-        AggregateMode::SinglePartitioned,
-        PhysicalGroupBy::new_single(named),
-        vec![Arc::new(call)],
-        vec![None],
-        Arc::new(by_entity),
-        schema,
-    )?))
+    let call = Arc::new(call);
+    let aggregate = |mode, input: Arc<dyn ExecutionPlan>| {
+        let named = entity.iter().cloned().zip(schema.fields()).map(|(expr, field)| (expr, field.name().clone()));
+        let by = PhysicalGroupBy::new_single(named.collect());
+        AggregateExec::try_new(mode, by, vec![call.clone()], vec![None], input, schema.clone())
+    };
+    let by_entity = |input| RepartitionExec::try_new(input, Partitioning::Hash(entity.clone(), partitions));
+    let events = Arc::new(by_entity(events)?);
+    let Some(before) = before else { return Ok(Arc::new(aggregate(AggregateMode::SinglePartitioned, events)?)) };
+    let new = Arc::new(aggregate(AggregateMode::Partial, events)?);
+    let both = UnionExec::try_new(vec![new, before])?;
+    Ok(Arc::new(aggregate(AggregateMode::FinalPartitioned, Arc::new(by_entity(both)?))?))
 }

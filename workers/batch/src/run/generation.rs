@@ -1,14 +1,11 @@
 //! From the head that stands to the head that is flipped: the steps of one generation, in the order that keeps a reader safe.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use datafusion::prelude::SessionContext;
-use engine::event::Admission;
-use engine::row::{FeatureReport, Head, RunOutcome, RunReport, batch_field, generation_offset, head_key, row_prefix};
-use engine::time::{coarsest_hop, floor, horizon};
+use engine::row::{FeatureReport, Head, RunOutcome, RunReport, batch_field, head_key, row_prefix};
+use engine::time::horizon;
 use futures::TryStreamExt as _;
 use redis::cmd;
 use serde_json::json;
@@ -16,31 +13,26 @@ use shell::store::{RedisStore, RowStore as _};
 
 use super::{Run, RunError, now_ms};
 use crate::completeness::complete_until;
-use crate::decode::Counts;
-use crate::events::{self, EventsError};
-use crate::feature_table::{FeatureTable, Stamp};
-use crate::features::FeatureReader;
-use crate::fold::{self, Mould};
+use crate::feature_table::FeatureTable;
 use crate::gate::judge;
 use crate::history::History;
 use crate::lease::Lease;
-use crate::produce::{self, Produced, Producer, summarise, texts};
-use crate::progress::Progress;
+use crate::produce::{Produced, summarise, texts};
 use crate::publish::{Published, Publisher, published_key};
 
 /// What a run sets out to make.
 #[derive(Debug)]
-struct Task {
+pub(super) struct Task {
     /// The head that stands.
-    head: Option<Head>,
+    pub head: Option<Head>,
     /// What was published with it.
-    published: Option<Published>,
+    pub published: Option<Published>,
     /// The source.
-    history: History,
+    pub history: History,
     /// The new generation.
-    generation: u64,
+    pub generation: u64,
     /// Its horizon.
-    horizon: i64,
+    pub horizon: i64,
 }
 
 impl Run {
@@ -57,7 +49,7 @@ impl Run {
         let publisher = self.publisher(lease, &task).await?;
         self.sweep(&table, &publisher, &task, session).await?;
 
-        let produced = self.produce(&table, &task, session, report).await?;
+        let produced = self.produce(store, &table, &task, session, report).await?;
         report.rows = produced.summary.rows;
         let before = match &task.head {
             Some(head) if table.generations(head.generation)?.contains(&head.generation) => {
@@ -122,7 +114,9 @@ impl Run {
         let horizon = horizon(&self.plan, complete);
         let incarnation = self.config.assignment.incarnation;
         let same = published.as_ref().is_some_and(|published| {
-            published.source == history.version && published.incarnation == incarnation && horizon == stands.1
+            (&published.uri, &published.source) == (&history.uri, &history.version)
+                && published.incarnation == incarnation
+                && horizon == stands.1
         });
         if same && !self.config.full_refresh {
             tracing::info!(version = history.version, horizon, "nothing is new");
@@ -178,45 +172,6 @@ impl Run {
         Ok(())
     }
 
-    async fn produce(&self, table: &FeatureTable, task: &Task, session: &SessionContext) -> Result<Produced, RunError> {
-        let (plan, history) = (&self.plan, &task.history);
-        let failed = |source| EventsError::Scan { uri: history.uri.clone(), source };
-        // What no read near the horizon can need is not read; see `Lane::aged`.
-        let from = plan.time.retention_ms.map_or(i64::MIN, |retention| {
-            floor(task.horizon.saturating_sub(1).saturating_sub(retention), coarsest_hop(plan))
-        });
-        let latest = now_ms().saturating_add(plan.time.max_future_ms);
-        let admission = Admission { from, until: task.horizon, latest };
-        let counts = Arc::<Counts>::default();
-        let source = self.config.source.as_ref();
-        let events = events::plan(&self.program, history, source, admission, session, counts.clone()).await?;
-        let mould = Mould {
-            layout: self.layout.clone(),
-            conditions: plan.conditions.len(),
-            aged_to: task.horizon - 1,
-            offset: generation_offset(task.generation),
-        };
-        let partitions = session.state().config().target_partitions();
-        let lanes = fold::plan(events, plan.entity.len(), partitions, mould, plan.layout()).map_err(failed)?;
-        let producer = Arc::new(Producer {
-            plan: plan.clone(),
-            reader: FeatureReader::new(self.program.clone(), self.layout.clone(), task.horizon),
-            stamp: Stamp { horizon: task.horizon, revision: plan.revision.clone(), generation: task.generation },
-            temp_dir: self.args.tables.temp_dir.clone(),
-            entities: AtomicU64::new(0),
-        });
-        let progress = Progress::of_fold(counts.clone(), producer.clone(), history.rows());
-        let fold = lanes.clone();
-        let produced = produce::produce(lanes, session, table, producer.clone()).await?;
-        drop(progress);
-        let spilled = fold.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or(0);
-        let (rows, events, refused) = (counts.rows(), counts.taken(), counts.refused());
-        let entities = producer.entities.load(Ordering::Relaxed);
-        tracing::info!(rows, events, entities, spilled_bytes = spilled, refused = %json!(&refused), percent = 100, "folded");
-        report.refused = refused.into_iter().map(|(reason, rows)| (reason.to_owned(), rows)).collect();
-        Ok(produced)
-    }
-
     /// Waits until nobody can still be reading the slot that is about to be overwritten: it held the generation that the
     /// head pointed to before the present one.
     async fn keep_previous(&self, task: &Task) {
@@ -252,8 +207,13 @@ impl Run {
         let incarnation = self.config.assignment.incarnation;
         let head =
             Head { incarnation, generation: task.generation, horizon: task.horizon, fence: seen.unwrap_or(0) + 1 };
-        let source = task.history.version.clone();
-        let published = Published { generation: task.generation, incarnation, source, at_ms: now_ms() };
+        let published = Published {
+            generation: task.generation,
+            incarnation,
+            uri: task.history.uri.clone(),
+            source: task.history.version.clone(),
+            at_ms: now_ms(),
+        };
         publisher.flip((&self.plan.view.uid, &self.plan.revision), seen, &head, &published).await?;
         Ok(())
     }

@@ -211,3 +211,68 @@ async fn a_bad_configuration_ends_with_two_and_says_what_to_fix() {
     let ended = world.run_to(2).await;
     assert!(ended.log.contains("as_of"), "{}", ended.log);
 }
+
+/// The bytes of a generation's lanes without its number.
+async fn bytes(world: &World, generation: u64) -> BTreeMap<String, Vec<(u8, Vec<u8>)>> {
+    let mut lanes = world.lanes(generation).await;
+    lanes.values_mut().for_each(|segments| segments[0].1[9..17].fill(0));
+    lanes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_on_top_of_the_last_generation_gives_the_bytes_of_one_over_everything() {
+    for windowed in [false, true] {
+        let mut world = World::with(|definition| {
+            if windowed {
+                definition.features.retain(|f| f.window.is_some());
+                definition.features.push(fixtures::feature("events_7d", "Count", Some("7d")));
+            }
+        })
+        .await;
+        let mut dice = Dice(31);
+        append(&world.source(), &events(&mut dice, 200, 3_000, START, START + 9 * DAY)).await;
+        world.run_to(0).await;
+        for round in 0..3 {
+            // Less and less users go on, so that some run out of every window.
+            let (from, users) = (START + 9 * DAY + round * 4 * DAY, 150 - 50 * u64::try_from(round).unwrap());
+            append(&world.source(), &events(&mut dice, users, 500, from, from + 4 * DAY)).await;
+            world.run_to(0).await;
+            let report = world.report().await;
+            assert!(
+                report.notes.iter().any(|note| note.contains("on top of the last generation")),
+                "{:?}",
+                report.notes
+            );
+            let incremental = bytes(&world, report.generation).await;
+            world.config.full_refresh = true;
+            world.run_to(0).await;
+            world.config.full_refresh = false;
+            let report = world.report().await;
+            assert!(report.notes.iter().any(|note| note.contains("a full refresh")), "{:?}", report.notes);
+            assert_eq!(bytes(&world, report.generation).await, incremental, "round {round}, windowed {windowed}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_late_or_lost_makes_a_run_read_everything() {
+    let world = World::new().await;
+    let mut dice = Dice(32);
+    let mut all = events(&mut dice, 50, 2_000, START, START + 9 * DAY);
+    append(&world.source(), &all).await;
+    world.run_to(0).await;
+    let mut next = async |more: Vec<Event>, all: &mut Vec<Event>, why: &str| {
+        append(&world.source(), &more).await;
+        all.extend(more);
+        world.run_to(0).await;
+        let notes = world.report().await.notes;
+        assert!(notes.iter().any(|note| note.contains(why)), "{notes:?}");
+        assert_eq!(world.served().await, oracle::values(all, oracle::horizon(all)));
+    };
+    let late = events(&mut dice, 50, 100, START + 8 * DAY, START + 10 * DAY);
+    next(late, &mut all, "holds events before the last horizon").await;
+    let key = format!("{}u7", engine::row::row_prefix("uid-1", &world.plan().revision, 0));
+    redis::cmd("DEL").arg(key).query_async::<()>(&mut world.connection.clone()).await.unwrap();
+    next(events(&mut dice, 50, 100, START + 10 * DAY, START + 11 * DAY), &mut all, "the store lost writes").await;
+    next(events(&mut dice, 50, 100, START + 11 * DAY, START + 12 * DAY), &mut all, "on top of the last").await;
+}
