@@ -4,7 +4,7 @@ use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, AsArray, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch};
 use arrow::array::{TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::{Int32Type, Int64Type};
 use lake::bronze::{self, Bronze, Chunk, Progress};
