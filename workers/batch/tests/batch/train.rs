@@ -89,7 +89,7 @@ impl World {
     async fn run(&self, flags: &[&str]) -> (i32, String) {
         let config = self.folder.path().join("train.json");
         std::fs::write(&config, serde_json::to_string(&self.config).unwrap()).unwrap();
-        let output = Command::new(env!("CARGO_BIN_EXE_featuremill-batch"))
+        let output = Command::new(crate::world::binary())
             .args(["train", "--threads", "2", "--config"])
             .arg(&config)
             .args(flags)

@@ -39,6 +39,15 @@ pub struct Ended {
     pub log: String,
 }
 
+/// The binary: in `FEATUREMILL_BIN_DIR`, or as cargo built it.
+pub fn binary() -> PathBuf {
+    let built = PathBuf::from(env!("CARGO_BIN_EXE_featuremill-batch"));
+    match std::env::var_os("FEATUREMILL_BIN_DIR") {
+        Some(dir) => PathBuf::from(dir).join(built.file_name().unwrap()),
+        None => built,
+    }
+}
+
 impl World {
     pub async fn new() -> Self {
         Self::with(|_| {}).await
@@ -79,7 +88,7 @@ impl World {
         let config = self.folder.path().join(format!("{name}.json"));
         std::fs::write(&config, serde_json::to_string(&self.config).unwrap()).unwrap();
         let log = self.folder.path().join(format!("{name}.log"));
-        let child = Command::new(env!("CARGO_BIN_EXE_featuremill-batch"))
+        let child = Command::new(binary())
             .args(["run", "--redis-url", &self.redis.url(), "--keep-previous-ms", "0", "--threads", "2", "--config"])
             .arg(&config)
             .args(&self.flags)
