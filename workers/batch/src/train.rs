@@ -2,14 +2,15 @@
 //!
 //! # What "as they were" means
 //!
-//! A row that asks at time `T` gets what the feature server answers at `t = T − 1 ms` of the events before `T`, had each of
-//! them arrived at once. So:
+//! A row that asks at time `T` gets what the feature server answers at `t = T` of the events before `T`, had each of them
+//! arrived at once: what a request at `T` finds before anything that happens at `T` has come in. So:
 //! - The end is exclusive: an event at `T` itself is not seen, as the label's own event must not be. Nor is a later one that
 //!   shares `T`'s tile: it is folded only after the row was answered.
-//! - The start is the server's: `floor(T − 1 − W, hop)`. A window here is as long as the same window in serving, to the
-//!   millisecond, so that a model is trained on what it will be given.
-//! - An entity without an event in `[T − 1 − retention, T)` has no row in the online store: all of its features are NULL, and
-//!   a count is not 0.
+//! - The start is the server's: `floor(T − W, hop)`. A window here is as long as the same window in serving, to the
+//!   millisecond, so that a model is trained on what it will be given. (To read at `T − 1 ms` would lose an event at
+//!   exactly that time if a tile begins there.)
+//! - An entity without an event in `[T − retention, T)` has no row in the online store: all of its features are NULL, and a
+//!   count is not 0.
 //!
 //! # How
 //!

@@ -98,7 +98,7 @@ impl Merge {
                 current.lane[0].insert(&self.layout, &events, row);
                 continue;
             }
-            let t = times.value(row).saturating_sub(1);
+            let t = times.value(row);
             let newest = current.lane.first().and_then(Lane::newest);
             let known = newest.is_some_and(|newest| retention.is_none_or(|keep| newest >= t.saturating_sub(keep)));
             if unasked.value(row) || !known {

@@ -127,7 +127,7 @@ impl View {
         // Without questions no event is needed: none lies in an empty slice.
         let (from, until) = bounds.map_or((0, 0), |(first, last)| {
             let from = plan.time.retention_ms.map_or(i64::MIN, |retention| {
-                floor(first.saturating_sub(1).saturating_sub(retention), coarsest_hop(plan))
+                floor(first.saturating_sub(retention), coarsest_hop(plan))
             });
             (from, last)
         });

@@ -261,7 +261,7 @@ async fn what_is_late_or_lost_makes_a_run_read_everything() {
     let mut all = events(&mut dice, 50, 2_000, START, START + 9 * DAY);
     append(&world.source(), &all).await;
     world.run_to(0).await;
-    let mut next = async |more: Vec<Event>, all: &mut Vec<Event>, why: &str| {
+    let next = async |more: Vec<Event>, all: &mut Vec<Event>, why: &str| {
         append(&world.source(), &more).await;
         all.extend(more);
         world.run_to(0).await;

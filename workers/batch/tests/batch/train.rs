@@ -106,10 +106,10 @@ impl World {
         let before = |event: &&Event| event.user.as_ref() == Some(who) && event.at.unwrap() < at;
         let events: Vec<&Event> = self.events.iter().filter(before).collect();
         let newest = events.iter().map(|event| event.at.unwrap()).max()?;
-        if plan.time.retention_ms.is_some_and(|retention| newest < at - 1 - retention) {
+        if plan.time.retention_ms.is_some_and(|retention| newest < at - retention) {
             return None;
         }
-        Some(oracle::features(&events, at - 1))
+        Some(oracle::features(&events, at))
     }
 
     async fn rows(&self) -> Vec<RecordBatch> {
