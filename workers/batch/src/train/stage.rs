@@ -126,9 +126,10 @@ impl View {
         let plan = self.program.plan();
         // Without questions no event is needed: none lies in an empty slice.
         let (from, until) = bounds.map_or((0, 0), |(first, last)| {
-            let from = plan.time.retention_ms.map_or(i64::MIN, |retention| {
-                floor(first.saturating_sub(retention), coarsest_hop(plan))
-            });
+            let from = plan
+                .time
+                .retention_ms
+                .map_or(i64::MIN, |retention| floor(first.saturating_sub(retention), coarsest_hop(plan)));
             (from, last)
         });
         let admission = Admission { from, until, latest: i64::MAX };

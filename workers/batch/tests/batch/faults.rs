@@ -1,13 +1,22 @@
 //! Runs that are killed, stopped and doubled: the served generation is always a whole one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use arrow::array::{ArrayRef, StringArray};
+use batch::feature_table::{self, FeatureTable, Stamp};
+use batch::features::FeatureReader;
+use engine::lane::Layout;
+use engine::program::Program;
 use engine::row::RunOutcome;
+use futures::TryStreamExt as _;
+use lake::Storage;
+use lake::session::{SessionOptions, session};
 
 use crate::fixtures::DAY;
 use crate::oracle;
-use crate::source::{Dice, Event, START, append, events};
+use crate::source::{Dice, Event, START, append, events, replace};
 use crate::world::World;
 
 /// Sends a signal to a process that was started here and has not been awaited.
@@ -41,12 +50,19 @@ async fn killed_at_twenty_moments_it_serves_a_whole_generation() {
         if kills == 20 {
             break;
         }
-        // Some users are new, and every third time some are gone.
+        // Some users are new, and now and then some are gone.
         let version: u64 = by_version.keys().map(|version| version.parse().unwrap()).max().unwrap_or(0);
         let day = START + 9 * DAY + i64::from(attempt) * DAY / 8;
         let more = events(&mut dice, 3_200, 300, day, day + DAY / 8);
-        append(&world.source(), &more).await;
-        all.extend(more);
+        if attempt % 5 == 4 {
+            let gone = format!("{}", attempt % 10);
+            all.retain(|event| event.user.as_ref().is_some_and(|user| !user.ends_with(&gone)));
+            all.extend(more);
+            replace(&world.source(), &all).await;
+        } else {
+            append(&world.source(), &more).await;
+            all.extend(more);
+        }
         by_version.insert((version + 1).to_string(), all.clone());
 
         let generation = world.head().await.unwrap().generation;
@@ -89,7 +105,7 @@ async fn an_attempt_that_was_killed_leaves_no_entity_behind() {
     // The attempt sees users that the source no longer has when it is made again.
     let mut poisoned = all.clone();
     poisoned.extend((0..3_000).map(|i| Event { user: Some(format!("ghost{i}")), at: Some(START), ..Event::default() }));
-    crate::source::replace(&world.source(), &poisoned).await;
+    replace(&world.source(), &poisoned).await;
     let (mut child, _) = world.start();
     let some: Vec<String> = (0..30).map(|i| format!("ghost{}", i * 100)).collect();
     let ghosts = async || world.lanes(2).await.keys().filter(|user| user.starts_with("ghost")).count();
@@ -99,7 +115,7 @@ async fn an_attempt_that_was_killed_leaves_no_entity_behind() {
     assert_eq!(world.head().await.unwrap().generation, 1, "the kill came too late to test anything");
     assert!(ghosts().await > 0);
 
-    crate::source::replace(&world.source(), &all).await;
+    replace(&world.source(), &all).await;
     world.run_to(0).await;
     assert_eq!(world.head().await.unwrap().generation, 2);
     assert_eq!(ghosts().await, 0);
@@ -152,4 +168,42 @@ async fn a_run_that_stood_still_and_lost_its_lease_writes_nothing_more() {
     assert_eq!((world.rows().await, world.head().await), (rows, head));
     assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
     assert_eq!(world.report().await.outcome, RunOutcome::Published);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_lease_passed_on_cannot_commit_over_its_successor() {
+    let world = World::new().await;
+    let plan = Arc::new(world.plan().clone());
+    let open = async || FeatureTable::open(&world.config.feature_table, plan.clone(), &Storage::local()).await.unwrap();
+    let (mut sleeper, mut successor) = (open().await, open().await);
+    let files = async |table: &FeatureTable, users: &[&str]| {
+        let reader = FeatureReader::new(
+            Arc::new(Program::new(plan.clone()).unwrap()),
+            Arc::new(Layout::new(&plan).unwrap()),
+            START,
+        );
+        let mut features = reader.rows(users.len());
+        users.iter().for_each(|_| features.push(&[], START).unwrap());
+        let keys: ArrayRef = Arc::new(StringArray::from(users.to_vec()));
+        let stamp = Stamp { horizon: START, revision: plan.revision.clone(), generation: 1 };
+        let rows = feature_table::rows(&plan, &[keys], &stamp, &features.finish().unwrap()).unwrap();
+        let mut writer = table.writer().unwrap();
+        writer.write(&rows).await.unwrap();
+        writer.finish().await.unwrap()
+    };
+    let (old, new) = (files(&sleeper, &["a", "b"]).await, files(&successor, &["c"]).await);
+    successor.commit(1, new, 8, HashMap::new()).await.unwrap();
+    sleeper.commit(1, old, 7, HashMap::new()).await.unwrap_err();
+
+    let session = session(&SessionOptions::default()).unwrap();
+    let mut table = open().await;
+    let count = async |table: &FeatureTable| {
+        let batches: Vec<_> = table.generation(1, &session).await.unwrap().try_collect().await.unwrap();
+        batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>()
+    };
+    assert_eq!((table.generations(0).unwrap(), count(&table).await), (vec![1], 1));
+    // The next try replaces what was committed under its number.
+    let again = files(&table, &["d", "e", "f"]).await;
+    table.commit(1, again, 9, HashMap::new()).await.unwrap();
+    assert_eq!((table.generations(0).unwrap(), count(&table).await), (vec![1], 3));
 }
