@@ -1,7 +1,7 @@
 //! The event time of a record, read by the engine's own decoder, so that the archive means the same time as the stream.
 
 use engine::event::Decoder;
-use engine::plan::{Plan, SEMANTICS, Source, TimePolicy, TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Mode, Plan, SEMANTICS, Source, TimePolicy, TimestampField, TimestampUnit, ViewIdentity};
 
 /// Reads event times.
 #[derive(Debug)]
@@ -39,9 +39,10 @@ fn plan(field: &str, unit: TimestampUnit, max_future_ms: i64) -> Plan {
         semantics: SEMANTICS,
         view: ViewIdentity { uid: String::new(), namespace: String::new(), name: String::new() },
         revision: String::new(),
+        mode: Mode::Lakehouse,
         source: Source {
-            topic: String::new(),
-            epoch: 0,
+            stream: None,
+            table: None,
             timestamp: TimestampField { field: field.to_owned(), unit },
             columns: Vec::new(),
         },

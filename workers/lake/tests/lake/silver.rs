@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, AsArray, BinaryArray, Date32Array, Int32Array, Int6
 use arrow::array::{TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::Int64Type;
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
-use engine::plan::{Plan, TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 use lake::bronze::{self, Bronze, Chunk, Progress};
 use lake::erase::{Erased, Erasure, erase};
 use lake::silver::{Report, Rule, Silver, run};
@@ -29,12 +29,14 @@ fn plan() -> Plan {
         view: ViewIdentity { uid: "view".into(), namespace: "shop".into(), name: "clicks".into() },
         mode: "Lakehouse".into(),
         entity_keys: vec!["user".into()],
-        topic: "events".into(),
-        epoch: 0,
+        stream: Some(Stream { topic: "events".into(), epoch: 0 }),
+        table: None,
+        archive: false,
         timestamp: TimestampField { field: "at".into(), unit: TimestampUnit::Milliseconds },
         schema: vec![column("user", "String"), column("id", "String"), column("price", "Int64")],
         allowed_lateness: "4h".into(),
         max_future: "5m".into(),
+        horizon_max_age: None,
         features: vec![FeatureDefinition {
             name: "clicks".into(),
             aggregate: Some("Count".into()),
@@ -99,6 +101,7 @@ impl Topic {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as what it stands beside gives it")]
 fn event(id: &str, age: i64, price: i64) -> Option<String> {
     Some(format!(r#"{{"user": "u", "id": "{id}", "at": {}, "price": {price}}}"#, NOW - age))
 }
@@ -138,8 +141,8 @@ async fn duplicates_are_dropped_and_rejects_are_kept_with_their_reason() {
         Some("not JSON".to_owned()),
         None,
         event("c", 10, 3),
-        Some(format!(r#"{{"user": "u", "at": {}}}"#, NOW)),
-        Some(format!(r#"{{"user": "u", "at": {}}}"#, NOW)),
+        Some(format!(r#"{{"user": "u", "at": {NOW}}}"#)),
+        Some(format!(r#"{{"user": "u", "at": {NOW}}}"#)),
         Some(format!(r#"{{"id": "d", "at": {NOW}}}"#)),
         Some(format!(r#"{{"user": "u", "id": "e", "at": {}}}"#, NOW + 3_600_000)),
     ];
