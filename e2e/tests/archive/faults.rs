@@ -29,7 +29,7 @@ async fn every_offset_stands_once_after_ten_kills() {
     })
     .await
     .unwrap();
-    assert_eq!(worker.metric("featuremill_archive_lag_records{partition=\"3\"}").await, 0.0);
+    assert!(worker.metric("featuremill_archive_lag_records{partition=\"3\"}").await.abs() < f64::EPSILON);
     let status = worker.process.terminate(Duration::from_secs(25)).await.unwrap();
     assert!(status.success(), "{status}");
 }

@@ -159,10 +159,10 @@ impl Growing {
             items.append(true);
         }
         self.headers.append(!headers.is_empty());
-        let length = |bytes: &Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
-        let of_headers: usize = headers.iter().map(|(name, value)| name.len() + length(value) + 16).sum();
+        let length = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let of_headers: usize = headers.iter().map(|(name, value)| name.len() + length(*value) + 16).sum();
         self.rows += 1;
-        self.bytes += RECORD_BYTES + length(key) + length(value) + of_headers;
+        self.bytes += RECORD_BYTES + length(*key) + length(*value) + of_headers;
     }
 
     fn finish(&mut self) -> Vec<ArrayRef> {

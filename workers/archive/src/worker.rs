@@ -115,6 +115,7 @@ struct Part {
 }
 
 /// The worker's state.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own, and any may hold beside any other")]
 pub struct Worker {
     world: World,
     consumer: Arc<GroupConsumer>,

@@ -148,7 +148,7 @@ fn column(value_type: &ValueType, values: &[Option<Value>]) -> Result<ArrayRef, 
     };
     let lists: Vec<Vec<Option<Value>>> = values.iter().map(items).collect();
     let offsets = OffsetBuffer::from_lengths(lists.iter().map(Vec::len));
-    let nulls = NullBuffer::from_iter(values.iter().map(Option::is_some));
+    let nulls = values.iter().map(Option::is_some).collect::<NullBuffer>();
     let flat: Vec<Option<Value>> = lists.into_iter().flatten().collect();
     let DataType::List(field) = value_type.arrow() else {
         return Ok(new_null_array(&value_type.arrow(), values.len()));

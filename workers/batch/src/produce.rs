@@ -113,10 +113,7 @@ async fn part(
             Some(lanes) if lanes.null_count() > 0 => filter_record_batch(&batch, &is_not_null(lanes)?)?,
             _ => batch,
         };
-        let (lanes, keys) = match batch.columns() {
-            [keys @ .., lanes] => (lanes, keys),
-            [] => continue,
-        };
+        let [keys @ .., lanes] = batch.columns() else { continue };
         let features = producer.reader.packed(lanes)?;
         let entities: Vec<String> = (0..batch.num_rows()).map(|row| column_text(keys, row)).collect();
         summary.observe(&entities, &features);

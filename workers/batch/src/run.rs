@@ -85,13 +85,12 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         let transient = match self {
-            Self::Config(_) | Self::Redis(RedisError::Url { .. }) => false,
             Self::History(error) | Self::Completeness(CompletenessError::History(error)) => error.is_transient(),
             Self::Lake(error)
             | Self::Table(FeatureTableError::Lake(error))
             | Self::Completeness(CompletenessError::Lake(error)) => error.is_transient(),
             Self::Completeness(CompletenessError::Scan { .. }) => true,
-            Self::Completeness(_) => false,
+            Self::Config(_) | Self::Redis(RedisError::Url { .. }) | Self::Completeness(_) => false,
             Self::Events(error) => error.is_transient(),
             Self::Produce(error) => error.is_transient(),
             _ => true,

@@ -15,7 +15,7 @@ use crate::metrics::PartitionLabel;
 use crate::start::{Observed, Start, decide};
 
 /// How long the table may take to say where it ends.
-const TABLE_LIMIT: Duration = Duration::from_secs(60);
+const TABLE_LIMIT: Duration = Duration::from_mins(1);
 /// How long a broker may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// How long what was revoked may take to be committed.

@@ -125,7 +125,7 @@ impl GroupsAccumulator for Lanes {
             let lane = group.lane.get_or_insert_with(|| Lane::aged(&self.mould.layout, self.mould.aged_to));
             lane.insert(&self.mould.layout, &events, row);
             group.events = group.events.saturating_add(1);
-            if group.events.is_power_of_two() || group.events % WEIGHED_EVERY == 0 {
+            if group.events.is_power_of_two() || group.events.is_multiple_of(WEIGHED_EVERY) {
                 self.weigh(*index);
             }
         }

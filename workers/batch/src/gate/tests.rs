@@ -23,6 +23,7 @@ fn generation(rows: usize, value: impl Fn(usize) -> Option<i64>) -> Summary {
     summary
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as what it stands beside gives it")]
 fn row(i: usize) -> Option<i64> {
     Some(i64::try_from(i * 7_919 % 1_000).unwrap())
 }

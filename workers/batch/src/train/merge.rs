@@ -111,7 +111,7 @@ impl Merge {
         }
         let answers = answers.finish().map_err(|error| DataFusionError::External(error.into()))?;
         let rows = UInt64Array::from(rows);
-        let asks = BooleanArray::from_iter(is_event.iter().map(|event| event.map(|event| !event)));
+        let asks = is_event.iter().map(|event| event.map(|event| !event)).collect::<BooleanArray>();
         let questions = &batch.columns()[batch.num_columns() - self.asked..];
         let mut columns = questions.iter().map(|column| filter(column, &asks)).collect::<Result<Vec<_>, _>>()?;
         for column in answers.columns() {

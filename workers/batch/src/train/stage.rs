@@ -65,9 +65,8 @@ impl View {
         let layout = Arc::new(Layout::new(&plan).map_err(|error| failed(error.to_string()))?);
         let history =
             History::open(&reading(&plan, view.source.as_ref()), view.version_as_of, storage, session).await?;
-        let name = |feature: &engine::plan::Feature| match full_names {
-            true => format!("{}__{}", plan.view.name, feature.name),
-            false => feature.name.clone(),
+        let name = |feature: &engine::plan::Feature| {
+            if full_names { format!("{}__{}", plan.view.name, feature.name) } else { feature.name.clone() }
         };
         let names = plan.features.iter().map(name).collect();
         let source = view.source.clone();

@@ -183,7 +183,9 @@ async fn a_run_whose_lease_passed_on_cannot_commit_over_its_successor() {
             START,
         );
         let mut features = reader.rows(users.len());
-        users.iter().for_each(|_| features.push(&[], START).unwrap());
+        for _ in users {
+            features.push(&[], START).unwrap();
+        }
         let keys: ArrayRef = Arc::new(StringArray::from(users.to_vec()));
         let stamp = Stamp { horizon: START, revision: plan.revision.clone(), generation: 1 };
         let rows = feature_table::rows(&plan, &[keys], &stamp, &features.finish().unwrap()).unwrap();

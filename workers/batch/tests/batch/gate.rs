@@ -41,7 +41,9 @@ async fn half_the_entities_missing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_column_of_nulls() {
     let (world, mut all, served) = published().await;
-    all.iter_mut().for_each(|event| event.amount = None);
+    for event in &mut all {
+        event.amount = None;
+    }
     replace(&world.source(), &all).await;
     refused(&world, &served, "feature mean_7d: its share of NULLs rose").await;
 }
@@ -50,7 +52,9 @@ async fn a_column_of_nulls() {
 async fn a_shifted_distribution_and_then_the_right_one() {
     let (world, mut all, served) = published().await;
     let right = all.clone();
-    all.iter_mut().for_each(|event| event.amount = event.amount.map(|amount| amount * 100));
+    for event in &mut all {
+        event.amount = event.amount.map(|amount| amount * 100);
+    }
     replace(&world.source(), &all).await;
     refused(&world, &served, "feature mean_7d: its population stability index is").await;
     replace(&world.source(), &right).await;

@@ -215,7 +215,9 @@ async fn a_bad_configuration_ends_with_two_and_says_what_to_fix() {
 /// The bytes of a generation's lanes without its number.
 async fn bytes(world: &World, generation: u64) -> BTreeMap<String, Vec<(u8, Vec<u8>)>> {
     let mut lanes = world.lanes(generation).await;
-    lanes.values_mut().for_each(|segments| segments[0].1[9..17].fill(0));
+    for segments in lanes.values_mut() {
+        segments[0].1[9..17].fill(0);
+    }
     lanes
 }
 

@@ -220,7 +220,7 @@ impl Faults {
     /// Notes the rows in which `to` lost a value that `from` had, and those in which a required one is NULL.
     fn note(&mut self, from: &ArrayRef, to: &ArrayRef, required: bool) {
         let lost = to.null_count() > from.logical_null_count();
-        if !lost && !(required && to.null_count() > 0) {
+        if !(lost || required && to.null_count() > 0) {
             return;
         }
         self.by_row.resize(self.rows, None);

@@ -73,20 +73,20 @@ pub async fn run(
     version_as_of: Option<u64>,
 ) -> Result<Report, LakeError> {
     let source = table::open(&config.bronze, storage, version_as_of).await?;
-    let state = bronze::state(&source, &config.bronze).await?.unwrap_or_default();
+    let archived = bronze::state(&source, &config.bronze).await?.unwrap_or_default();
     let (spec, quarantine_spec) = (config.spec()?, config.quarantine_spec());
     let (uri, quarantine_uri) = (config.silver.as_str(), config.quarantine());
     let mut decode = Decode::new(&config.plan, &config.rules, spec.schema.clone(), quarantine_spec.schema.clone())?;
     let mut silver = table::ensure(uri, storage, &spec).await?;
     let mut quarantine = table::ensure(&quarantine_uri, storage, &quarantine_spec).await?;
-    let ranges = ranges(config, &state, &silver, &quarantine).await?;
+    let ranges = ranges(config, &archived, &silver, &quarantine).await?;
     let mut report = Report {
         bronze_version: source.version().unwrap_or_default(),
         version: silver.version().unwrap_or_default(),
         ..Report::default()
     };
     // Silver is as complete as the Bronze that it was made from.
-    let until = state.complete_until();
+    let until = archived.complete_until();
     let mut info = Map::from_iter([(BRONZE_VERSION.to_owned(), Value::from(report.bronze_version))]);
     info.extend(until.map(|until| (COMPLETE_UNTIL.to_owned(), Value::from(until))));
     if ranges.values().all(|range| range.to == range.from) {

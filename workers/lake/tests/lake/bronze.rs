@@ -100,7 +100,7 @@ async fn compaction_keeps_the_rows_and_the_state() {
         bronze.append(&chunk(&[(0, after, step * 10 + 10)], 1)).await.unwrap();
     }
     let maintenance =
-        Maintenance { retention: Duration::from_secs(3_600), target_bytes: NonZeroU64::new(64 << 20).unwrap() };
+        Maintenance { retention: Duration::from_hours(1), target_bytes: NonZeroU64::new(64 << 20).unwrap() };
     let done = maintain(&uri, &world.storage, &world.session, maintenance).await.unwrap();
     assert_eq!((done.merged, done.into), (6, 1));
     assert_eq!(coordinates(&world, &uri, None).await, up_to(&[60]));

@@ -101,6 +101,7 @@ impl Topic {
     }
 }
 
+#[expect(clippy::unnecessary_wraps, reason = "as what it stands beside gives it")]
 fn event(id: &str, age: i64, price: i64) -> Option<String> {
     Some(format!(r#"{{"user": "u", "id": "{id}", "at": {}, "price": {price}}}"#, NOW - age))
 }
@@ -140,8 +141,8 @@ async fn duplicates_are_dropped_and_rejects_are_kept_with_their_reason() {
         Some("not JSON".to_owned()),
         None,
         event("c", 10, 3),
-        Some(format!(r#"{{"user": "u", "at": {}}}"#, NOW)),
-        Some(format!(r#"{{"user": "u", "at": {}}}"#, NOW)),
+        Some(format!(r#"{{"user": "u", "at": {NOW}}}"#)),
+        Some(format!(r#"{{"user": "u", "at": {NOW}}}"#)),
         Some(format!(r#"{{"id": "d", "at": {NOW}}}"#)),
         Some(format!(r#"{{"user": "u", "id": "e", "at": {}}}"#, NOW + 3_600_000)),
     ];

@@ -101,8 +101,8 @@ fn event_times_read_as_the_json_decoder_reads_them() {
             let mut decoder = Decoder::new(&plan);
             // The record's time is the event's, so that the rule on it never refuses.
             let time = imported.columns.times().first().copied().unwrap_or_default();
-            let decoded = decoder.push(Some(format!(r#"{{"k":"a","ts":{value}}}"#).as_bytes()), time);
-            assert_eq!(decoded.is_ok(), imported.rejected.is_empty(), "{value} {unit:?}");
+            let json = decoder.push(Some(format!(r#"{{"k":"a","ts":{value}}}"#).as_bytes()), time);
+            assert_eq!(json.is_ok(), imported.rejected.is_empty(), "{value} {unit:?}");
             assert_eq!(decoder.take().times(), imported.columns.times(), "{value} {unit:?}");
         }
     }
@@ -121,8 +121,8 @@ fn texts_read_as_the_json_decoder_reads_them() {
             ]);
             let imported = import(&plan, &table, Admission::ALL);
             let mut decoder = Decoder::new(&plan);
-            let decoded = decoder.push(Some(format!(r#"{{"k":"a","ts":5,"v":"{text}"}}"#).as_bytes()), 5);
-            assert_eq!(decoded.is_ok(), imported.rejected.is_empty(), "{text:?} {value_type:?}");
+            let json = decoder.push(Some(format!(r#"{{"k":"a","ts":5,"v":"{text}"}}"#).as_bytes()), 5);
+            assert_eq!(json.is_ok(), imported.rejected.is_empty(), "{text:?} {value_type:?}");
             assert_eq!(decoder.take().column(1), imported.columns.column(1), "{text:?} {value_type:?}");
         }
     }
