@@ -108,7 +108,7 @@ fn an_estimate_is_within_a_factor_of_two_of_the_entity_it_assumes() {
 fn the_heaviest_feature_comes_first_and_expressions_weigh_nothing() {
     let mut ratio = feature("ratio", "", None, None);
     (ratio.aggregate, ratio.expression) = (None, Some("a / nullif(b, 0)".into()));
-    let mut fine = feature("a", "Count", None, Some("90d"));
+    let mut fine = feature("a", "Count", None, Some("365d"));
     fine.hop = Some("1s".into());
     let mut light = feature("b", "Count", None, Some("1h"));
     light.condition = Some("price > 1.0".into());
