@@ -114,7 +114,8 @@ impl<'a> World<'a> {
     /// A run into an empty store, under a view of its own, so that it starts at the first record.
     async fn run(&mut self, number: u32) -> Result<(Run, Plan), BenchError> {
         let step = Step::begin("the stream worker");
-        self.redis.command::<String>(&["FLUSHALL", "SYNC"]).await?;
+        // A new process has the memory of no run before it, and needs no minute to forget millions of rows.
+        self.redis.restart().await?;
         let plan = view::stream(&format!("bench-{number}"), TOPIC)?;
         let mut metrics = String::new();
         let mut worker = self.start(&plan, &mut metrics)?;
@@ -132,10 +133,11 @@ impl<'a> World<'a> {
         let [kafka, redis] = [0, 1].map(|i| usage::cpu(servers[i]).saturating_sub(before[i]).as_secs_f64());
         let (busy, stolen) = Ticks::now().since(ticks);
         let (read, peak) = ((self.scale.events - seen.min(self.scale.events)) as f64, usage::peak_mib(worker.id()));
+        let rows = counter(&metrics, "featuremill_stream_rows_written_total").await.unwrap_or(0);
         worker.terminate(Duration::from_secs(30)).await?;
         let run = Run { rate: read / elapsed, whole: self.scale.events as f64 / whole, cpu: cpu * 1e6 / read };
         step.done(&format!(
-            "{:.0} events/s in {elapsed:.1} s; CPU s: worker {cpu:.1}, Kafka {kafka:.1}, Redis {redis:.1}; worker's peak {peak} MiB, machine {busy} % busy, {stolen} % stolen",
+            "{:.0} events/s in {elapsed:.1} s, {rows} rows written; CPU s: worker {cpu:.1}, Kafka {kafka:.1}, Redis {redis:.1}; worker's peak {peak} MiB, machine {busy} % busy, {stolen} % stolen",
             run.rate
         ));
         Ok((run, plan))
@@ -193,12 +195,17 @@ async fn blocking<T: Send + 'static>(
 
 /// How many events the worker has read, as soon as it has read any.
 async fn events(url: &str) -> Result<u64, String> {
+    let value = counter(url, "featuremill_stream_events_total").await?;
+    if value > 0 { Ok(value) } else { Err("it has read nothing yet".to_owned()) }
+}
+
+/// A counter of the worker's, without labels.
+async fn counter(url: &str, name: &str) -> Result<u64, String> {
     let url = url.to_owned();
     let get = move || ureq::get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string());
     let text = tokio::task::spawn_blocking(get).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;
-    let value =
-        text.lines().find_map(|line| line.strip_prefix("featuremill_stream_events_total ")?.trim().parse().ok());
-    value.filter(|events| *events > 0).ok_or_else(|| "it has read nothing yet".to_owned())
+    let value = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok());
+    value.ok_or_else(|| format!("it tells no {name}"))
 }
 
 /// Whether every partition's marker stands at its end.

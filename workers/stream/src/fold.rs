@@ -17,6 +17,9 @@ use crate::plan_run::PlanRun;
 
 /// The slot of a row that is not inserted.
 const REFUSED: u32 = u32::MAX;
+/// For so many events at a time the lanes are looked at before they are changed: what that brings near must fit the
+/// processor's nearer caches.
+const AHEAD: usize = 64;
 
 /// Why a batch could not be folded; the cache is of no more use then.
 #[derive(Debug, Error)]
@@ -113,6 +116,9 @@ impl PlanState {
         let mut missing = Vec::new();
         self.slots.clear();
         for row in 0..evaluated.len() {
+            if row.is_multiple_of(AHEAD) {
+                self.cache.warm_index((row..evaluated.len().min(row + AHEAD)).map(|row| evaluated.entity(row)));
+            }
             if let Some(failure) = failures.next_if(|failure| failure.row == row) {
                 refuse(&records[self.rows[row]], Reason::ExpressionFailed.as_str(), &failure.message);
                 self.slots.push(REFUSED);
@@ -130,6 +136,9 @@ impl PlanState {
         // They are folded all the same: readers leave out tiles below the horizon, and the next one may be lower.
         let (horizon, mut below) = (plan.horizon(), 0);
         for (row, slot) in self.slots.iter().enumerate() {
+            if row.is_multiple_of(AHEAD) {
+                self.cache.warm(&self.slots[row..self.slots.len().min(row + AHEAD)]);
+            }
             if *slot == REFUSED {
                 continue;
             }

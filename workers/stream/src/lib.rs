@@ -20,6 +20,7 @@ pub mod group;
 pub mod horizon;
 pub mod link;
 pub mod metrics;
+mod pace;
 mod parts;
 pub mod plan_run;
 pub mod processor;

@@ -9,6 +9,10 @@ use stream::args::Args;
 /// Which build this is; `kind/images` names those that are to be told apart.
 const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
 
+/// Lanes are many small pieces of memory that grow and move with every event, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let args = Args::parse();
     if let Err(error) = shell::telemetry::init(args.log_format) {

@@ -19,6 +19,7 @@ use crate::fold::PlanState;
 use crate::group::GroupConsumer;
 use crate::link::Connected;
 use crate::metrics::{Flushed, PartitionLabel, StoreLost, ThreadLabel};
+use crate::pace::Pace;
 use crate::parts;
 use crate::shared::{Command, Queue, Request, Shared, Start, now_ms};
 
@@ -26,14 +27,9 @@ use crate::shared::{Command, Queue, Request, Shared, Start, now_ms};
 /// writes is held beside the lanes, and the fewer flushes, the fewer writes of a lane that is busy.
 const BYTES_PER_CHANGED: usize = 4_096;
 /// The bounds of that number of lanes.
-const FLUSH_LANES: std::ops::RangeInclusive<usize> = 4_096..=262_144;
+const FLUSH_LANES: std::ops::RangeInclusive<usize> = 4_096..=524_288;
 /// So many times that number of changed lanes stops the reading until a flush has ended.
 const MOST: usize = 4;
-/// A flush starts at the earliest after this many times the duration of the one before, so that a worker that is behind
-/// writes a busy lane less often and spends most of its time on events.
-const REST: u32 = 3;
-/// The longest such wait.
-const LONGEST_REST: Duration = Duration::from_secs(5);
 /// How long a partition that is given up may take to flush.
 const REVOKE_LIMIT: Duration = Duration::from_secs(5);
 /// How long a drain may take.
@@ -66,7 +62,7 @@ pub struct Processor<S> {
     label: ThreadLabel,
     partitions: BTreeMap<i32, Partition<S>>,
     flight: Option<oneshot::Receiver<Report>>,
-    next_flush: Instant,
+    pace: Pace,
     next_look: Instant,
 }
 
@@ -82,7 +78,8 @@ impl<S: RowStore> Processor<S> {
     ) -> Self {
         let now = Instant::now();
         let (label, partitions) = (ThreadLabel { thread }, BTreeMap::new());
-        Self { shared, consumer, commands, requests, label, partitions, flight: None, next_flush: now, next_look: now }
+        let pace = Pace::new(shared.flush_interval, now);
+        Self { shared, consumer, commands, requests, label, partitions, flight: None, pace, next_look: now }
     }
 
     /// Works until it is drained.
@@ -104,22 +101,24 @@ impl<S: RowStore> Processor<S> {
             }
             self.end_flight(false);
             let over = self.cache_bytes() > self.shared.cache_bytes;
-            let busy = !over && self.changed() < MOST * self.flush_lanes() && self.poll();
+            let read = if over || self.changed() >= MOST * self.flush_lanes() { 0 } else { self.poll() };
             let now = Instant::now();
+            self.pace.read(read, now);
             if now >= self.next_look {
                 self.look();
                 self.next_look = now + self.shared.flush_interval.min(Duration::from_millis(200));
             }
-            if self.flight.is_none() && (now >= self.next_flush || over || self.changed() >= self.flush_lanes()) {
+            let due = self.pace.due(now);
+            if self.flight.is_none() && (now >= due || over || self.changed() >= self.flush_lanes()) {
                 if over {
                     self.shrink();
                 }
                 self.begin_flight();
-                self.next_flush = now + self.shared.flush_interval;
+                self.pace.begin(now);
             }
-            if !busy {
+            if read == 0 {
                 // Whoever has something for this thread unparks it: a queue, the coordinator, a flush.
-                let next = if self.flight.is_some() { self.next_look } else { self.next_flush.min(self.next_look) };
+                let next = if self.flight.is_some() { self.next_look } else { due.min(self.next_look) };
                 std::thread::park_timeout(next.saturating_duration_since(now));
             }
         }
@@ -149,16 +148,16 @@ impl<S: RowStore> Processor<S> {
         }
     }
 
-    /// Takes a batch from each partition; whether there was any.
-    fn poll(&mut self) -> bool {
-        let mut busy = false;
+    /// Takes a batch from each partition; gives how many records there were.
+    fn poll(&mut self) -> usize {
+        let mut read = 0;
         let mut ended = Vec::new();
         for (partition, Partition { queue, reading }) in &mut self.partitions {
             let Some(current) = reading else { continue };
             match take(queue) {
                 Ok(records) => {
                     current.drained = records.is_empty();
-                    busy |= !records.is_empty();
+                    read += records.len();
                     if let Err(error) = process(&self.shared, *partition, current, &records) {
                         ended.push((*partition, error));
                     }
@@ -172,7 +171,7 @@ impl<S: RowStore> Processor<S> {
         for (partition, end) in ended {
             self.end(partition, end);
         }
-        busy
+        read
     }
 
     /// Ends the reading of a partition.
@@ -195,7 +194,7 @@ impl<S: RowStore> Processor<S> {
     /// Looks after what no event tells: another connection, failed dead letters, positions behind control records, metrics.
     fn look(&mut self) {
         let number = self.shared.link.number();
-        let mut ended = Vec::new();
+        let (mut ended, mut left) = (Vec::new(), 0);
         for (partition, known) in &mut self.partitions {
             let Some(reading) = &mut known.reading else { continue };
             if number != Some(reading.connection.number) {
@@ -213,12 +212,14 @@ impl<S: RowStore> Processor<S> {
             }
             let label = PartitionLabel { partition: *partition };
             let records = (end.offset - reading.position).max(0);
+            left += records.unsigned_abs();
             let newest = reading.plans.iter().map(|plan| plan.event_time).max().unwrap_or(i64::MIN);
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of years are far below 2^53")]
             let seconds = if records == 0 || newest == i64::MIN { 0.0 } else { (now_ms() - newest) as f64 / 1_000.0 };
             self.shared.metrics.lag_records.get_or_create(&label).set(records);
             self.shared.metrics.lag_seconds.get_or_create(&label).set(seconds.max(0.0));
         }
+        self.pace.left(left);
         for (partition, reason) in ended {
             self.end(partition, Ended::Restart(reason.to_owned()));
         }
@@ -290,8 +291,7 @@ impl<S: RowStore> Processor<S> {
         };
         self.flight = None;
         let Some(report) = report else { return };
-        let rest = (report.elapsed * REST).min(LONGEST_REST).max(self.shared.flush_interval);
-        self.next_flush = self.next_flush.max(Instant::now() + rest.saturating_sub(self.shared.flush_interval));
+        self.pace.end(report.elapsed, Instant::now());
         let Report { done, error, written, superseded, elapsed } = report;
         if written + superseded > 0 {
             Flushed { written, superseded, elapsed }.emit(&self.shared.metrics);
@@ -328,7 +328,7 @@ impl<S: RowStore> Processor<S> {
             state.cache.needs_whole(*slot);
         }
         if !needs_whole.is_empty() {
-            self.next_flush = Instant::now();
+            self.pace.hurry(Instant::now());
         }
         if let Some(marker) = marker {
             state.marker = Some(marker);

@@ -91,6 +91,12 @@ impl Table {
             Some(last) if *last == start => return len - 1,
             Some(last) if *last > start => {}
             _ => {
+                if self.starts.len() == self.starts.capacity() {
+                    // Most lanes are small and many: to double would leave a third of all memory empty.
+                    let more = 1 + len / 4;
+                    self.starts.reserve_exact(more);
+                    self.states.reserve_exact(more * width);
+                }
                 self.starts.push(start);
                 self.states.resize_with((len + 1) * width, State::default);
                 return len;
@@ -117,6 +123,18 @@ impl Table {
         }
     }
 
+    /// See [`super::Lane::touch`]: the bounds, where a search of the starts begins and ends, the first and the last state.
+    #[inline]
+    pub fn touch(&self) -> i64 {
+        let start = |at: usize| self.starts.get(at).copied().unwrap_or_default();
+        let empty = |state: Option<&State>| i64::from(state.is_none_or(State::is_empty));
+        self.valid_until
+            ^ start(self.starts.len() / 2)
+            ^ start(self.starts.len().wrapping_sub(1))
+            ^ empty(self.states.first())
+            ^ empty(self.states.last())
+    }
+
     /// Bytes on the heap, roughly.
     pub fn heap(&self) -> usize {
         self.starts.capacity() * 8
@@ -128,7 +146,7 @@ impl Table {
     /// its new place change their rung. Starts ascend, and so do their places, so tiles which become one are neighbours.
     fn regroup(&mut self, layout: &TableLayout, before: &[i64], moved: &mut Vec<i64>) {
         let (mut first, mut end) = (self.starts.len(), 0);
-        for (old, new) in before.iter().zip(&self.bounds[..layout.ladder.rungs.len()]) {
+        for (old, new) in before.iter().zip(&self.bounds[..layout.ladder.rungs.len()]).filter(|(old, new)| old != new) {
             let from = self.starts.partition_point(|start| start < old);
             let to = from + self.starts[from..].partition_point(|start| start < new);
             if from < to {

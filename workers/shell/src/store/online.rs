@@ -6,7 +6,7 @@ use std::sync::Arc;
 use engine::row::{CatalogEntry, RunReport, Trouble, catalog_version_key, lane_field, parse_lane_field};
 use redis::{Cmd, Pipeline, cmd};
 
-use super::scripts::{CATALOG, FLUSH, MARKER, SWAP};
+use super::scripts::{CATALOG, FLUSH, MARKER, SWAP, header};
 use super::{
     LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
     parse_markers, parse_report, parse_troubles, value_error,
@@ -123,12 +123,10 @@ fn lane_of(partition: i32, row: Vec<(String, Vec<u8>)>) -> Segments {
 }
 
 fn add_write(call: &mut Cmd, partition: i32, write: &LaneWrite) {
-    let flags = u8::from(write.whole) + 2 * u8::from(write.may_have_expired);
-    call.arg(write.base.unwrap_or(-1)).arg(write.new).arg(flags).arg(write.segments.len());
+    call.arg(header(write).as_slice());
     for (segment, bytes) in &write.segments {
         call.arg(lane_field(partition, *segment)).arg(bytes.as_slice());
     }
-    call.arg(write.removed.len());
     for segment in &write.removed {
         call.arg(lane_field(partition, *segment));
     }
