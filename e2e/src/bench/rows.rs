@@ -41,7 +41,12 @@ pub async fn fill(url: &str, architecture: &str, plan: &Plan, now: i64) -> Resul
     store.swap_pointer(&head_key(&view.uid, &plan.revision), None, &head).await?;
     let live = Live { revision: plan.revision.clone(), fence: 1 };
     store.swap_pointer(&live_key(&view.uid), None, &live).await?;
-    let entry = CatalogEntry { uid: view.uid.clone(), freshness_target_ms: 3_600_000, plans: vec![plan.clone()] };
+    let entry = CatalogEntry {
+        uid: view.uid.clone(),
+        freshness_target_ms: 3_600_000,
+        horizon_target_ms: None,
+        plans: vec![plan.clone()],
+    };
     Ok(store.put_catalog(&catalog_key(architecture), &view.name, &entry).await?)
 }
 

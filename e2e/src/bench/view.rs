@@ -1,7 +1,7 @@
 //! The views that are measured, resolved by the engine as the operator would.
 
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
-use engine::plan::{Plan, TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 
 use super::error::BenchError;
 
@@ -40,12 +40,14 @@ fn resolve(uid: &str, topic: &str, features: Vec<FeatureDefinition>) -> Result<P
         view: ViewIdentity { uid: uid.into(), namespace: "bench".into(), name: uid.into() },
         mode: "Kappa".into(),
         entity_keys: vec!["user".into()],
-        topic: topic.into(),
-        epoch: 0,
+        stream: Some(Stream { topic: topic.into(), epoch: 0 }),
+        table: None,
+        archive: false,
         timestamp: TimestampField { field: "ts".into(), unit: TimestampUnit::Milliseconds },
         schema: vec![column("user", "String"), column("amount", "Int64")],
         allowed_lateness: "10m".into(),
         max_future: "5m".into(),
+        horizon_max_age: None,
         features,
     };
     let message = |invalid: Vec<engine::resolve::Invalid>| {

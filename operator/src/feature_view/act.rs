@@ -91,6 +91,7 @@ async fn publish(
     let entry = CatalogEntry {
         uid: uid.clone(),
         freshness_target_ms: i64::from(observed.view.spec.freshness.target_seconds) * 1000,
+        horizon_target_ms: None,
         plans: decision.run.iter().filter_map(|revision| plans.get(revision)).map(|plan| (**plan).clone()).collect(),
     };
     if !entry.plans.is_empty() && facts.catalog.as_ref() != Some(&entry) {

@@ -7,7 +7,7 @@ use crds::FeatureView;
 use crds::condition::reasons;
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
 use engine::estimate::Estimate;
-use engine::plan::{Plan, TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 use kube::ResourceExt as _;
 use serde_json::Value;
 
@@ -130,9 +130,13 @@ fn definition(view: &FeatureView, mode: &str) -> ViewDefinition {
         },
         mode: mode.to_owned(),
         entity_keys: spec.entity.keys.clone(),
-        topic: spec.source.topic.clone(),
-        // The schema keeps it from being negative.
-        epoch: u32::try_from(spec.source.epoch).unwrap_or_default(),
+        stream: Some(Stream {
+            topic: spec.source.topic.clone(),
+            // The schema keeps it from being negative.
+            epoch: u32::try_from(spec.source.epoch).unwrap_or_default(),
+        }),
+        table: None,
+        archive: false,
         timestamp: TimestampField {
             field: spec.source.timestamp.field.clone(),
             unit: unit(spec.source.timestamp.unit),
@@ -150,6 +154,7 @@ fn definition(view: &FeatureView, mode: &str) -> ViewDefinition {
             .collect(),
         allowed_lateness: spec.allowed_lateness.clone(),
         max_future: spec.max_future.clone(),
+        horizon_max_age: None,
         features: spec.features.iter().map(feature).collect(),
     }
 }

@@ -23,8 +23,8 @@ fn plan() -> Plan {
         "semantics": 1,
         "view": {"uid": "u", "namespace": "n", "name": "v"},
         "revision": "0123456789",
+        "mode": "Kappa",
         "source": {
-            "topic": "t", "epoch": 0,
             "timestamp": {"field": "event_ts", "unit": "Milliseconds"},
             "columns": [
                 {"name": "user_id", "type": "String"}, {"name": "event_type", "type": "String"},

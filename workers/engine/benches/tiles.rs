@@ -34,7 +34,7 @@ fn plan() -> Plan {
     let windows: Vec<_> = WINDOWS
         .map(|length_ms| engine::plan::Window::Sliding { length_ms, hop_ms: default_hop(length_ms).unwrap() })
         .to_vec();
-    let ladder = build_ladder(&windows, &serde_json::from_value(time.clone()).unwrap());
+    let ladder = build_ladder(&windows, &serde_json::from_value(time.clone()).unwrap(), None);
     let aggregate = |name: &str, input: Option<usize>, condition: Option<usize>| json!({"function": {"name": name}, "input": input, "condition": condition, "ladder": ladder});
     let features: Vec<_> = (0..6)
         .flat_map(|a| windows.iter().map(move |w| (a, w)))
@@ -47,7 +47,8 @@ fn plan() -> Plan {
         "semantics": 1,
         "view": {"uid": "u", "namespace": "n", "name": "v"},
         "revision": "0123456789",
-        "source": {"topic": "t", "epoch": 0, "timestamp": {"field": "ts", "unit": "Milliseconds"}, "columns": []},
+        "mode": "Kappa",
+        "source": {"timestamp": {"field": "ts", "unit": "Milliseconds"}, "columns": []},
         "entity": ["user"],
         "time": time,
         "conditions": ["purchase"],

@@ -3,21 +3,23 @@
 //! The operator fills it from the custom resources, tests and the laptop mode from their own files. Nothing in it has
 //! been checked; `field` paths in errors use the names of the custom resource.
 
-use crate::plan::{TimestampField, ViewIdentity};
+use crate::plan::{Stream, Table, TimestampField, ViewIdentity};
 
 /// One view as it was written.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ViewDefinition {
     /// Whose definition it is.
     pub view: ViewIdentity,
-    /// The architecture's mode, such as `Kappa`: part of the revision.
+    /// The architecture's mode: `Kappa`, `Batch`, `Lambda`, `Lakehouse` or its other name `Streamhouse`.
     pub mode: String,
     /// The columns that name an entity.
     pub entity_keys: Vec<String>,
-    /// The Kafka topic.
-    pub topic: String,
-    /// See [`crate::plan::Source::epoch`].
-    pub epoch: u32,
+    /// The topic of events, if the view names one. Modes that read no stream ignore it.
+    pub stream: Option<Stream>,
+    /// The table of events, if the view names one. Modes that read no table ignore it.
+    pub table: Option<Table>,
+    /// Whether the topic is archived, so that a batch run finds its history without [`Self::table`].
+    pub archive: bool,
     /// The event time.
     pub timestamp: TimestampField,
     /// The declared columns.
@@ -26,6 +28,9 @@ pub struct ViewDefinition {
     pub allowed_lateness: String,
     /// A duration such as `5m`.
     pub max_future: String,
+    /// How old the horizon of a `Lambda` may become before lifetime features can no longer be told, as a duration; `7d`
+    /// unless given.
+    pub horizon_max_age: Option<String>,
     /// The features, in order.
     pub features: Vec<FeatureDefinition>,
 }

@@ -22,6 +22,8 @@ pub struct Plan {
     pub view: ViewIdentity,
     /// Ten hex digits: the hash of all that changes a feature's value.
     pub revision: String,
+    /// Who lays the tiles.
+    pub mode: Mode,
     /// Where events come from and how they read.
     pub source: Source,
     /// The columns that name an entity, in the user's order.
@@ -50,18 +52,76 @@ pub struct ViewIdentity {
     pub name: String,
 }
 
-/// The stream of events.
+/// Who lays the tiles, and so where a reader finds them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Mode {
+    /// Stream workers alone: a read merges stream lanes.
+    Kappa,
+    /// Batch runs over a table: a read takes one generation's batch lane.
+    Batch,
+    /// Batch runs up to a horizon and stream workers from it on: a read takes batch tiles below and stream tiles from there.
+    Lambda,
+    /// Batch runs, minutes apart, over tables that are made of the stream. Also written `Streamhouse`.
+    Lakehouse,
+}
+
+impl Mode {
+    /// Whether stream workers fold the topic's events into lanes.
+    #[must_use]
+    pub fn has_stream_lanes(self) -> bool {
+        matches!(self, Self::Kappa | Self::Lambda)
+    }
+
+    /// Whether batch runs publish generations of batch lanes.
+    #[must_use]
+    pub fn has_generations(self) -> bool {
+        !matches!(self, Self::Kappa)
+    }
+}
+
+/// Where events come from. It holds what the plan's mode reads and nothing else, so that the rest rolls no revision.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Source {
-    /// The Kafka topic.
-    pub topic: String,
-    /// Raised by a person when the topic was made anew, so that offsets start over.
-    pub epoch: u32,
+    /// The topic: of `Kappa`, `Lambda` and `Lakehouse`, and of a `Batch` without [`Self::table`], which reads its archive.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<Stream>,
+    /// The history table of `Batch` and `Lambda`; without it, they read the archive of the topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Table>,
     /// The event time.
     pub timestamp: TimestampField,
     /// The declared columns; only these are decoded.
     pub columns: Vec<Column>,
+}
+
+/// A topic of events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Stream {
+    /// The Kafka topic.
+    pub topic: String,
+    /// Raised by a person when the topic was made anew, so that offsets start over.
+    pub epoch: u32,
+}
+
+/// A table of events.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Table {
+    /// Where it is: a folder or file of `file://`, `s3://`, `gs://` or `abfss://`.
+    pub uri: String,
+    /// How it is written.
+    pub format: TableFormat,
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum TableFormat {
+    /// A Delta table.
+    Delta,
+    /// Parquet files.
+    Parquet,
 }
 
 /// Which column is the event time. It need not be among [`Source::columns`].

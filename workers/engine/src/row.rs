@@ -50,6 +50,48 @@ pub fn parse_lane_field(field: &str) -> Option<(i32, u8)> {
     }
 }
 
+/// The slot of a generation's lanes, 0 or 1: a generation takes the place of the last but one.
+#[must_use]
+pub fn batch_slot(generation: u64) -> u8 {
+    u8::from(generation % 2 == 1)
+}
+
+/// The field of a batch lane's segment: `b0` and `b1` are heads, `b0.1` the first further segment of slot 0.
+///
+/// The lane's offset is [`generation_offset`]; a slot whose number is not the one asked for holds another generation.
+#[must_use]
+pub fn batch_field(generation: u64, segment: u8) -> String {
+    let slot = batch_slot(generation);
+    if segment == 0 { format!("b{slot}") } else { format!("b{slot}.{segment}") }
+}
+
+/// The slot and segment of a field made by [`batch_field`]; `None` for any other field.
+#[must_use]
+pub fn parse_batch_field(field: &str) -> Option<(u8, u8)> {
+    let rest = field.strip_prefix('b')?;
+    let (slot, segment) = match rest.split_once('.') {
+        None => (rest, 0),
+        Some((slot, segment)) => (slot, segment.parse().ok().filter(|n| *n > 0)?),
+    };
+    match slot {
+        "0" => Some((0, segment)),
+        "1" => Some((1, segment)),
+        _ => None,
+    }
+}
+
+/// A generation as the offset of its lanes.
+#[must_use]
+pub fn generation_offset(generation: u64) -> i64 {
+    i64::try_from(generation).unwrap_or(i64::MAX)
+}
+
+/// The key of the report of a revision's last batch run, a [`RunReport`].
+#[must_use]
+pub fn run_key(uid: &str, revision: &str) -> String {
+    format!("{uid}/{revision}/run")
+}
+
 /// The key of the markers that stand on one shard of the store; 0 on a single Redis.
 #[must_use]
 pub fn marker_key(uid: &str, revision: &str, incarnation: u32, shard: u32) -> String {
@@ -216,6 +258,77 @@ pub struct Head {
     pub fence: u64,
 }
 
+/// What became of the last batch run of a revision: written by the run, read by the operator.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RunReport {
+    /// The generation that it made, or would have made.
+    pub generation: u64,
+    /// That generation's horizon in milliseconds.
+    pub horizon_ms: i64,
+    /// The version of the table it read, if the table has versions.
+    pub table_version: Option<i64>,
+    /// When it began, in milliseconds.
+    pub started_ms: i64,
+    /// When it ended, in milliseconds.
+    pub finished_ms: i64,
+    /// The number of entities in the generation.
+    pub rows: u64,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// The features, in the plan's order.
+    pub features: Vec<FeatureReport>,
+}
+
+/// How a batch run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all_fields = "camelCase")]
+pub enum RunOutcome {
+    /// The generation is served.
+    Published,
+    /// The source holds nothing that would move the horizon.
+    NothingNew,
+    /// The quality gate refused the generation; the former one is served on.
+    Refused {
+        /// Which limit was passed, and by how much.
+        reason: String,
+    },
+    /// Something failed; the former generation is served on.
+    Failed {
+        /// What failed.
+        reason: String,
+    },
+}
+
+/// What a batch run saw of one feature.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureReport {
+    /// The feature's name.
+    pub name: String,
+    /// The share of entities for which it is NULL, 0 to 1.
+    pub null_share: f64,
+    /// The population stability index against the generation before; `None` where there is none.
+    pub psi: Option<f64>,
+}
+
+impl RunReport {
+    /// The report as it stands in the online store.
+    #[must_use]
+    pub fn encode(&self) -> String {
+        // Serialising owned data with string keys cannot fail.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// Reads what [`Self::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`RowError::Report`] for any other text.
+    pub fn decode(text: &str) -> Result<Self, RowError> {
+        serde_json::from_str(text).map_err(|error| RowError::Report { detail: error.to_string() })
+    }
+}
+
 /// What the feature server must know of one view.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -224,6 +337,9 @@ pub struct CatalogEntry {
     pub uid: String,
     /// Answers older than this are `degraded`.
     pub freshness_target_ms: i64,
+    /// Answers of a Lambda whose horizon is older than this are `degraded`: its batch is overdue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub horizon_target_ms: Option<i64>,
     /// The plans of every revision that may be live.
     pub plans: Vec<Plan>,
 }
@@ -236,6 +352,12 @@ pub enum RowError {
     Marker {
         /// What was found.
         text: String,
+    },
+    /// Not a run report.
+    #[error("it is no report of a batch run: {detail}; the next run writes it anew")]
+    Report {
+        /// What does not read.
+        detail: String,
     },
 }
 
@@ -260,6 +382,37 @@ mod tests {
         for other in ["b0", "s", "sx", "s1.", "s1.x", "1"] {
             assert_eq!(parse_lane_field(other), None, "{other}");
         }
+    }
+
+    #[test]
+    fn batch_fields_parse_back_and_generations_take_turns() {
+        for (generation, segment, field) in [(0, 0, "b0"), (7, 0, "b1"), (8, 255, "b0.255")] {
+            assert_eq!(batch_field(generation, segment), field);
+            assert_eq!(parse_batch_field(field), Some((batch_slot(generation), segment)));
+            assert_eq!(parse_lane_field(field), None);
+        }
+        for other in ["s0", "b", "b2", "b0.", "b0.0", "b0.256", "b1.x"] {
+            assert_eq!(parse_batch_field(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn run_reports_parse_back_and_refuse_the_rest() {
+        let refused = RunOutcome::Refused { reason: "rows fell by 50 %".into() };
+        for outcome in [RunOutcome::Published, RunOutcome::NothingNew, refused] {
+            let report = RunReport {
+                generation: 3,
+                horizon_ms: -5,
+                table_version: Some(12),
+                started_ms: 1,
+                finished_ms: 2,
+                rows: 600,
+                outcome,
+                features: vec![FeatureReport { name: "clicks".into(), null_share: 0.25, psi: None }],
+            };
+            assert_eq!(RunReport::decode(&report.encode()).unwrap(), report);
+        }
+        assert!(RunReport::decode("{}").is_err());
     }
 
     #[test]

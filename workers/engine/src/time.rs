@@ -4,7 +4,7 @@
 //! future (`ceil`), never towards zero. Nothing overflows: results saturate, and events beyond [`TIME_LIMIT`] are not
 //! kept by any lane.
 
-use crate::plan::{Ladder, Rung, TimePolicy, Window};
+use crate::plan::{Ladder, Plan, Rung, TimePolicy, Window};
 
 /// The tile sizes, each a divisor of the next: 1s, 10s, 1m, 5m, 15m, 1h, 6h, 1d.
 pub const LADDER: [i64; 8] = [1_000, 10_000, 60_000, 300_000, 900_000, 3_600_000, 21_600_000, 86_400_000];
@@ -62,8 +62,11 @@ pub fn window_bounds(window: &Window, policy: &TimePolicy, t: i64) -> (Option<i6
 /// Rung 0 is the view's finest tile, so that any window's end can be met; it is kept for lateness + future + one tile.
 /// Each window adds its hop, kept until no read at `t ≥ newest − lateness − future` can start that far back: W + hop for
 /// a sliding window, 2W for a tumbling one, plus lateness and future. Rungs that a finer one outlives are left out.
+///
+/// `horizon` is [`horizon_rung`] in a Lambda and `None` elsewhere. Only a ladder that keeps a tile for all time needs it:
+/// a window's start is never below its last rung, so that its tiles from a horizon on are whole anyway.
 #[must_use]
-pub fn build_ladder(windows: &[Window], policy: &TimePolicy) -> Ladder {
+pub fn build_ladder(windows: &[Window], policy: &TimePolicy, horizon: Option<Rung>) -> Ladder {
     let slack = policy.allowed_lateness_ms.saturating_add(policy.max_future_ms);
     let finest = Rung { tile_ms: policy.finest_tile_ms, keep_ms: slack.saturating_add(policy.finest_tile_ms) };
     let mut wanted = vec![finest];
@@ -75,6 +78,8 @@ pub fn build_ladder(windows: &[Window], policy: &TimePolicy) -> Ladder {
         };
         wanted.push(Rung { tile_ms, keep_ms: reach.saturating_add(slack) });
     }
+    let forever = windows.contains(&Window::Lifetime);
+    wanted.extend(horizon.filter(|_| forever));
     // Of one tile size the longest-kept comes first, and whatever does not outlive a finer rung is redundant.
     wanted.sort_by_key(|rung| (rung.tile_ms, std::cmp::Reverse(rung.keep_ms)));
     let mut rungs: Vec<Rung> = Vec::new();
@@ -83,7 +88,34 @@ pub fn build_ladder(windows: &[Window], policy: &TimePolicy) -> Ladder {
             rungs.push(rung);
         }
     }
-    Ladder { rungs, forever: windows.contains(&Window::Lifetime) }
+    Ladder { rungs, forever }
+}
+
+/// The rung that keeps a Lambda's lifetime tiles apart until no horizon can lie in them: `hops` are of all its windows.
+///
+/// Its tile is the plan's coarsest hop, or a sixtieth of `max_age_ms` by the rule of hops if that is longer, so that a long
+/// age does not keep thousands of tiles. It is kept for the horizon's age, lateness, future and one tile. While no event is
+/// more than `max_age_ms + maxFuture` behind a horizon, the tile of all time thus ends at that horizon or before.
+#[must_use]
+pub fn horizon_rung(hops: impl IntoIterator<Item = i64>, policy: &TimePolicy, max_age_ms: i64) -> Rung {
+    let coarsest = hops.into_iter().fold(policy.finest_tile_ms, i64::max);
+    let tile_ms = default_hop(max_age_ms).unwrap_or(LADDER[0]).max(coarsest);
+    let slack = policy.allowed_lateness_ms.saturating_add(policy.max_future_ms);
+    Rung { tile_ms, keep_ms: max_age_ms.saturating_add(slack).saturating_add(tile_ms) }
+}
+
+/// The length that horizons are multiples of: the largest tile of any ladder of the plan. All other tiles divide it, so
+/// no tile straddles a horizon.
+#[must_use]
+pub fn coarsest_hop(plan: &Plan) -> i64 {
+    let tiles = plan.aggregates.iter().flat_map(|a| &a.ladder.rungs).map(|rung| rung.tile_ms);
+    tiles.fold(plan.time.finest_tile_ms, i64::max)
+}
+
+/// The horizon of a batch run whose source holds every event before `completeness_ms`, but for what may yet be late.
+#[must_use]
+pub fn horizon(plan: &Plan, completeness_ms: i64) -> i64 {
+    floor(completeness_ms.saturating_sub(plan.time.allowed_lateness_ms), coarsest_hop(plan))
 }
 
 #[cfg(test)]
@@ -138,7 +170,7 @@ mod tests {
         let windows: Vec<_> = [H, D, 7 * D, 30 * D]
             .map(|w| Window::Sliding { length_ms: w, hop_ms: default_hop(w).unwrap_or(M) })
             .to_vec();
-        let ladder = build_ladder(&windows, &policy());
+        let ladder = build_ladder(&windows, &policy(), None);
         let slack = 4 * H + 5 * M;
         let rung = |tile_ms, keep_ms| Rung { tile_ms, keep_ms };
         assert_eq!(
@@ -160,8 +192,23 @@ mod tests {
             Window::Sliding { length_ms: D, hop_ms: 15 * M },
             Window::Lifetime,
         ];
-        let ladder = build_ladder(&windows, &policy());
+        let ladder = build_ladder(&windows, &policy(), None);
         assert_eq!(ladder.rungs.len(), 1);
         assert!(ladder.forever);
+    }
+
+    #[test]
+    fn a_lambda_keeps_lifetime_tiles_apart_until_no_horizon_lies_in_them() {
+        let (slack, week) = (4 * H + 5 * M, 7 * D);
+        let windows = [Window::Sliding { length_ms: H, hop_ms: M }, Window::Lifetime];
+        let rung = horizon_rung([M, 6 * H], &policy(), week);
+        assert_eq!(rung, Rung { tile_ms: 6 * H, keep_ms: week + slack + 6 * H });
+        assert_eq!(build_ladder(&windows, &policy(), Some(rung)).rungs.last(), Some(&rung));
+        // Without a coarse window, a week is still no ten thousand tiles of a minute.
+        assert_eq!(horizon_rung([M], &policy(), week).tile_ms, H);
+        // Of a ladder that keeps nothing for all time, and of one that keeps its tiles longer, nothing changes.
+        assert_eq!(build_ladder(&windows[..1], &policy(), Some(rung)), build_ladder(&windows[..1], &policy(), None));
+        let month = [Window::Sliding { length_ms: 30 * D, hop_ms: 6 * H }, Window::Lifetime];
+        assert_eq!(build_ladder(&month, &policy(), Some(rung)), build_ladder(&month, &policy(), None));
     }
 }

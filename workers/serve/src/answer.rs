@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use engine::plan::FeatureSource;
+use engine::plan::{FeatureSource, Mode};
 use engine::time::window_bounds;
 use futures::future::try_join_all;
 
@@ -30,11 +30,32 @@ pub async fn answer(reader: &Reader, body: &[u8], now: i64) -> Result<Vec<u8>, F
         several => try_join_all(several.iter().map(|w| reader.read(w, &request))).await?,
     };
     refuse_foreign_entities(&request, &views)?;
-    let t = request.as_of.unwrap_or(now);
-    let cells = views.iter().map(|view| cells(view, t, &reader.metrics)).collect::<Result<Vec<_>, _>>()?;
-    let answer = assemble(&request, &views, cells, t)?;
+    let time = |view: &ViewRows| read_at(view, request.as_of, now);
+    let cells = views.iter().map(|view| cells(view, time(view), &reader.metrics)).collect::<Result<Vec<_>, _>>()?;
+    let answer = assemble(&request, &views, cells, now)?;
     count(&answer, &reader.metrics);
     Ok(answer.json())
+}
+
+/// The time a view is read at: the one asked for, or now, or where only batch runs lay tiles the generation's horizon.
+fn read_at(view: &ViewRows, as_of: Option<i64>, now: i64) -> i64 {
+    let by_horizon = !view.revision.program.plan().mode.has_stream_lanes() && view.generation > 0;
+    as_of.unwrap_or(if by_horizon { view.horizon } else { now })
+}
+
+/// Whether what is answered of a view is older than it may be, or not all there.
+fn is_degraded(view: &ViewRows, cells: &[Vec<Cell>], as_of: Option<i64>, now: i64) -> bool {
+    // A view read at its horizon is as old as that is now, however complete it was then.
+    let asked = as_of.unwrap_or(now);
+    if degraded(view.complete_to, asked, as_of.is_some(), view.view.freshness_target_ms) {
+        return true;
+    }
+    if view.revision.program.plan().mode != Mode::Lambda {
+        return false;
+    }
+    // The batch is overdue, or by so much that stream tiles have aged over its horizon.
+    let overdue = view.view.horizon_target_ms.is_some_and(|target| now.saturating_sub(view.horizon) > target);
+    overdue || cells.iter().flatten().any(|cell| cell.status == Status::Invalid)
 }
 
 /// An entity column that no view is keyed by is a mistake, not to be echoed as if it had mattered.
@@ -58,10 +79,10 @@ fn cells(view: &ViewRows, t: i64, metrics: &Metrics) -> Result<Vec<Vec<Cell>>, F
             metrics.undecodable_lane();
             // The hash, because an entity's text may name a person, and logs and errors travel.
             let entity = entity_hash(&lane.entity);
-            let (partition, reason) = (lane.partition, &lane.reason);
-            tracing::error!(view = name, revision, entity, partition, reason, "a lane cannot be decoded");
+            let (lane, reason) = (&lane.lane, &lane.reason);
+            tracing::error!(view = name, revision, entity, lane, reason, "a lane cannot be decoded");
             Failure::internal(format!(
-                "view `{name}`, revision {revision}: the lane of partition {partition} of entity {entity} cannot be decoded: {reason}; replay the revision"
+                "view `{name}`, revision {revision}: the lane of {lane} of entity {entity} cannot be decoded: {reason}; replay the revision"
             ))
         }
         EvaluateError::Plan(problem) => Failure::internal(format!("view `{name}`, revision {revision}: {problem}")),
@@ -79,12 +100,14 @@ fn assemble<'a>(
     request: &'a Request<'_>,
     views: &'a [ViewRows],
     cells: Vec<Vec<Vec<Cell>>>,
-    t: i64,
+    now: i64,
 ) -> Result<Answer<'a>, Failure> {
     let mut columns: Vec<(usize, FeatureColumn<'a>)> = Vec::new();
     let mut notes = Vec::with_capacity(views.len());
     for (view, cells) in views.iter().zip(cells) {
         let plan = view.revision.program.plan();
+        let t = read_at(view, request.as_of, now);
+        let degraded = is_degraded(view, &cells, request.as_of, now);
         for (&(position, feature), cells) in view.selection.features.iter().zip(cells) {
             let feature = &plan.features[feature];
             let name = if request.full_feature_names {
@@ -105,8 +128,10 @@ fn assemble<'a>(
             name: &view.view.name,
             revision: &plan.revision,
             incarnation: view.incarnation,
+            t,
+            published: (plan.mode.has_generations() && view.generation > 0).then_some((view.generation, view.horizon)),
             complete_to: view.complete_to,
-            degraded: degraded(view.complete_to, t, request.as_of.is_some(), view.view.freshness_target_ms),
+            degraded,
         });
     }
     columns.sort_by_key(|(position, _)| *position);
@@ -115,7 +140,8 @@ fn assemble<'a>(
         request.entities.iter().map(|(name, values)| (Cow::as_ref(name), values.as_slice())).collect();
     refuse_collisions(&entities, &features)?;
     Ok(Answer {
-        t,
+        // Views that batch runs alone fill are read at horizons of their own; each note says at which.
+        t: notes.iter().map(|n| n.t).max().unwrap_or(now),
         complete_to: notes.iter().map(|n| n.complete_to).min().flatten(),
         degraded: notes.iter().any(|n| n.degraded),
         views: notes,

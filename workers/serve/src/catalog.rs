@@ -40,6 +40,8 @@ pub struct View {
     pub uid: String,
     /// Answers further behind than this many milliseconds are degraded.
     pub freshness_target_ms: i64,
+    /// Answers of a Lambda whose horizon is older than this many milliseconds are degraded.
+    pub horizon_target_ms: Option<i64>,
     /// The compiled plans by revision, or why one cannot run here.
     revisions: HashMap<String, Result<Arc<Revision>, String>>,
     /// The revision to assume while no pointer is known.
@@ -58,6 +60,8 @@ pub struct View {
 struct Entry {
     uid: String,
     freshness_target_ms: i64,
+    #[serde(default)]
+    horizon_target_ms: Option<i64>,
     plans: Vec<serde_json::Value>,
 }
 
@@ -114,6 +118,7 @@ impl View {
                     entry: bytes,
                     uid: String::new(),
                     freshness_target_ms: 0,
+                    horizon_target_ms: None,
                     revisions: HashMap::new(),
                     first: None,
                     pointers: Arc::default(),
@@ -133,6 +138,7 @@ impl View {
             name,
             uid: entry.uid,
             freshness_target_ms: entry.freshness_target_ms,
+            horizon_target_ms: entry.horizon_target_ms,
             revisions,
             first,
             problem: None,

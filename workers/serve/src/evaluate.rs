@@ -2,14 +2,15 @@
 //!
 //! Pure. Invariant: a lane that cannot be decoded fails the whole answer; it is never left out of a value.
 
-use engine::lane::Lane;
-use engine::plan::FeatureSource;
+use engine::lane::{Lane, LaneError};
+use engine::plan::{FeatureSource, Mode};
 use engine::program::FeatureColumns;
-use engine::read::{Reader, Status as ReadStatus};
+use engine::read::{Layer, Reader, Status as ReadStatus};
 use engine::row::parse_lane_field;
 use engine::value::Value;
 
 use crate::catalog::Revision;
+use crate::generation;
 use crate::read::ViewRows;
 use crate::store::Fields;
 
@@ -62,10 +63,20 @@ impl Cell {
 pub struct Undecodable {
     /// The entity's text.
     pub entity: String,
-    /// The partition whose lane it is.
-    pub partition: i32,
+    /// Which lane of it, such as `partition 3` or `generation 7`.
+    pub lane: String,
     /// Why.
     pub reason: String,
+}
+
+/// The lanes of one entity's row that count.
+struct Found {
+    /// The lane of the generation; none in a Kappa, or if the generation does not hold the entity.
+    batch: Vec<Lane>,
+    /// The lanes of stream workers, where the mode has them.
+    stream: Vec<Lane>,
+    /// The time from which on those count.
+    from: i64,
 }
 
 /// What is known of the windowed features before expressions are derived: by feature, then by entity.
@@ -90,8 +101,8 @@ pub fn evaluate(view: &ViewRows, t: i64) -> Result<Vec<Vec<Cell>>, EvaluateError
     let asked: Vec<usize> = view.selection.features.iter().map(|&(_, feature)| feature).collect();
     let revision = view.revision.as_ref();
     let base_features = revision.program.base_features(&asked);
-    let found: Vec<Option<Vec<Lane>>> = (view.rows.iter().zip(&view.selection.entities))
-        .map(|(row, entity)| lanes(revision, row, entity))
+    let found: Vec<Option<Found>> = (view.rows.iter().zip(&view.selection.entities))
+        .map(|(row, entity)| lanes(view, row, entity))
         .collect::<Result<_, _>>()?;
     let mut base = read(revision, &found, &base_features, t);
     revision.program.derive(&asked, found.len(), &mut base.values).map_err(|e| EvaluateError::Plan(e.to_string()))?;
@@ -107,30 +118,56 @@ pub enum EvaluateError {
     Plan(String),
 }
 
-/// The lanes of a row; `None` if the entity has none.
-fn lanes(revision: &Revision, row: &Fields, entity: &str) -> Result<Option<Vec<Lane>>, EvaluateError> {
+/// The lanes of a row that count; `None` if the entity has none.
+fn lanes(view: &ViewRows, row: &Fields, entity: &str) -> Result<Option<Found>, EvaluateError> {
+    let revision = view.revision.as_ref();
+    let mode = revision.program.plan().mode;
+    // Before the first generation there is no telling what a stream's lanes lack, so nobody is found at all.
+    if mode.has_generations() && view.generation == 0 {
+        return Ok(None);
+    }
+    let found = Found {
+        batch: if mode.has_generations() { batch_lane(revision, row, view.generation, entity)? } else { Vec::new() },
+        stream: if mode.has_stream_lanes() { stream_lanes(revision, row, entity)? } else { Vec::new() },
+        from: if mode == Mode::Lambda { view.horizon } else { i64::MIN },
+    };
+    Ok((!found.batch.is_empty() || !found.stream.is_empty()).then_some(found))
+}
+
+/// The lane of the generation, if the row has it.
+fn batch_lane(revision: &Revision, row: &Fields, number: u64, entity: &str) -> Result<Vec<Lane>, EvaluateError> {
+    let segments = generation::segments(row, number);
+    if segments.is_empty() {
+        return Ok(Vec::new());
+    }
+    match Lane::decode(&revision.layout, &segments) {
+        Ok(lane) => Ok(vec![lane]),
+        Err(e) => Err(undecodable(entity, format!("generation {number}"), &e)),
+    }
+}
+
+fn undecodable(entity: &str, lane: String, reason: &LaneError) -> EvaluateError {
+    EvaluateError::Lane(Undecodable { entity: entity.to_owned(), lane, reason: reason.to_string() })
+}
+
+/// The lanes of stream workers.
+fn stream_lanes(revision: &Revision, row: &Fields, entity: &str) -> Result<Vec<Lane>, EvaluateError> {
     let mut segments: Vec<(i32, u8, &[u8])> = (row.iter())
         .filter_map(|(field, bytes)| {
             let (partition, segment) = parse_lane_field(std::str::from_utf8(field).ok()?)?;
             Some((partition, segment, bytes.as_slice()))
         })
         .collect();
-    if segments.is_empty() {
-        return Ok(None);
-    }
     segments.sort_unstable_by_key(|&(partition, segment, _)| (partition, segment));
     let by_partition = segments.chunk_by(|a, b| a.0 == b.0);
     let decoded = by_partition.map(|chunk| {
         let lane: Vec<(u8, &[u8])> = chunk.iter().map(|&(_, segment, bytes)| (segment, bytes)).collect();
-        Lane::decode(&revision.layout, &lane).map_err(|e| {
-            let (partition, entity) = (chunk[0].0, entity.to_owned());
-            EvaluateError::Lane(Undecodable { entity, partition, reason: e.to_string() })
-        })
+        Lane::decode(&revision.layout, &lane).map_err(|e| undecodable(entity, format!("partition {}", chunk[0].0), &e))
     });
-    decoded.collect::<Result<_, _>>().map(Some)
+    decoded.collect()
 }
 
-fn read(revision: &Revision, found: &[Option<Vec<Lane>>], features: &[usize], t: i64) -> Base {
+fn read(revision: &Revision, found: &[Option<Found>], features: &[usize], t: i64) -> Base {
     let width = revision.program.plan().features.len();
     let mut base = Base { values: FeatureColumns { columns: vec![None; width] }, notes: vec![None; width] };
     for &feature in features {
@@ -139,7 +176,10 @@ fn read(revision: &Revision, found: &[Option<Vec<Lane>>], features: &[usize], t:
     }
     let reader = Reader::new(&revision.layout);
     for lanes in found {
-        let mut reads = lanes.as_ref().map(|lanes| reader.read(lanes, t, features).into_iter());
+        let mut reads = lanes.as_ref().map(|found| {
+            let layers = [Layer::whole(&found.batch), Layer { lanes: &found.stream, from: found.from }];
+            reader.read_layers(&layers, t, features).into_iter()
+        });
         for &feature in features {
             let read = reads.as_mut().and_then(Iterator::next);
             let (value, note) = match read {
@@ -156,14 +196,14 @@ fn read(revision: &Revision, found: &[Option<Vec<Lane>>], features: &[usize], t:
 }
 
 /// The cells of one asked feature.
-fn cells(revision: &Revision, feature: usize, found: &[Option<Vec<Lane>>], base: &Base) -> Vec<Cell> {
+fn cells(revision: &Revision, feature: usize, found: &[Option<Found>], base: &Base) -> Vec<Cell> {
     let reads = match &revision.program.plan().features[feature].source {
         FeatureSource::Window { .. } => vec![feature],
         // What an expression stands on: all the windowed features below it.
         FeatureSource::Expression { .. } => revision.program.base_features(&[feature]),
     };
     let values = base.values.columns[feature].as_deref().unwrap_or_default();
-    let cell = |(entity, lanes): (usize, &Option<Vec<Lane>>)| {
+    let cell = |(entity, lanes): (usize, &Option<Found>)| {
         if lanes.is_none() {
             return Cell::NOT_FOUND;
         }

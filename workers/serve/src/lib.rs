@@ -15,6 +15,7 @@ pub mod catalog;
 pub mod completeness;
 pub mod evaluate;
 pub mod failure;
+mod generation;
 pub mod metrics;
 pub mod pointers;
 pub mod read;

@@ -1,7 +1,7 @@
 //! The two pointers of a view as last seen, and whether a reply was read under them.
 //!
-//! Invariant: an answer is made only from a reply for which [`Pointers::check`] said [`Check::Same`]; so all of it is of one
-//! revision and one incarnation.
+//! Invariant: an answer is made only from a reply for which [`Pointers::check`] said [`Check::Same`] or [`Check::Renewed`]; so
+//! all of it is of one revision, one incarnation and one generation.
 
 use engine::row::{Head, Live, head_key, live_key, marker_key, row_prefix};
 
@@ -14,6 +14,10 @@ pub struct Pointers {
     pub revision: String,
     /// The incarnation of its rows.
     pub incarnation: u32,
+    /// The batch generation that is served; 0 where none is published.
+    pub generation: u64,
+    /// That generation's horizon in milliseconds.
+    pub horizon: i64,
     uid: String,
     /// The pointers as bytes, so that an unchanged one need not be parsed; empty in a guess.
     raw: (Vec<u8>, Vec<u8>),
@@ -30,7 +34,8 @@ pub enum Check {
     Same,
     /// They lead elsewhere: ask again under these.
     Moved(Pointers),
-    /// The same rows, but the pointers were written anew: remember these.
+    /// The same rows, but the pointers were written anew, maybe to another generation of their lanes. The reply stands
+    /// under these, since they were read before its rows: remember and use them.
     Renewed(Pointers),
     /// No revision is live.
     NotLive,
@@ -44,13 +49,16 @@ impl Pointers {
     /// Pointers that have not been seen yet, to be checked like any others.
     #[must_use]
     pub fn guess(uid: &str, revision: &str) -> Self {
-        Self::new(uid, revision, 0, (Vec::new(), Vec::new()))
+        Self::new(uid, revision, &Head::default(), (Vec::new(), Vec::new()))
     }
 
-    fn new(uid: &str, revision: &str, incarnation: u32, raw: (Vec<u8>, Vec<u8>)) -> Self {
+    fn new(uid: &str, revision: &str, head: &Head, raw: (Vec<u8>, Vec<u8>)) -> Self {
+        let incarnation = head.incarnation;
         Self {
             revision: revision.to_owned(),
             incarnation,
+            generation: head.generation,
+            horizon: head.horizon,
             uid: uid.to_owned(),
             raw,
             live: live_key(uid),
@@ -86,7 +94,7 @@ impl Pointers {
             Ok(head) => head,
             Err(e) => return Check::Broken(format!("`{}` holds no pointer: {e}", self.head)),
         };
-        let seen = Self::new(&self.uid, &self.revision, head.incarnation, (live_bytes.clone(), head_bytes.clone()));
+        let seen = Self::new(&self.uid, &self.revision, &head, (live_bytes.clone(), head_bytes.clone()));
         if head.incarnation == self.incarnation { Check::Renewed(seen) } else { Check::Moved(seen) }
     }
 }
@@ -133,6 +141,14 @@ mod tests {
         let risen = LIVE_A.replace('1', "9");
         let Check::Renewed(renewed) = seen().check(&reply(Some(&risen), Some(HEAD_0))) else { panic!() };
         assert_eq!(renewed.check(&reply(Some(&risen), Some(HEAD_0))), Check::Same);
+    }
+
+    #[test]
+    fn another_generation_of_the_same_rows_needs_no_second_read() {
+        let next = HEAD_0.replace("\"generation\":0,\"horizon\":0", "\"generation\":7,\"horizon\":50");
+        let Check::Renewed(renewed) = seen().check(&reply(Some(LIVE_A), Some(&next))) else { panic!() };
+        assert_eq!((renewed.incarnation, renewed.generation, renewed.horizon), (0, 7, 50));
+        assert_eq!(renewed.check(&reply(Some(LIVE_A), Some(&next))), Check::Same);
     }
 
     #[test]

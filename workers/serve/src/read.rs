@@ -1,4 +1,4 @@
-//! Reads one view for one request: all of one revision and one incarnation, or not at all.
+//! Reads one view for one request: all of one revision, one incarnation and one generation, or not at all.
 //!
 //! Each attempt assumes the pointers last seen, reads under them, and counts only if they still held. Whatever the
 //! assumed plan says of the request — an unknown feature, a key of another type — is said only once its revision is
@@ -6,11 +6,14 @@
 
 use std::sync::Arc;
 
+use engine::plan::Mode;
+
 use crate::catalog::{Revision, View};
-use crate::completeness::complete_to;
+use crate::completeness::{MarkerError, complete_to};
 use crate::failure::Failure;
+use crate::generation::overtaken;
 use crate::metrics::Metrics;
-use crate::pointers::Check;
+use crate::pointers::{Check, Pointers};
 use crate::request::Request;
 use crate::select::{Limits, Selection, Wanted, select};
 use crate::store::{Fields, Store};
@@ -28,11 +31,15 @@ pub struct ViewRows {
     pub revision: Arc<Revision>,
     /// The incarnation of the rows.
     pub incarnation: u32,
+    /// The generation of batch lanes that is read; 0 if none is published, and in a Kappa.
+    pub generation: u64,
+    /// That generation's horizon in milliseconds.
+    pub horizon: i64,
     /// What was asked.
     pub selection: Selection,
     /// The row of each entity of the selection; empty where there is none.
     pub rows: Vec<Fields>,
-    /// See [`complete_to`].
+    /// The event time up to which what is read holds every event; `None` if it is not known.
     pub complete_to: Option<i64>,
 }
 
@@ -70,6 +77,7 @@ impl Reader {
             refreshed = true;
             self.refreshed_view(wanted).await?
         };
+        let mut obstacle = "its pointers moved with every read; try again";
         for _ in 0..ATTEMPTS {
             let assumed = view.assumed().map_err(|problem| unavailable(&view, &problem))?;
             let prepared = prepare(&view, &assumed.revision, wanted, request, self.limits);
@@ -78,9 +86,13 @@ impl Reader {
                 self.metrics.store_error();
                 Failure::unavailable(format!("view `{}`: {e}", view.name))
             })?;
-            match assumed.check(&reply) {
-                Check::Same => {}
-                Check::Renewed(seen) => view.remember(Arc::new(seen)),
+            let pointers = match assumed.check(&reply) {
+                Check::Same => assumed,
+                Check::Renewed(seen) => {
+                    let seen = Arc::new(seen);
+                    view.remember(Arc::clone(&seen));
+                    seen
+                }
                 Check::Moved(seen) => {
                     view.remember(Arc::new(seen));
                     self.metrics.pointer_retry();
@@ -93,23 +105,45 @@ impl Reader {
                     continue;
                 }
                 Check::NotLive => return Err(unavailable(&view, "no revision of it is live yet")),
+                // Of a view that batch runs fill, nothing has been published yet.
+                Check::NoHead if prepared.as_ref().is_ok_and(|(r, _)| mode(r).has_generations()) => {
+                    Arc::new(Pointers::guess(&view.uid, &assumed.revision))
+                }
                 Check::NoHead => {
                     let problem = format!("its live revision {} has no readable rows yet", assumed.revision);
                     return Err(unavailable(&view, &problem));
                 }
                 Check::Broken(what) => return Err(Failure::internal(format!("view `{}`: {what}", view.name))),
-            }
+            };
             match prepared {
+                Ok((revision, _))
+                    if mode(&revision).has_generations()
+                        && pointers.generation > 0
+                        && overtaken(&reply.rows, pointers.generation) =>
+                {
+                    self.metrics.pointer_retry();
+                    obstacle = "a newer generation stands where the one that its head names should; try again";
+                }
                 Ok((revision, selection)) => {
-                    let complete_to = complete_to(&reply.markers).map_err(|e| {
-                        Failure::internal(format!("view `{}`, revision {}: {e}", view.name, assumed.revision))
+                    let complete_to = completeness(mode(&revision), &pointers, &reply.markers).map_err(|e| {
+                        Failure::internal(format!("view `{}`, revision {}: {e}", view.name, pointers.revision))
                     })?;
-                    let incarnation = assumed.incarnation;
-                    return Ok(ViewRows { view, revision, incarnation, selection, rows: reply.rows, complete_to });
+                    let Pointers { incarnation, generation, horizon, .. } = *pointers;
+                    let rows = reply.rows;
+                    return Ok(ViewRows {
+                        view,
+                        revision,
+                        incarnation,
+                        generation,
+                        horizon,
+                        selection,
+                        rows,
+                        complete_to,
+                    });
                 }
                 Err(Obstacle::Final(failure)) => return Err(failure),
                 Err(Obstacle::UnknownRevision) if refreshed => {
-                    let problem = format!("its live revision {} is not in the catalog", assumed.revision);
+                    let problem = format!("its live revision {} is not in the catalog", pointers.revision);
                     return Err(unavailable(&view, &problem));
                 }
                 Err(Obstacle::UnknownRevision) => {
@@ -118,7 +152,7 @@ impl Reader {
                 }
             }
         }
-        Err(unavailable(&view, "its pointers moved with every read; try again"))
+        Err(unavailable(&view, obstacle))
     }
 
     /// The view after a poll of the catalog that began now.
@@ -133,6 +167,24 @@ impl Reader {
         let unknown = || Failure::unknown(&wanted.field, format!("no view `{}` is served here", wanted.view));
         catalog.view(wanted.view).map(Arc::clone).ok_or_else(unknown)
     }
+}
+
+fn mode(revision: &Revision) -> Mode {
+    revision.program.plan().mode
+}
+
+/// The event time up to which what is read holds every event; `None` if it is not known.
+///
+/// A generation holds everything before its horizon, as far as its source did; stream lanes what their markers say.
+fn completeness(mode: Mode, pointers: &Pointers, markers: &Fields) -> Result<Option<i64>, MarkerError> {
+    let batch = (pointers.generation > 0).then_some(pointers.horizon);
+    Ok(match mode {
+        Mode::Kappa => complete_to(markers)?,
+        Mode::Batch | Mode::Lakehouse => batch,
+        // Without a generation nothing is served, however far the stream has come.
+        Mode::Lambda if batch.is_none() => None,
+        Mode::Lambda => batch.max(complete_to(markers)?),
+    })
 }
 
 /// The assumed revision, and what the request selects by its plan.

@@ -13,7 +13,7 @@ use crate::time_text::push_rfc3339;
 /// Everything an answer says.
 #[derive(Debug)]
 pub struct Answer<'a> {
-    /// The time of the read.
+    /// The time of the read; the latest where views are read at different ones.
     pub t: i64,
     /// The least [`ViewNote::complete_to`]; `None` if any is.
     pub complete_to: Option<i64>,
@@ -38,6 +38,10 @@ pub struct ViewNote<'a> {
     pub revision: &'a str,
     /// The incarnation of the rows.
     pub incarnation: u32,
+    /// The time it is read at.
+    pub t: i64,
+    /// The batch generation that is served and its horizon, where there is one.
+    pub published: Option<(u64, i64)>,
     /// The event time up to which the source has been read.
     pub complete_to: Option<i64>,
     /// Whether that is older than it may be.
@@ -98,6 +102,14 @@ impl Answer<'_> {
             json(out, view.revision);
             out.extend_from_slice(b",\"incarnation\":");
             json(out, &view.incarnation);
+            if let Some((generation, horizon)) = view.published {
+                out.extend_from_slice(b",\"t\":");
+                time(out, view.t);
+                out.extend_from_slice(b",\"generation\":");
+                json(out, &generation);
+                out.extend_from_slice(b",\"horizon\":");
+                time(out, horizon);
+            }
             completeness(out, view.complete_to, view.degraded);
             out.push(b'}');
         }

@@ -89,13 +89,25 @@ pub struct Identity {
 }
 
 /// Makes connections.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Connector {
     url: String,
     shown: Arc<str>,
     config_dir: Option<PathBuf>,
     settings: BTreeMap<String, Vec<u8>>,
     response_timeout: Duration,
+}
+
+impl fmt::Debug for Connector {
+    /// Without credentials, of the URL as of the settings.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connector")
+            .field("url", &self.shown)
+            .field("config_dir", &self.config_dir)
+            .field("settings", &self.settings.keys())
+            .field("response_timeout", &self.response_timeout)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Connector {
@@ -340,6 +352,12 @@ mod tests {
         assert_eq!(without_credentials("redis://ada:hunter2@r:6379/0"), "redis://r:6379/0");
         let error = Connector::new("http://ada:hunter2@r:6379", None).unwrap_err().to_string();
         assert!(error.contains("http://r:6379") && !error.contains("hunter2"), "{error}");
+        let settings = BTreeMap::from([("password".to_owned(), b"hunter2".to_vec())]);
+        let connector = Connector::with_settings("redis://ada:hunter2@r:6379", settings).unwrap();
+        let shown = format!("{connector:?}");
+        let bytes = format!("{:?}", b"hunter2");
+        assert!(shown.contains("redis://r:6379") && shown.contains("password"), "{shown}");
+        assert!(!shown.contains("hunter2") && !shown.contains(&bytes), "{shown}");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use engine::row::{CatalogEntry, Head, Live, Marker, RowError, Trouble};
+use engine::row::{CatalogEntry, Head, Live, Marker, RowError, RunReport, Trouble};
 use thiserror::Error;
 
 use crate::redis::RedisError;
@@ -13,12 +13,14 @@ use crate::redis::RedisError;
 mod guard;
 mod memory;
 mod online;
+mod publish;
 mod row_store;
 mod scripts;
 
 pub use guard::{Outcome, decide, decide_marker};
 pub use memory::{MemoryStore, Snapshot};
 pub use online::RedisStore;
+pub use publish::{Publication, publish_head};
 pub use row_store::{RowStore, Swap};
 
 /// Why the store did not do what was asked.
@@ -149,6 +151,10 @@ fn parse_troubles(
 
 fn parse_entry(key: &str, text: &str) -> Result<CatalogEntry, StoreError> {
     serde_json::from_str(text).map_err(|error| value_error(key, &error))
+}
+
+fn parse_report(key: &str, text: &str) -> Result<RunReport, StoreError> {
+    RunReport::decode(text).map_err(|error| StoreError::Value { key: key.to_owned(), detail: error.to_string() })
 }
 
 #[cfg(test)]

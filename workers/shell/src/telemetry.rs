@@ -3,6 +3,8 @@
 //! What is logged follows `RUST_LOG`, and `info` without it. Records of crates that use `log` (librdkafka's bindings do)
 //! go the same way.
 
+use std::io::IsTerminal as _;
+
 use clap::ValueEnum;
 use thiserror::Error;
 use tracing_subscriber::EnvFilter;
@@ -47,7 +49,8 @@ pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {
         LogFormat::Json => builder.json().flatten_event(true).try_init(),
-        LogFormat::Text => builder.try_init(),
+        // Colours are for people at a terminal; in a file or a pod's log they are noise.
+        LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
     }
     .map_err(|source| TelemetryError::AlreadySet { source })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use engine::event::Decoder;
+use engine::event::{Decoder, Reason};
 use engine::lane::{Lane, LaneError};
 use engine::row::Marker;
 use rdkafka::message::Message;
@@ -12,7 +12,7 @@ use tokio::runtime::Handle;
 
 use crate::cache::LaneCache;
 use crate::dead_letter::SharedLetters;
-use crate::metrics::{EXPRESSION_FAILED, Metrics};
+use crate::metrics::Metrics;
 use crate::plan_run::PlanRun;
 
 /// The slot of a row that is not inserted.
@@ -114,7 +114,7 @@ impl PlanState {
         self.slots.clear();
         for row in 0..evaluated.len() {
             if let Some(failure) = failures.next_if(|failure| failure.row == row) {
-                refuse(&records[self.rows[row]], EXPRESSION_FAILED, &failure.message);
+                refuse(&records[self.rows[row]], Reason::ExpressionFailed.as_str(), &failure.message);
                 self.slots.push(REFUSED);
                 continue;
             }
@@ -127,15 +127,20 @@ impl PlanState {
         if !missing.is_empty() {
             self.load(plan, &missing, source)?;
         }
+        // They are folded all the same: readers leave out tiles below the horizon, and the next one may be lower.
+        let (horizon, mut below) = (plan.horizon(), 0);
         for (row, slot) in self.slots.iter().enumerate() {
             if *slot == REFUSED {
                 continue;
             }
-            self.event_time = self.event_time.max(evaluated.time(row));
+            let time = evaluated.time(row);
+            self.event_time = self.event_time.max(time);
             if let Some(lane) = self.cache.lane_for(*slot, records[self.rows[row]].offset()) {
                 lane.insert(&plan.layout, &evaluated, row);
+                below += u64::from(time < horizon);
             }
         }
+        source.metrics.events_below_horizon.inc_by(below);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod fixtures;
 pub mod flush;
 pub mod fold;
 pub mod group;
+pub mod horizon;
 pub mod link;
 pub mod metrics;
 mod parts;

@@ -14,8 +14,6 @@ use prometheus_client::registry::Registry;
 
 /// The prefix of every metric.
 const PREFIX: &str = "featuremill_stream";
-/// The reason of events on which one of the plan's expressions failed.
-pub const EXPRESSION_FAILED: &str = "ExpressionFailed";
 
 /// A partition of the source topic.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -27,7 +25,7 @@ pub struct PartitionLabel {
 /// Why an event was refused.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ReasonLabel {
-    /// A name of [`Reason`], or [`EXPRESSION_FAILED`].
+    /// A name of [`Reason`].
     pub reason: &'static str,
 }
 
@@ -43,6 +41,8 @@ pub struct ThreadLabel {
 pub struct Metrics {
     /// Events read, good and bad, once for each plan.
     pub events: Counter,
+    /// Events that a Lambda's batch horizon had passed when they were read.
+    pub events_below_horizon: Counter,
     rejected: Family<ReasonLabel, Counter>,
     flushes: Counter,
     flush_seconds: Histogram,
@@ -70,6 +70,7 @@ impl Metrics {
     pub fn new(registry: &mut Registry) -> Self {
         let metrics = Self {
             events: Counter::default(),
+            events_below_horizon: Counter::default(),
             rejected: Family::default(),
             flushes: Counter::default(),
             // 1 ms to 8 s.
@@ -89,6 +90,11 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix(PREFIX);
         let m = metrics.clone();
         registry.register("events", "Events read, good and bad, once for each plan", m.events);
+        registry.register(
+            "events_below_horizon",
+            "Events read after a batch's horizon had passed them; they count from the next generation on",
+            m.events_below_horizon,
+        );
         registry.register("rejected", "Events sent to the dead-letter topic", m.rejected);
         registry.register("flushes", "Flushes of changed lanes to the online store", m.flushes);
         registry.register("flush_seconds", "How long a flush took", m.flush_seconds);
@@ -115,7 +121,7 @@ impl Metrics {
         registry.register("cache_bytes", "Bytes of the lanes in memory, roughly", m.cache_bytes);
         registry.register("lanes_loaded", "Lanes read back from the online store", m.lanes_loaded);
         registry.register("partitions", "Partitions that are being read", m.partitions);
-        for reason in Reason::ALL.map(Reason::as_str).into_iter().chain([EXPRESSION_FAILED]) {
+        for reason in Reason::ALL.map(Reason::as_str) {
             drop(metrics.rejected.get_or_create(&ReasonLabel { reason }));
         }
         metrics

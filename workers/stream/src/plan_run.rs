@@ -1,9 +1,10 @@
 //! A plan made ready for the stream: compiled, and with the names of all it writes.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use engine::lane::Layout;
-use engine::plan::{Assignment, Plan};
+use engine::plan::{Assignment, Mode, Plan};
 use engine::program::{Program, ProgramError};
 use engine::row;
 
@@ -12,6 +13,8 @@ use engine::row;
 pub struct PlanRun {
     /// The compiled plan.
     pub program: Program,
+    /// The topic of its events.
+    pub topic: String,
     /// How its lanes lie in memory and in bytes.
     pub layout: Layout,
     /// What its row keys start with.
@@ -24,6 +27,10 @@ pub struct PlanRun {
     pub group: String,
     /// How long a row lives after its last write, in milliseconds.
     pub ttl_ms: Option<i64>,
+    /// The key of the pointer that names its batch generation; `None` unless the plan is a Lambda's.
+    pub head_key: Option<String>,
+    /// That generation's horizon as last seen; `i64::MIN` while there is none.
+    horizon: AtomicI64,
 }
 
 /// Why a plan cannot run.
@@ -35,6 +42,9 @@ pub enum PlanError {
     /// Its lanes have no layout.
     #[error("the plan's aggregates: {0}")]
     Layout(#[from] engine::lane::LayoutError),
+    /// Its mode folds no stream, or it names none.
+    #[error("a plan of mode {0:?} names no stream to fold; a stream worker runs plans of Kappa and Lambda")]
+    NoStream(Mode),
 }
 
 impl PlanRun {
@@ -45,7 +55,9 @@ impl PlanRun {
     pub fn new(assignment: &Assignment) -> Result<Self, PlanError> {
         let Assignment { incarnation, plan } = assignment;
         let (uid, revision) = (&plan.view.uid, &plan.revision);
+        let stream = plan.source.stream.as_ref().filter(|_| plan.mode.has_stream_lanes());
         Ok(Self {
+            topic: stream.ok_or(PlanError::NoStream(plan.mode))?.topic.clone(),
             program: Program::new(Arc::new(plan.clone()))?,
             layout: Layout::new(plan)?,
             row_prefix: row::row_prefix(uid, revision, *incarnation),
@@ -53,6 +65,8 @@ impl PlanRun {
             dead_letters: row::dead_letter_topic(&plan.view),
             group: row::consumer_group(uid, revision, *incarnation),
             ttl_ms: plan.time.retention_ms,
+            head_key: (plan.mode == Mode::Lambda).then(|| row::head_key(uid, revision)),
+            horizon: AtomicI64::new(i64::MIN),
         })
     }
 
@@ -60,5 +74,15 @@ impl PlanRun {
     #[must_use]
     pub fn plan(&self) -> &Plan {
         self.program.plan()
+    }
+    /// The horizon below which a batch lays the tiles, in milliseconds; `i64::MIN` while there is none.
+    #[must_use]
+    pub fn horizon(&self) -> i64 {
+        self.horizon.load(Ordering::Relaxed)
+    }
+
+    /// The batch generation has this horizon now.
+    pub fn set_horizon(&self, horizon: i64) {
+        self.horizon.store(horizon, Ordering::Relaxed);
     }
 }

@@ -19,6 +19,7 @@ use crate::args::{Args, GroupProtocol};
 use crate::coordinator::{Coordinator, Exit};
 use crate::dead_letter::DeadLetters;
 use crate::group;
+use crate::horizon;
 use crate::link::{self, Link};
 use crate::metrics::Metrics;
 use crate::setup::{self, Checked};
@@ -153,9 +154,13 @@ impl Process {
         };
         let shared = Arc::new(Shared::new(world, Handle::current()));
         let lag = Duration::from_millis(self.args.durability_lag_ms);
+        let watched = Arc::clone(&shared);
         let coordinator = Coordinator::new(shared, consumer, threads, lag).map_err(|error| error.to_string())?;
         self.readiness.clear(SUBJECT);
+        let horizons = tokio::spawn(horizon::watch(watched));
         let shutdown = self.shutdown.clone();
-        tokio::task::spawn_blocking(move || coordinator.run(&shutdown)).await.map_err(|error| error.to_string())
+        let exit = tokio::task::spawn_blocking(move || coordinator.run(&shutdown)).await;
+        horizons.abort();
+        exit.map_err(|error| error.to_string())
     }
 }

@@ -123,15 +123,7 @@ pub fn plans(path: &Path) -> Result<Arc<[PlanRun]>, SetupError> {
     let failed = |detail: String| SetupError::Assignments { path: path.to_owned(), detail };
     let text = std::fs::read_to_string(path).map_err(|error| failed(error.to_string()))?;
     let Assignments { assignments } = serde_json::from_str(&text).map_err(|error| failed(error.to_string()))?;
-    let Some(first) = assignments.first() else {
-        return Err(failed("it holds no assignment".to_owned()));
-    };
-    let topic = &first.plan.source.topic;
-    if let Some(other) = assignments.iter().find(|other| other.plan.source.topic != *topic) {
-        let detail = format!("it mixes topics {topic} and {}; one worker reads one topic", other.plan.source.topic);
-        return Err(failed(detail));
-    }
-    assignments
+    let plans: Arc<[PlanRun]> = assignments
         .iter()
         .map(|assignment| {
             PlanRun::new(assignment).map_err(|error| SetupError::Plan {
@@ -140,7 +132,15 @@ pub fn plans(path: &Path) -> Result<Arc<[PlanRun]>, SetupError> {
                 source: Box::new(error),
             })
         })
-        .collect()
+        .collect::<Result<_, _>>()?;
+    let Some(first) = plans.first() else {
+        return Err(failed("it holds no assignment".to_owned()));
+    };
+    if let Some(other) = plans.iter().find(|other| other.topic != first.topic) {
+        let detail = format!("it mixes topics {} and {}; one worker reads one topic", first.topic, other.topic);
+        return Err(failed(detail));
+    }
+    Ok(plans)
 }
 
 /// Checks the topics of these plans, and creates missing dead-letter topics.
@@ -148,7 +148,7 @@ pub fn plans(path: &Path) -> Result<Arc<[PlanRun]>, SetupError> {
 /// # Errors
 /// [`SetupError`].
 pub async fn check(kafka: &KafkaSettings, plans: Arc<[PlanRun]>) -> Result<Checked, SetupError> {
-    let topic = plans[0].plan().source.topic.clone();
+    let topic = plans[0].topic.clone();
     let partitions = {
         let (kafka, topic) = (kafka.clone(), topic.clone());
         blocking(move || partition_count(&kafka, &topic)).await?

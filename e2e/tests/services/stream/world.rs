@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::services::{Directory, Kafka, Message, Process, Program, Redis, free_ports, until};
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
 use engine::lane::{Lane, Layout};
-use engine::plan::{Assignment, Assignments, Plan, TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Assignment, Assignments, Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 use engine::read::Reader;
 use engine::row::{self, Marker};
 use engine::value::Value;
@@ -82,12 +82,14 @@ pub fn plan(uid: &str) -> Plan {
         view: ViewIdentity { uid: uid.into(), namespace: "shop".into(), name: "user-events".into() },
         mode: "Kappa".into(),
         entity_keys: vec!["user".into()],
-        topic: TOPIC.into(),
-        epoch: 0,
+        stream: Some(Stream { topic: TOPIC.into(), epoch: 0 }),
+        table: None,
+        archive: false,
         timestamp: TimestampField { field: "at".into(), unit: TimestampUnit::Milliseconds },
         schema: vec![column("user", "String"), column("kind", "String"), column("amount", "Int64")],
         allowed_lateness: "4h".into(),
         max_future: "5m".into(),
+        horizon_max_age: None,
         features: vec![
             feature("events", "Count"),
             FeatureDefinition { of: Some("amount".into()), ..feature("total", "Sum") },

@@ -14,8 +14,9 @@ fn plan() -> Plan {
         "semantics": 1,
         "view": {"uid": "u", "namespace": "n", "name": "v"},
         "revision": "0123456789",
+        "mode": "Kappa",
         "source": {
-            "topic": "t", "epoch": 0, "timestamp": {"field": "ts", "unit": "Seconds"},
+            "timestamp": {"field": "ts", "unit": "Seconds"},
             "columns": [
                 {"name": "b", "type": "Boolean"}, {"name": "i", "type": "Int64"}, {"name": "d", "type": "Double"},
                 {"name": "m", "type": {"Decimal": {"precision": 20, "scale": 3}}}, {"name": "s", "type": "String"},

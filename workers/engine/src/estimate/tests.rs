@@ -5,7 +5,7 @@ use super::*;
 use crate::aggregate::ValueRef;
 use crate::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
 use crate::lane::{Events, Lane};
-use crate::plan::{TimestampField, TimestampUnit, ViewIdentity};
+use crate::plan::{Stream, TimestampField, TimestampUnit, ViewIdentity};
 use crate::resolve::resolve;
 
 const DAY: i64 = 86_400_000;
@@ -20,12 +20,14 @@ fn view(features: Vec<FeatureDefinition>) -> Plan {
         view: ViewIdentity { uid: "u".into(), namespace: "n".into(), name: "v".into() },
         mode: "Kappa".into(),
         entity_keys: vec!["user".into()],
-        topic: "clicks".into(),
-        epoch: 0,
+        stream: Some(Stream { topic: "clicks".into(), epoch: 0 }),
+        table: None,
+        archive: false,
         timestamp: TimestampField { field: "ts".into(), unit: TimestampUnit::Milliseconds },
         schema: vec![column("user", "String"), column("page", "String"), column("price", "Double")],
         allowed_lateness: "1h".into(),
         max_future: "5m".into(),
+        horizon_max_age: None,
         features,
     };
     resolve(&definition).unwrap()
@@ -106,7 +108,7 @@ fn an_estimate_is_within_a_factor_of_two_of_the_entity_it_assumes() {
 fn the_heaviest_feature_comes_first_and_expressions_weigh_nothing() {
     let mut ratio = feature("ratio", "", None, None);
     (ratio.aggregate, ratio.expression) = (None, Some("a / nullif(b, 0)".into()));
-    let mut fine = feature("a", "Count", None, Some("90d"));
+    let mut fine = feature("a", "Count", None, Some("365d"));
     fine.hop = Some("1s".into());
     let mut light = feature("b", "Count", None, Some("1h"));
     light.condition = Some("price > 1.0".into());

@@ -27,11 +27,14 @@ pub enum Reason {
     TooFarInFuture,
     /// The event time is further behind the record's time than the plan retains.
     TooLate,
+    /// One of the plan's expressions fails on the event, as a division by zero does. The decoder takes such an event; it is
+    /// found when a batch is evaluated.
+    ExpressionFailed,
 }
 
 impl Reason {
     /// Every reason, so that metrics can show each one from the start.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::EmptyPayload,
         Self::TooLarge,
         Self::InvalidUtf8,
@@ -43,6 +46,7 @@ impl Reason {
         Self::WrongType,
         Self::TooFarInFuture,
         Self::TooLate,
+        Self::ExpressionFailed,
     ];
 
     /// The stable name: `PascalCase`, as Kubernetes writes reasons.
@@ -60,6 +64,7 @@ impl Reason {
             Self::WrongType => "WrongType",
             Self::TooFarInFuture => "TooFarInFuture",
             Self::TooLate => "TooLate",
+            Self::ExpressionFailed => "ExpressionFailed",
         }
     }
 }

@@ -53,6 +53,12 @@ impl Lane {
         Ok(lane)
     }
 
+    /// The [offset](Self::offset) in the bytes of a head, without decoding the rest; `None` if they are too few.
+    #[must_use]
+    pub fn peek_offset(head: &[u8]) -> Option<i64> {
+        head.get(9..17)?.try_into().ok().map(i64::from_be_bytes)
+    }
+
     fn take_segment(&self, number: u8, bytes: &[u8], layout: &Layout, rows: &mut [Rows]) -> Result<i64, Malformed> {
         let mut from = Cursor::new(bytes);
         from.byte()?;

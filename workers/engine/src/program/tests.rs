@@ -20,7 +20,8 @@ fn plan() -> Plan {
         "semantics": SEMANTICS,
         "view": {"uid": "u", "namespace": "n", "name": "v"},
         "revision": "r",
-        "source": {"topic": "t", "epoch": 0, "timestamp": {"field": "ts", "unit": "Milliseconds"}, "columns": [
+        "mode": "Kappa",
+        "source": {"timestamp": {"field": "ts", "unit": "Milliseconds"}, "columns": [
             {"name": "user", "type": "String"}, {"name": "shop", "type": "Int64"}, {"name": "price", "type": "Double"}]},
         "entity": ["user", "shop"],
         "time": {"allowedLatenessMs": 0, "maxFutureMs": 0, "retentionMs": null, "finestTileMs": 1000},

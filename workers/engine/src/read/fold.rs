@@ -2,9 +2,11 @@
 //!
 //! Invariant: a tile is in the interval that holds its start. If a bound cuts it, that is noted by part and bound; a
 //! window with neither bound noted then holds every tile wholly or not at all, and its intervals hold exactly its tiles.
+//! What a layer can no longer tell of the time from which it counts is noted as a gap.
 
+use super::Layer;
 use crate::aggregate::State;
-use crate::lane::{Lane, Table, TableLayout};
+use crate::lane::{Table, TableLayout};
 
 /// Tiles by interval between the bounds of some windows.
 #[derive(Debug)]
@@ -19,16 +21,25 @@ pub struct Fold<'a> {
     newest: Vec<Option<i64>>,
     /// By part and bound: whether it cuts a tile that has the part.
     cut: Vec<bool>,
-    /// A start below this may miss dropped events.
-    oldest: i64,
+    /// Slices of time of which not all is known.
+    gaps: Vec<Gap>,
+}
+
+/// A slice `[from, to)` of event time of which a layer cannot tell everything.
+#[derive(Clone, Copy, Debug)]
+struct Gap {
+    /// The one part concerned; `None` for all.
+    part: Option<usize>,
+    from: i64,
+    to: i64,
 }
 
 impl<'a> Fold<'a> {
-    /// Folds table `table` of `lanes` for windows with these bounds and for these parts.
+    /// Folds table `table` of `layers` for windows with these bounds and for these parts.
     pub fn new(
         layout: &'a TableLayout,
         table: usize,
-        lanes: &[Lane],
+        layers: &[Layer<'_>],
         windows: &[(i64, i64)],
         parts: &'a [usize],
     ) -> Self {
@@ -43,27 +54,41 @@ impl<'a> Fold<'a> {
             newest: vec![None; cells],
             cut: vec![false; cells],
             bounds,
-            oldest: i64::MIN,
+            gaps: Vec::new(),
         };
-        for lane in lanes {
-            if let (Some(table), Some(newest)) = (lane.tables().get(table), lane.newest()) {
-                fold.add(table, newest);
+        for layer in layers {
+            for lane in layer.lanes {
+                if let (Some(table), Some(newest)) = (lane.tables().get(table), lane.newest()) {
+                    fold.add(table, newest, layer.from);
+                }
             }
         }
         fold
     }
 
-    fn add(&mut self, table: &Table, newest: i64) {
+    /// Adds the tiles of one lane that start at `counts_from` or later.
+    fn add(&mut self, table: &Table, newest: i64, counts_from: i64) {
         if !self.layout.ladder.forever {
-            self.oldest = self.oldest.max(table.oldest(self.layout));
+            // What was dropped is of no account below the time from which the lane counts.
+            self.note_gap(None, counts_from, table.oldest(self.layout));
         }
         let (Some(first), Some(last)) = (self.bounds.first().copied(), self.bounds.last().copied()) else { return };
-        // Tiles ascend, so all but the one before are outside if they start before the first bound.
-        let from = table.starts.partition_point(|start| *start < first).saturating_sub(1);
+        // Tiles ascend, so all but the one before are outside if they start before the first bound, or do not count.
+        let parts = self.parts;
+        let lowest = first.max(counts_from);
+        let from = table.starts.partition_point(|start| *start < lowest).saturating_sub(1);
         for position in from..table.starts.len() {
             let slot = table.slot(self.layout, table.starts[position]);
             if slot.start >= last {
                 break;
+            }
+            if slot.start < counts_from {
+                // It counts not at all, or it has grown over the time from which it counts and can no longer be divided.
+                let row = table.row(position, self.layout.parts.len());
+                for part in parts.iter().filter(|part| !row[**part].is_empty()) {
+                    self.note_gap(Some(*part), counts_from, slot.end);
+                }
+                continue;
             }
             let inside = self.bounds.partition_point(|bound| *bound <= slot.start);
             let behind = self.bounds.partition_point(|bound| *bound < slot.end);
@@ -88,7 +113,18 @@ impl<'a> Fold<'a> {
             let cells = self.cells(*part);
             self.cut[cells + s] || self.cut[cells + e]
         };
-        start < self.oldest || parts.iter().any(cut)
+        let in_gap = |gap: &Gap| start < gap.to && gap.from < end && gap.part.is_none_or(|part| parts.contains(&part));
+        self.gaps.iter().any(in_gap) || parts.iter().any(cut)
+    }
+
+    fn note_gap(&mut self, part: Option<usize>, from: i64, to: i64) {
+        if from >= to {
+            return;
+        }
+        match self.gaps.iter_mut().find(|gap| gap.part == part && gap.from == from) {
+            Some(gap) => gap.to = gap.to.max(to),
+            None => self.gaps.push(Gap { part, from, to }),
+        }
     }
 
     /// The state of a part over a window.

@@ -4,6 +4,10 @@
 //! [`Status::Inexact`], never a wrong number: a tile that a bound would cut, or a start below which a lane may have dropped
 //! events, is seen here and said. At `t ≥ newest − allowedLateness` neither happens (see [`crate::lane`]).
 //!
+//! A read takes [layers](Layer): the lanes of stream workers, those of a batch run, or in a Lambda both, of which the stream's
+//! count only from the batch's horizon on. A horizon is a multiple of [`crate::time::coarsest_hop`], so no tile but the one of
+//! all time straddles it; if that one does, or tiles from the horizon on were dropped, the features concerned are inexact.
+//!
 //! Features share their work. The bounds of all windows that are asked of a table cut time into intervals; every tile is
 //! merged once into its interval, part by part, and each window then merges a handful of intervals.
 
@@ -40,6 +44,23 @@ pub struct Read {
     pub overflow: bool,
 }
 
+/// Lanes of one entity, and the event time from which on they count.
+#[derive(Clone, Copy, Debug)]
+pub struct Layer<'a> {
+    /// The lanes.
+    pub lanes: &'a [Lane],
+    /// Tiles that start before this, in milliseconds, do not count.
+    pub from: i64,
+}
+
+impl<'a> Layer<'a> {
+    /// Lanes that count whole.
+    #[must_use]
+    pub fn whole(lanes: &'a [Lane]) -> Self {
+        Self { lanes, from: i64::MIN }
+    }
+}
+
 /// Reads the features of one plan.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
@@ -57,6 +78,12 @@ impl<'a> Reader<'a> {
     /// A position that is no windowed feature reads as NULL: derive expressions from the others.
     #[must_use]
     pub fn read(&self, lanes: &[Lane], t: i64, features: &[usize]) -> Vec<Read> {
+        self.read_layers(&[Layer::whole(lanes)], t, features)
+    }
+
+    /// As [`Self::read`], of lanes that count from different times on.
+    #[must_use]
+    pub fn read_layers(&self, layers: &[Layer<'_>], t: i64, features: &[usize]) -> Vec<Read> {
         let mut out = vec![Read { value: None, status: Status::Null, newest: None, overflow: false }; features.len()];
         let asked: Vec<(usize, &FeatureLayout)> = (features.iter().enumerate())
             .filter_map(|(at, f)| Some((at, self.layout.features.get(*f)?.as_ref()?)))
@@ -64,13 +91,20 @@ impl<'a> Reader<'a> {
         for table in 0..self.layout.tables.len() {
             let of_table: Vec<_> = asked.iter().filter(|(_, f)| f.table == table).copied().collect();
             if !of_table.is_empty() {
-                self.read_table(lanes, t, table, &of_table, &mut out);
+                self.read_table(layers, t, table, &of_table, &mut out);
             }
         }
         out
     }
 
-    fn read_table(&self, lanes: &[Lane], t: i64, table: usize, asked: &[(usize, &FeatureLayout)], out: &mut [Read]) {
+    fn read_table(
+        &self,
+        layers: &[Layer<'_>],
+        t: i64,
+        table: usize,
+        asked: &[(usize, &FeatureLayout)],
+        out: &mut [Read],
+    ) {
         let bounds: Vec<(i64, i64)> = (asked.iter())
             .map(|(_, f)| window_bounds(&f.window, &self.layout.policy, t))
             .map(|(start, end)| (start.unwrap_or(i64::MIN), end))
@@ -78,7 +112,7 @@ impl<'a> Reader<'a> {
         let mut parts: Vec<usize> = asked.iter().flat_map(|(_, f)| f.parts.iter().copied()).collect();
         parts.sort_unstable();
         parts.dedup();
-        let fold = Fold::new(&self.layout.tables[table], table, lanes, &bounds, &parts);
+        let fold = Fold::new(&self.layout.tables[table], table, layers, &bounds, &parts);
         for ((at, feature), (start, end)) in asked.iter().zip(bounds) {
             out[*at] = read_one(&fold, feature, start, end);
         }

@@ -35,11 +35,12 @@ struct Distinct {
     windows: Vec<Window>,
 }
 
-/// Resolves all features; completes `time` with the finest tile and the retention.
+/// Resolves all features; completes `time` with the finest tile and the retention. `horizon_max_age_ms` is of a Lambda.
 pub(super) fn resolve(
     definitions: &[FeatureDefinition],
     source: &Source,
     time: &mut TimePolicy,
+    horizon_max_age_ms: Option<i64>,
     errors: &mut Vec<Invalid>,
 ) -> Resolved {
     let mut resolved = Resolved::default();
@@ -73,13 +74,15 @@ pub(super) fn resolve(
     }
 
     time.finest_tile_ms = windowed.iter().filter_map(|w| hop_of(&w.window)).min().unwrap_or(super::DEFAULT_FINEST_MS);
+    let horizon = horizon_max_age_ms
+        .map(|max_age| time::horizon_rung(windowed.iter().filter_map(|w| hop_of(&w.window)), time, max_age));
     resolved.aggregates = distinct
         .into_iter()
         .map(|d| Aggregate {
             function: d.function,
             input: d.input,
             condition: d.condition,
-            ladder: time::build_ladder(&d.windows, time),
+            ladder: time::build_ladder(&d.windows, time, horizon),
         })
         .collect();
     let lifetime = resolved.aggregates.iter().any(|a| a.ladder.forever);

@@ -7,6 +7,7 @@ mod duration;
 mod expressions;
 mod features;
 mod revision;
+mod source;
 #[cfg(test)]
 mod tests;
 
@@ -14,13 +15,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::definition::{ColumnDefinition, ViewDefinition};
-use crate::plan::{Column, Plan, SEMANTICS, Source, TimePolicy, ViewIdentity};
+use crate::plan::{Column, Mode, Plan, SEMANTICS, TimePolicy, ViewIdentity};
 use crate::value::ValueType;
 
 pub use duration::parse as parse_duration;
 
 /// The finest tile of a view that has no window of its own: one minute.
 const DEFAULT_FINEST_MS: i64 = 60_000;
+
+/// How old the horizon of a `Lambda` may become, unless its view says so.
+const DEFAULT_HORIZON_MAX_AGE: &str = "7d";
 
 /// One thing that is wrong with a definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +53,7 @@ impl fmt::Display for Invalid {
 /// Everything that is wrong with it, in the order of its fields; never empty.
 pub fn resolve(definition: &ViewDefinition) -> Result<Plan, Vec<Invalid>> {
     let mut errors = Vec::new();
+    let mode = source::mode(&definition.mode).map_err(|e| errors.push(e)).ok();
     let columns = columns(definition, &mut errors);
     check_entity(definition, &columns, &mut errors);
     let mut length = |field: &str, text: &str| {
@@ -56,23 +61,20 @@ pub fn resolve(definition: &ViewDefinition) -> Result<Plan, Vec<Invalid>> {
     };
     let allowed_lateness_ms = length("spec.allowedLateness", &definition.allowed_lateness);
     let max_future_ms = length("spec.maxFuture", &definition.max_future);
+    let horizon_max_age = definition.horizon_max_age.as_deref().unwrap_or(DEFAULT_HORIZON_MAX_AGE);
+    let horizon_max_age_ms = length("spec.horizonMaxAge", horizon_max_age);
     let mut time =
         TimePolicy { allowed_lateness_ms, max_future_ms, retention_ms: None, finest_tile_ms: DEFAULT_FINEST_MS };
 
-    let source = Source {
-        topic: definition.topic.clone(),
-        epoch: definition.epoch,
-        timestamp: definition.timestamp.clone(),
-        columns,
-    };
-    let resolved = features::resolve(&definition.features, &source, &mut time, &mut errors);
-    if !errors.is_empty() {
-        return Err(errors);
-    }
+    let source = source::resolve(definition, mode, columns, &mut errors);
+    let horizon_max_age_ms = (mode == Some(Mode::Lambda)).then_some(horizon_max_age_ms);
+    let resolved = features::resolve(&definition.features, &source, &mut time, horizon_max_age_ms, &mut errors);
+    let Some(mode) = mode.filter(|_| errors.is_empty()) else { return Err(errors) };
     let mut plan = Plan {
         semantics: SEMANTICS,
         view: ViewIdentity::clone(&definition.view),
         revision: String::new(),
+        mode,
         source,
         entity: definition.entity_keys.clone(),
         time,
@@ -81,7 +83,7 @@ pub fn resolve(definition: &ViewDefinition) -> Result<Plan, Vec<Invalid>> {
         aggregates: resolved.aggregates,
         features: resolved.features,
     };
-    plan.revision = revision::of(&plan, &definition.mode);
+    plan.revision = revision::of(&plan);
     Ok(plan)
 }
 
@@ -89,9 +91,6 @@ pub fn resolve(definition: &ViewDefinition) -> Result<Plan, Vec<Invalid>> {
 fn columns(definition: &ViewDefinition, errors: &mut Vec<Invalid>) -> Vec<Column> {
     let mut seen = BTreeSet::new();
     let mut columns = Vec::new();
-    if definition.topic.is_empty() {
-        errors.push(Invalid::new("spec.source.topic", "name the Kafka topic that the events come from"));
-    }
     if definition.timestamp.field.is_empty() {
         errors.push(Invalid::new("spec.source.timestamp.field", "name the field that holds the event time"));
     }

@@ -5,9 +5,9 @@ use sha2::{Digest, Sha256};
 use crate::plan::{Plan, hex};
 
 /// Ten hex digits. The view's identity does not enter: the same definition elsewhere is the same revision.
-pub(super) fn of(plan: &Plan, mode: &str) -> String {
+pub(super) fn of(plan: &Plan) -> String {
     let semantic = (
-        (plan.semantics, mode, &plan.source, &plan.entity, &plan.time),
+        (plan.semantics, plan.mode, &plan.source, &plan.entity, &plan.time),
         (&plan.conditions, &plan.inputs, &plan.aggregates, &plan.features),
     );
     // Serialising owned data with string keys cannot fail.

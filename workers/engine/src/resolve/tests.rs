@@ -1,7 +1,7 @@
 #![allow(clippy::panic, clippy::unwrap_used)]
 use super::*;
 use crate::definition::FeatureDefinition;
-use crate::plan::{FeatureSource, TimestampField, TimestampUnit, Window};
+use crate::plan::{FeatureSource, Mode, Stream, Table, TableFormat, TimestampField, TimestampUnit, Window};
 use crate::program::Program;
 
 fn column(name: &str, type_name: &str) -> ColumnDefinition {
@@ -26,17 +26,27 @@ fn expression(name: &str, sql: &str) -> FeatureDefinition {
     feature(name, |f| f.expression = Some(sql.into()))
 }
 
+fn stream(topic: &str, epoch: u32) -> Stream {
+    Stream { topic: topic.into(), epoch }
+}
+
+fn table(uri: &str) -> Table {
+    Table { uri: uri.into(), format: TableFormat::Delta }
+}
+
 fn definition() -> ViewDefinition {
     ViewDefinition {
         view: ViewIdentity { uid: "0-1".into(), namespace: "shop".into(), name: "clicks".into() },
         mode: "Kappa".into(),
         entity_keys: vec!["user_id".into()],
-        topic: "clickstream".into(),
-        epoch: 0,
+        stream: Some(Stream { topic: "clickstream".into(), epoch: 0 }),
+        table: None,
+        archive: false,
         timestamp: TimestampField { field: "event_ts".into(), unit: TimestampUnit::Milliseconds },
         schema: vec![column("user_id", "String"), column("event_type", "String"), column("price", "Double")],
         allowed_lateness: "4h".into(),
         max_future: "5m".into(),
+        horizon_max_age: None,
         features: vec![
             count("clicks_1h", "1h"),
             count("clicks_24h", "24h"),
@@ -93,9 +103,11 @@ fn the_revision_follows_what_changes_a_value_and_nothing_else() {
     assert_eq!(base.revision.len(), 10);
     assert_eq!(revision(|d| d.view.uid = "other".into()), base.revision);
     for change in [
-        (|d: &mut ViewDefinition| d.epoch = 1) as fn(&mut ViewDefinition),
-        |d| d.mode = "Lambda".into(),
-        |d| d.topic = "t".into(),
+        (|d: &mut ViewDefinition| d.stream = Some(stream("clickstream", 1))) as fn(&mut ViewDefinition),
+        |d| d.mode = "Lakehouse".into(),
+        |d| (d.mode, d.archive) = ("Lambda".into(), true),
+        |d| (d.mode, d.table) = ("Batch".into(), Some(table("s3://a/b"))),
+        |d| d.stream = Some(stream("t", 0)),
         |d| d.allowed_lateness = "5h".into(),
         |d| d.features[0].window = Some("2h".into()),
         |d| d.features[0].condition = None,
@@ -114,6 +126,46 @@ fn the_revision_follows_what_changes_a_value_and_nothing_else() {
 }
 
 #[test]
+fn a_plan_holds_what_its_mode_reads_and_nothing_else() {
+    let of = |mode: &str, archive| {
+        let mut d = definition();
+        (d.mode, d.archive, d.table) = (mode.into(), archive, Some(table("s3://a/b")));
+        resolve(&d).unwrap()
+    };
+    let parts = |plan: &Plan| (plan.mode, plan.source.stream.is_some(), plan.source.table.is_some());
+    assert_eq!(parts(&of("Kappa", false)), (Mode::Kappa, true, false));
+    assert_eq!(parts(&of("Batch", false)), (Mode::Batch, false, true));
+    assert_eq!(parts(&of("Lambda", false)), (Mode::Lambda, true, true));
+    assert_eq!(parts(&of("Streamhouse", false)), (Mode::Lakehouse, true, false));
+    assert_eq!(of("Streamhouse", false), of("Lakehouse", true));
+    // A table that Kappa does not read changes nothing.
+    assert_eq!(of("Kappa", false), resolve(&definition()).unwrap());
+    let archived = |mode: &str| {
+        let mut d = definition();
+        (d.mode, d.archive) = (mode.into(), true);
+        resolve(&d).unwrap()
+    };
+    assert_eq!(parts(&archived("Batch")), (Mode::Batch, true, false));
+    assert_eq!(parts(&archived("Lambda")), (Mode::Lambda, true, false));
+}
+
+#[test]
+fn the_horizons_age_changes_the_ladders_of_a_lambda_with_lifetime_features_alone() {
+    let of = |mode: &str, age: Option<&str>| {
+        let mut d = definition();
+        (d.mode, d.archive, d.horizon_max_age) = (mode.into(), true, age.map(Into::into));
+        d.features.push(feature("ever", |f| f.aggregate = Some("Count".into())));
+        resolve(&d).unwrap()
+    };
+    assert_eq!(of("Kappa", None), of("Kappa", Some("90d")));
+    assert_eq!(of("Lambda", None), of("Lambda", Some("7d")));
+    assert_ne!(of("Lambda", None).revision, of("Lambda", Some("90d")).revision);
+    let last = |plan: &Plan| *plan.aggregates[2].ladder.rungs.last().unwrap();
+    let age = 7 * 86_400_000 + 4 * 3_600_000 + 300_000 + 6 * 3_600_000;
+    assert_eq!(last(&of("Lambda", None)), crate::plan::Rung { tile_ms: 6 * 3_600_000, keep_ms: age });
+}
+
+#[test]
 fn a_plan_survives_its_json() {
     let plan = resolve(&definition()).unwrap();
     let back: Plan = serde_json::from_str(&plan.to_json()).unwrap();
@@ -124,7 +176,7 @@ fn a_plan_survives_its_json() {
 #[test]
 fn every_error_names_its_field() {
     type Case = (fn(&mut ViewDefinition), &'static str, &'static str);
-    let cases: [Case; 21] = [
+    let cases: [Case; 30] = [
         (|d| d.features.clear(), "spec.features", "at least one"),
         (|d| d.features[0].condition = Some("nosuch = 1".into()), "spec.features[0].where", "nosuch"),
         (|d| d.features[0].condition = Some("price".into()), "spec.features[0].where", "true or false"),
@@ -154,6 +206,15 @@ fn every_error_names_its_field() {
         (|d| d.entity_keys = vec!["price".into()], "spec.entity.keys[0]", "cannot identify"),
         (|d| d.schema[0].type_name = "Text".into(), "spec.source.schema[0].type", "no type"),
         (|d| d.allowed_lateness = "soon".into(), "spec.allowedLateness", "no duration"),
+        (|d| d.mode = "Gamma".into(), "architecture.spec.mode", "no mode"),
+        (|d| d.stream = None, "spec.source.topic", "events come from"),
+        (|d| d.stream = Some(stream("", 0)), "spec.source.topic", "must not be empty"),
+        (|d| (d.mode, d.stream) = ("Lakehouse".into(), None), "spec.source.topic", "fills the tables"),
+        (|d| (d.mode, d.archive, d.stream) = ("Lambda".into(), true, None), "spec.source.topic", "after the horizon"),
+        (|d| d.mode = "Lambda".into(), "spec.source.table", "archive the topic"),
+        (|d| d.mode = "Batch".into(), "spec.source.table", "archive the topic"),
+        (|d| (d.mode, d.archive, d.stream) = ("Batch".into(), true, None), "spec.source.topic", "is archived"),
+        (|d| d.horizon_max_age = Some("long".into()), "spec.horizonMaxAge", "no duration"),
     ];
     for (change, field, words) in cases {
         let found = errors(change);

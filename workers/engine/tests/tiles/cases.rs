@@ -9,7 +9,7 @@ use std::sync::Arc;
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
 use engine::event::Decoder;
 use engine::lane::{Lane, Layout};
-use engine::plan::{TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Stream, TimestampField, TimestampUnit, ViewIdentity};
 use engine::program::Program;
 use engine::read::{Reader, Status};
 use engine::resolve::resolve;
@@ -116,12 +116,14 @@ fn definition(case: &Case) -> ViewDefinition {
         view: ViewIdentity { uid: "uid".into(), namespace: "ns".into(), name: "view".into() },
         mode: "Kappa".into(),
         entity_keys: vec!["user".into()],
-        topic: "topic".into(),
-        epoch: 0,
+        stream: Some(Stream { topic: "topic".into(), epoch: 0 }),
+        table: None,
+        archive: false,
         timestamp: TimestampField { field: "ts".into(), unit: TimestampUnit::Milliseconds },
         schema: std::iter::once(user).chain(columns).collect(),
         allowed_lateness: case.lateness.clone(),
         max_future: case.future.clone(),
+        horizon_max_age: None,
         features: features.collect(),
     }
 }

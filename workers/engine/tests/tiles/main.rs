@@ -13,6 +13,7 @@
 mod bytes;
 mod cases;
 mod events;
+mod horizons;
 mod oracle;
 mod orders;
 mod plans;

@@ -1,10 +1,10 @@
 //! Plans made by hand, as the resolver would make them: every function over every type it takes.
 
 use engine::plan::{
-    Aggregate, Feature, FeatureSource, Function, Input, Plan, SEMANTICS, Source, TimePolicy, TimestampField,
+    Aggregate, Feature, FeatureSource, Function, Input, Mode, Plan, SEMANTICS, Source, TimePolicy, TimestampField,
     TimestampUnit, ViewIdentity, Window,
 };
-use engine::time::{build_ladder, default_hop, tumbling_hop};
+use engine::time::{build_ladder, default_hop, horizon_rung, tumbling_hop};
 use engine::value::ValueType;
 use proptest::prelude::*;
 
@@ -60,11 +60,18 @@ fn output(function: &Function, input: Option<usize>) -> ValueType {
     }
 }
 
-/// A plan of these aggregates; a feature for each of their windows, in order.
+/// A Kappa's plan of these aggregates; a feature for each of their windows, in order.
 pub fn plan(specs: &[Spec], lateness: i64, future: i64) -> Plan {
+    plan_of(specs, lateness, future, None)
+}
+
+/// As [`plan`]; a Lambda's if there is an age up to which its horizon may grow.
+fn plan_of(specs: &[Spec], lateness: i64, future: i64, horizon_max_age: Option<i64>) -> Plan {
     let finest = specs.iter().flat_map(|s| s.windows.iter().filter_map(hop)).min().unwrap_or(M);
     let time =
         TimePolicy { allowed_lateness_ms: lateness, max_future_ms: future, retention_ms: None, finest_tile_ms: finest };
+    let hops = specs.iter().flat_map(|s| s.windows.iter().filter_map(hop));
+    let horizon = horizon_max_age.map(|max_age| horizon_rung(hops, &time, max_age));
     let mut aggregates = Vec::new();
     let mut features = Vec::new();
     for spec in specs {
@@ -79,16 +86,17 @@ pub fn plan(specs: &[Spec], lateness: i64, future: i64) -> Plan {
             function: spec.function,
             input: spec.input,
             condition: spec.condition,
-            ladder: build_ladder(&spec.windows, &time),
+            ladder: build_ladder(&spec.windows, &time, horizon),
         });
     }
     Plan {
         semantics: SEMANTICS,
         view: ViewIdentity { uid: "uid".into(), namespace: "ns".into(), name: "view".into() },
         revision: "0123456789".into(),
+        mode: if horizon.is_some() { Mode::Lambda } else { Mode::Kappa },
         source: Source {
-            topic: "topic".into(),
-            epoch: 0,
+            stream: None,
+            table: None,
             timestamp: TimestampField { field: "time".into(), unit: TimestampUnit::Milliseconds },
             columns: Vec::new(),
         },
@@ -155,4 +163,13 @@ pub fn any_plan(most: usize) -> impl Strategy<Value = Plan> {
     let future = prop::sample::select(vec![0, 5 * M]);
     (prop::collection::vec(spec(), 1..most), lateness, future)
         .prop_map(|(specs, lateness, future)| plan(&specs, lateness, future))
+}
+
+/// Plans of a Lambda of up to `most` aggregates, and how old their horizon may become.
+pub fn any_lambda(most: usize) -> impl Strategy<Value = (Plan, i64)> {
+    let lateness = prop::sample::select(vec![0, 10 * M, 4 * H, 3 * D]);
+    let future = prop::sample::select(vec![0, 5 * M]);
+    let max_age = prop::sample::select(vec![10 * M, 6 * H, 2 * D, 7 * D]);
+    (prop::collection::vec(spec(), 1..most), lateness, future, max_age)
+        .prop_map(|(specs, lateness, future, age)| (plan_of(&specs, lateness, future, Some(age)), age))
 }

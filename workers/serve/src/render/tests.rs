@@ -18,6 +18,8 @@ fn answer<'a>(features: Vec<FeatureColumn<'a>>, entities: &'a [serde_json::Value
             name: "drivers",
             revision: "abc",
             incarnation: 2,
+            t: 0,
+            published: None,
             complete_to: Some(1_640_991_599_500),
             degraded: false,
         }],

@@ -6,9 +6,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
-use engine::plan::{Plan, TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 use engine::row::{
-    CatalogEntry, Head, Live, Marker, PARTITIONS_FIELD, head_key, lane_field, live_key, marker_key, row_key,
+    CatalogEntry, Head, Live, Marker, PARTITIONS_FIELD, batch_field, head_key, lane_field, live_key, marker_key,
+    row_key,
 };
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
@@ -50,8 +51,13 @@ pub fn expression(name: &str, sql: &str) -> FeatureDefinition {
     FeatureDefinition { name: name.into(), expression: Some(sql.into()), ..Default::default() }
 }
 
-/// A view of events `{ts, kind, amount, <keys>}`, with UID `uid-<name>`.
+/// A Kappa's view of events `{ts, kind, amount, <keys>}`, with UID `uid-<name>`.
 pub fn plan(name: &str, keys: &[(&str, &str)], features: Vec<FeatureDefinition>) -> Plan {
+    plan_of("Kappa", name, keys, features)
+}
+
+/// The same in another mode.
+pub fn plan_of(mode: &str, name: &str, keys: &[(&str, &str)], features: Vec<FeatureDefinition>) -> Plan {
     let column = |(name, type_name): (&str, &str)| ColumnDefinition {
         name: name.into(),
         type_name: type_name.into(),
@@ -61,14 +67,16 @@ pub fn plan(name: &str, keys: &[(&str, &str)], features: Vec<FeatureDefinition>)
     let columns = [("kind", "String"), ("amount", "Double"), ("price", "Decimal")];
     let definition = ViewDefinition {
         view: ViewIdentity { uid: format!("uid-{name}"), namespace: "shop".into(), name: name.into() },
-        mode: "Kappa".into(),
+        mode: mode.into(),
         entity_keys: keys.iter().map(|(key, _)| (*key).to_owned()).collect(),
-        topic: "events".into(),
-        epoch: 0,
+        stream: Some(Stream { topic: "events".into(), epoch: 0 }),
+        table: None,
+        archive: true,
         timestamp: TimestampField { field: "ts".into(), unit: TimestampUnit::Milliseconds },
         schema: keys.iter().copied().chain(columns).map(column).collect(),
         allowed_lateness: "1h".into(),
         max_future: "5m".into(),
+        horizon_max_age: None,
         features,
     };
     engine::resolve::resolve(&definition).unwrap()
@@ -77,7 +85,13 @@ pub fn plan(name: &str, keys: &[(&str, &str)], features: Vec<FeatureDefinition>)
 /// The catalog entry of a view with these plans, fresh within a minute.
 pub fn entry(plans: &[&Plan]) -> Vec<u8> {
     let plans: Vec<Plan> = plans.iter().map(|plan| (*plan).clone()).collect();
-    serde_json::to_vec(&CatalogEntry { uid: plans[0].view.uid.clone(), freshness_target_ms: 60_000, plans }).unwrap()
+    serde_json::to_vec(&CatalogEntry {
+        uid: plans[0].view.uid.clone(),
+        freshness_target_ms: 60_000,
+        horizon_target_ms: None,
+        plans,
+    })
+    .unwrap()
 }
 
 /// What an online store holds, as plain maps.
@@ -99,6 +113,20 @@ impl Contents {
     pub fn set_head(&mut self, plan: &Plan, incarnation: u32) {
         let head = Head { incarnation, fence: u64::from(incarnation) + 1, ..Head::default() };
         self.strings.insert(head_key(&plan.view.uid, &plan.revision), serde_json::to_vec(&head).unwrap());
+    }
+
+    /// Points the revision at one generation of the batch lanes in its rows.
+    pub fn set_generation(&mut self, plan: &Plan, generation: u64, horizon: i64) {
+        let head = Head { incarnation: 0, generation, horizon, fence: generation + 1 };
+        self.strings.insert(head_key(&plan.view.uid, &plan.revision), serde_json::to_vec(&head).unwrap());
+    }
+
+    /// Writes one batch lane of one entity.
+    pub fn set_batch_lane(&mut self, plan: &Plan, entity: &str, generation: u64, lane: &[(u8, Vec<u8>)]) {
+        let hash = self.hashes.entry(row_key(&plan.view.uid, &plan.revision, 0, entity)).or_default();
+        for (segment, bytes) in lane {
+            hash.insert(batch_field(generation, *segment), bytes.clone());
+        }
     }
 
     /// Lists the view with these plans.

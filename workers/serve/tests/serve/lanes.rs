@@ -8,6 +8,7 @@ use engine::aggregate::ValueRef;
 use engine::lane::{Events, Lane, Layout};
 use engine::plan::Plan;
 use engine::program::{Evaluated, InputColumn, Program, array};
+use engine::row::generation_offset;
 use engine::value::Value;
 
 use crate::fixtures::Contents;
@@ -63,6 +64,11 @@ impl Events for Batch<'_> {
 
 /// The rows that `events` of one partition make: entity text → encoded lane.
 pub fn lanes(plan: &Plan, events: &[Event]) -> BTreeMap<String, Vec<(u8, Vec<u8>)>> {
+    lanes_at(plan, events, None)
+}
+
+/// As [`lanes`], with this offset in each lane instead of how many events it saw.
+fn lanes_at(plan: &Plan, events: &[Event], offset: Option<i64>) -> BTreeMap<String, Vec<(u8, Vec<u8>)>> {
     let program = Program::new(Arc::new(plan.clone())).unwrap();
     let layout = Layout::new(plan).unwrap();
     let columns = (plan.source.columns.iter())
@@ -79,7 +85,7 @@ pub fn lanes(plan: &Plan, events: &[Event]) -> BTreeMap<String, Vec<(u8, Vec<u8>
     for row in 0..evaluated.len() {
         let lane = lanes.entry(evaluated.entity(row).to_owned()).or_default();
         lane.insert(&layout, &Batch(&evaluated), row);
-        lane.set_offset(lane.offset() + 1);
+        lane.set_offset(offset.unwrap_or(lane.offset() + 1));
     }
     lanes.into_iter().map(|(entity, mut lane)| (entity, lane.encode(&layout).segments)).collect()
 }
@@ -88,5 +94,12 @@ pub fn lanes(plan: &Plan, events: &[Event]) -> BTreeMap<String, Vec<(u8, Vec<u8>
 pub fn store(contents: &mut Contents, plan: &Plan, incarnation: u32, partition: i32, events: &[Event]) {
     for (entity, lane) in lanes(plan, events) {
         contents.set_lane(plan, incarnation, &entity, partition, &lane);
+    }
+}
+
+/// Writes the batch lanes that a run made of `events`, as generation `generation`.
+pub fn store_generation(contents: &mut Contents, plan: &Plan, generation: u64, events: &[Event]) {
+    for (entity, lane) in lanes_at(plan, events, Some(generation_offset(generation))) {
+        contents.set_batch_lane(plan, &entity, generation, &lane);
     }
 }

@@ -5,6 +5,7 @@
 mod answer;
 mod catalog;
 mod fixtures;
+mod generations;
 mod http;
 mod lanes;
 mod live;

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::row::{CatalogEntry, PARTITIONS_FIELD, Trouble, lane_field};
+use engine::row::{CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, lane_field};
 
 use super::guard::{decide, decide_marker};
 use super::{
     LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
-    parse_markers, parse_troubles, value_error,
+    parse_markers, parse_report, parse_troubles, value_error,
 };
 use crate::redis::RedisError;
 
@@ -27,6 +27,8 @@ struct State {
     strings: BTreeMap<String, String>,
     away: bool,
     refusal: Option<String>,
+    /// How often a catalog was written, which is the version of the one written last.
+    catalog_writes: u64,
 }
 
 /// The store in memory. Clones share it. Rows never expire in it.
@@ -91,6 +93,23 @@ impl MemoryStore {
             return Err(RedisError::Away { url, doing, detail }.into());
         }
         Ok(state)
+    }
+}
+
+impl MemoryStore {
+    fn write_catalog(&self, key: &str, write: impl FnOnce(&mut Hash)) -> Result<(), StoreError> {
+        let mut state = self.open("writing the catalog")?;
+        let catalog = state.hashes.entry(key.to_owned()).or_default();
+        write(catalog);
+        if catalog.is_empty() {
+            state.hashes.remove(key);
+            state.strings.remove(&catalog_version_key(key));
+        } else {
+            state.catalog_writes += 1;
+            let version = state.catalog_writes.to_string();
+            state.strings.insert(catalog_version_key(key), version);
+        }
+        Ok(())
     }
 }
 
@@ -197,14 +216,20 @@ impl RowStore for MemoryStore {
 
     async fn put_catalog(&self, key: &str, view: &str, entry: &CatalogEntry) -> Result<(), StoreError> {
         let json = serde_json::to_vec(entry).map_err(|error| value_error(key, &error))?;
-        self.open("writing the catalog")?.hashes.entry(key.to_owned()).or_default().insert(view.to_owned(), json);
-        Ok(())
+        self.write_catalog(key, |catalog| drop(catalog.insert(view.to_owned(), json)))
     }
 
     async fn remove_catalog(&self, key: &str, view: &str) -> Result<(), StoreError> {
-        if let Some(hash) = self.open("writing the catalog")?.hashes.get_mut(key) {
-            hash.remove(view);
-        }
+        self.write_catalog(key, |catalog| drop(catalog.remove(view)))
+    }
+
+    async fn run_report(&self, key: &str) -> Result<Option<RunReport>, StoreError> {
+        let text = self.open("reading a run's report")?.strings.get(key).cloned();
+        text.map(|text| parse_report(key, &text)).transpose()
+    }
+
+    async fn put_run_report(&self, key: &str, report: &RunReport) -> Result<(), StoreError> {
+        self.open("writing a run's report")?.strings.insert(key.to_owned(), report.encode());
         Ok(())
     }
 

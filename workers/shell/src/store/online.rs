@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use engine::row::{CatalogEntry, Trouble, lane_field, parse_lane_field};
+use engine::row::{CatalogEntry, RunReport, Trouble, catalog_version_key, lane_field, parse_lane_field};
 use redis::{Cmd, Pipeline, cmd};
 
-use super::scripts::{FLUSH, MARKER, SWAP};
+use super::scripts::{CATALOG, FLUSH, MARKER, SWAP};
 use super::{
     LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
-    parse_markers, parse_troubles, value_error,
+    parse_markers, parse_report, parse_troubles, value_error,
 };
 use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
 
@@ -20,11 +20,14 @@ const CALLS_PER_PIPELINE: usize = 256;
 /// Keys a `SCAN` step looks at.
 const SCAN_COUNT: usize = 2_000;
 
+/// Every script; calls name them by position.
+const SCRIPTS: [&str; 4] = [FLUSH, MARKER, SWAP, CATALOG];
+
 /// The store in one Redis, over one [`Connection`].
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     connection: Connection,
-    scripts: Arc<[String; 3]>,
+    scripts: Arc<[String; SCRIPTS.len()]>,
 }
 
 impl RedisStore {
@@ -34,7 +37,7 @@ impl RedisStore {
     /// [`StoreError::Redis`].
     pub async fn connect(connector: &Connector) -> Result<Self, StoreError> {
         let connection = connector.connect().await?;
-        let scripts = connection.load_scripts([FLUSH, MARKER, SWAP]).await?;
+        let scripts = connection.load_scripts(SCRIPTS).await?;
         Ok(Self { connection, scripts: Arc::new(scripts) })
     }
 
@@ -78,11 +81,21 @@ impl RedisStore {
     ) -> Result<T, RedisError> {
         match self.connection.pipeline(doing, pipeline).await {
             Err(error) if is_no_script(&error) => {
-                self.connection.load_scripts([FLUSH, MARKER, SWAP]).await?;
+                self.connection.load_scripts(SCRIPTS).await?;
                 self.connection.pipeline(doing, pipeline).await
             }
             answer => answer,
         }
+    }
+
+    /// Sets an entry of a catalog, or removes it if `json` is empty, and raises the catalog's version with it.
+    async fn write_catalog(&self, key: &str, view: &str, json: &str) -> Result<(), StoreError> {
+        let mut call = self.script(3, 2);
+        call.arg(key).arg(catalog_version_key(key)).arg(view).arg(json);
+        let mut pipeline = redis::pipe();
+        pipeline.add_command(call);
+        let (_left,): (i64,) = self.scripted("writing the catalog", &pipeline).await?;
+        Ok(())
     }
 
     fn outcome(&self, doing: &'static str, digit: i64) -> Result<Outcome, RedisError> {
@@ -211,13 +224,20 @@ impl RowStore for RedisStore {
 
     async fn put_catalog(&self, key: &str, view: &str, entry: &CatalogEntry) -> Result<(), StoreError> {
         let json = serde_json::to_string(entry).map_err(|error| value_error(key, &error))?;
-        let mut set = cmd("HSET");
-        set.arg(key).arg(view).arg(json);
-        Ok(self.connection.run("writing the catalog", &set).await?)
+        self.write_catalog(key, view, &json).await
     }
 
     async fn remove_catalog(&self, key: &str, view: &str) -> Result<(), StoreError> {
-        Ok(self.connection.run("writing the catalog", cmd("HDEL").arg(key).arg(view)).await?)
+        self.write_catalog(key, view, "").await
+    }
+
+    async fn run_report(&self, key: &str) -> Result<Option<RunReport>, StoreError> {
+        let text: Option<String> = self.connection.run("reading a run's report", cmd("GET").arg(key)).await?;
+        text.map(|text| parse_report(key, &text)).transpose()
+    }
+
+    async fn put_run_report(&self, key: &str, report: &RunReport) -> Result<(), StoreError> {
+        Ok(self.connection.run("writing a run's report", cmd("SET").arg(key).arg(report.encode())).await?)
     }
 
     async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {

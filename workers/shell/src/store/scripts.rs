@@ -45,6 +45,24 @@ redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], 'partitions', ARGV[5])
 return 0
 ";
 
+/// One entry of a catalog. KEYS: the catalog, its version. ARGV: the view, its entry (empty: remove it).
+///
+/// The version rises with every write, and never comes back after the catalog was empty and its version gone: it is the
+/// server's clock in microseconds, or one more than before.
+pub(super) const CATALOG: &str = r"
+if ARGV[2] == '' then redis.call('HDEL', KEYS[1], ARGV[1]) else redis.call('HSET', KEYS[1], ARGV[1], ARGV[2]) end
+if redis.call('EXISTS', KEYS[1]) == 0 then
+  redis.call('DEL', KEYS[2])
+  return 0
+end
+local now = redis.call('TIME')
+local version = tonumber(now[1]) * 1000000 + tonumber(now[2])
+local stored = tonumber(redis.call('GET', KEYS[2]) or '0')
+if stored >= version then version = stored + 1 end
+redis.call('SET', KEYS[2], string.format('%.0f', version))
+return 1
+";
+
 /// A pointer's compare-and-set. KEYS: the pointer. ARGV: the fence that must stand (empty: no pointer), the new JSON.
 /// Answers 1 if it was set.
 pub(super) const SWAP: &str = r"

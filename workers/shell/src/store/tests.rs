@@ -3,6 +3,7 @@
 
 use super::*;
 use crate::redis::Connector;
+use engine::row::catalog_version_key;
 
 /// A head segment with an offset, as the engine writes it.
 fn head(offset: i64) -> Vec<u8> {
@@ -79,8 +80,31 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
         let swap = store.swap_pointer(&live, expected, &pointer).await.unwrap();
         seen.push(format!("{swap:?} {:?}", store.pointer::<Live>(&live).await.unwrap()));
     }
+    let (mut seen_head, first) = (None, Publication { incarnation: 0, generation: 1, horizon: -5 });
+    for (generation, stale) in [(1, false), (2, false), (3, true), (3, false)] {
+        let next = Publication { generation, ..first };
+        let before: Option<Head> = if stale { Some(Head::default()) } else { seen_head.clone() };
+        let done = publish_head(&store, prefix, "r", before.as_ref(), next).await.unwrap();
+        assert_eq!(done.is_none(), stale);
+        seen_head = store.pointer::<Head>(&engine::row::head_key(prefix, "r")).await.unwrap();
+        assert!(stale || done == seen_head);
+        seen.push(format!("{done:?} {seen_head:?}"));
+    }
+    let report = RunReport {
+        generation: 3,
+        horizon_ms: 7,
+        table_version: None,
+        started_ms: 1,
+        finished_ms: 2,
+        rows: 3,
+        outcome: engine::row::RunOutcome::Published,
+        features: vec![],
+    };
+    assert_eq!(store.run_report(&key("run")).await.unwrap(), None);
+    store.put_run_report(&key("run"), &report).await.unwrap();
+    assert_eq!(store.run_report(&key("run")).await.unwrap(), Some(report));
     let catalog = key("catalog");
-    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, plans: vec![] };
+    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![] };
     store.put_catalog(&catalog, "a", &entry).await.unwrap();
     store.put_catalog(&catalog, "b", &entry).await.unwrap();
     store.remove_catalog(&catalog, "b").await.unwrap();
@@ -118,7 +142,11 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
-        let dir = std::env::temp_dir().join(format!("featuremill-shell-redis-{}", std::process::id()));
+        Self::start_in("redis")
+    }
+
+    fn start_in(name: &str) -> Self {
+        let dir = std::env::temp_dir().join(format!("featuremill-shell-{name}-{}", std::process::id()));
         std::fs::create_dir_all(&dir).unwrap();
         let process = std::process::Command::new("redis-server")
             .args(["--port", "0", "--save", "", "--unixsocket", "redis.sock", "--dir"])
@@ -193,4 +221,33 @@ async fn a_store_that_is_away_says_so() {
     assert!(store.markers("m").await.unwrap_err().is_away());
     store.set_away(false);
     assert_eq!(store.markers("m").await.unwrap(), Markers::default());
+}
+
+#[tokio::test]
+async fn every_write_of_a_catalog_raises_its_version_and_an_empty_one_leaves_nothing() {
+    let server = Server::start_in("catalog");
+    let store = server.store().await;
+    let version = async || -> Option<u64> {
+        store.connection().run("testing", ::redis::cmd("GET").arg(catalog_version_key("a/catalog"))).await.unwrap()
+    };
+    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![] };
+    let mut before = 0;
+    for view in ["a", "b", "b", "c"] {
+        store.put_catalog("a/catalog", view, &entry).await.unwrap();
+        let now = version().await.unwrap();
+        assert!(now > before, "{now} after {before}");
+        before = now;
+    }
+    for view in ["a", "b"] {
+        store.remove_catalog("a/catalog", view).await.unwrap();
+        let now = version().await.unwrap();
+        assert!(now > before, "{now} after {before}");
+        before = now;
+    }
+    store.remove_catalog("a/catalog", "c").await.unwrap();
+    let left: Vec<String> = store.connection().run("testing", ::redis::cmd("KEYS").arg("*")).await.unwrap();
+    assert_eq!(left, Vec::<String>::new());
+    // A server that saw the last version does not take the first of a new catalog for it.
+    store.put_catalog("a/catalog", "a", &entry).await.unwrap();
+    assert!(version().await.unwrap() > before);
 }

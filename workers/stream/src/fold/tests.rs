@@ -201,3 +201,36 @@ fn a_replay_reads_nothing_back_and_refuses_what_is_broken() {
     assert_eq!(bench.metrics.lanes_loaded.get(), 12, "each row once");
     assert_eq!(again.state.cache.changed(), 0, "what a lane holds is not inserted twice");
 }
+
+#[test]
+fn events_that_a_horizon_has_passed_are_counted_and_folded_all_the_same() {
+    use engine::row::Head;
+    use shell::store::Pointer as _;
+    let mut bench = Bench::new(&mut Chance(7), 400);
+    bench.plans = [crate::fixtures::plan_run_of("Lambda")].into();
+    let store = MemoryStore::default();
+    let below = |horizon: Option<i64>| {
+        let key = bench.plans[0].head_key.clone().unwrap();
+        let seen: Option<Head> = bench.runtime.block_on(store.pointer(&key)).unwrap();
+        let head = Head {
+            generation: u64::from(horizon.is_some()),
+            horizon: horizon.unwrap_or(0),
+            fence: seen.as_ref().map_or(1, |head| head.fence() + 1),
+            incarnation: 0,
+        };
+        bench.runtime.block_on(store.swap_pointer(&key, seen.map(|head| head.fence), &head)).unwrap();
+        bench.runtime.block_on(crate::horizon::look(&bench.plans, &store)).unwrap();
+        let before = bench.metrics.events_below_horizon.get();
+        let mut reader = bench.start(&store);
+        let refused = bench.read(&store, &mut reader, bench.records.len());
+        (bench.metrics.events_below_horizon.get() - before, bench.records.len() - refused, reader.state.event_time)
+    };
+    // Nothing is below a horizon that is not there, and everything below one in the future.
+    let (none, good, newest) = below(None);
+    assert_eq!(none, 0);
+    assert_eq!(below(Some(newest + 1)).0, good as u64);
+    let (some, ..) = below(Some(START));
+    assert!(some > 0 && some < good as u64, "{some} of {good}");
+    // A rollback to nothing is followed.
+    assert_eq!(below(None).0, 0);
+}

@@ -160,6 +160,11 @@ fn check(decoder: &mut Decoder, payload: &[u8]) -> Result<(), TestCaseError> {
             return Ok(());
         }
     };
+    // The other reader makes a double of both -0, which is an integer, and -0.0, which is none; it cannot tell which it was.
+    let negative_zero = |json: &Json| json.is_f64() && json.as_f64().is_some_and(|x| x == 0.0 && x.is_sign_negative());
+    if pairs.iter().any(|(name, json)| matches!(name.as_str(), "d1" | "ts") && negative_zero(json)) {
+        return Ok(());
+    }
     let count = |name: &str| pairs.iter().filter(|(other, _)| other == name).count();
     let twice = ["d0", "d1", "d2", "d3", "d4", "ts"].iter().any(|name| count(name) > 1);
     let wrong = pairs.iter().any(|(name, json)| expected(name, json) == Some(Err(())));

@@ -10,7 +10,7 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::{Decimal128Type, Float64Type, Int64Type, TimestampMillisecondType};
 
 use super::{Columns, Decoder, Reason, Reject};
-use crate::plan::{Column, Plan, SEMANTICS, Source, TimePolicy, TimestampField, TimestampUnit, ViewIdentity};
+use crate::plan::{Column, Mode, Plan, SEMANTICS, Source, TimePolicy, TimestampField, TimestampUnit, ViewIdentity};
 use crate::value::{Value, ValueType};
 
 /// A record time in November 2023, which most test events happen at.
@@ -24,9 +24,10 @@ fn plan(columns: &[(&str, ValueType)], entity: &[&str], unit: TimestampUnit) -> 
         semantics: SEMANTICS,
         view: ViewIdentity { uid: "u".into(), namespace: "n".into(), name: "v".into() },
         revision: "0123456789".into(),
+        mode: Mode::Kappa,
         source: Source {
-            topic: "events".into(),
-            epoch: 0,
+            stream: None,
+            table: None,
             timestamp: TimestampField { field: "ts".into(), unit },
             columns: columns.collect(),
         },
