@@ -37,7 +37,8 @@ fn known(definition: CustomResourceDefinition) -> CustomResourceDefinition {
 fn drop_formats(value: &mut serde_json::Value) {
     match value {
         serde_json::Value::Object(fields) => {
-            if fields.get("format").and_then(serde_json::Value::as_str).is_some_and(|format| format.starts_with("uint")) {
+            if fields.get("format").and_then(serde_json::Value::as_str).is_some_and(|format| format.starts_with("uint"))
+            {
                 fields.remove("format");
             }
             fields.values_mut().for_each(drop_formats);
