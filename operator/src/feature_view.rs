@@ -10,6 +10,7 @@ mod events;
 mod finalize;
 pub mod observe;
 pub mod phase;
+mod pin;
 pub mod report;
 pub mod resolve;
 

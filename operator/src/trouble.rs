@@ -32,7 +32,11 @@ pub fn of_deployment(deployment: &Deployment, pods: &[Pod]) -> Option<Trouble> {
     let conditions = deployment.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     let failure = conditions.iter().find(|c| c.type_ == "ReplicaFailure" && c.status == "True").map(|c| Trouble {
         reason: reasons::POD_REFUSED,
-        message: format!("Deployment {}: {}", deployment.name_any(), c.message.as_deref().unwrap_or("no pod can be made")),
+        message: format!(
+            "Deployment {}: {}",
+            deployment.name_any(),
+            c.message.as_deref().unwrap_or("no pod can be made")
+        ),
         stuck: true,
     });
     let selector = deployment.spec.as_ref().and_then(|s| s.selector.match_labels.clone()).unwrap_or_default();
@@ -43,11 +47,17 @@ pub fn of_deployment(deployment: &Deployment, pods: &[Pod]) -> Option<Trouble> {
 /// The worst that any of the pods is in.
 pub fn of_pods<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<Trouble> {
     let mut all: Vec<(usize, String, Trouble)> = pods
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod))
         .filter_map(|pod| of_pod(pod).map(|(rank, trouble)| (rank, pod.name_any(), trouble)))
         .collect();
     all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     all.into_iter().next().map(|(_, _, trouble)| trouble)
+}
+
+/// Whether the pod has ended for good: what became of it, its Job says.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 /// What one pod is in, and how bad that is: the lowest first.
@@ -56,9 +66,8 @@ fn of_pod(pod: &Pod) -> Option<(usize, Trouble)> {
     let say = |what: String| format!("pod {}: {what}", pod.name_any());
     for container in status.container_statuses.iter().flatten().filter(|c| !c.ready) {
         let waiting = container.state.as_ref().and_then(|s| s.waiting.as_ref());
-        let (reason, detail) = waiting.map_or(("", ""), |w| {
-            (w.reason.as_deref().unwrap_or_default(), w.message.as_deref().unwrap_or_default())
-        });
+        let (reason, detail) = waiting
+            .map_or(("", ""), |w| (w.reason.as_deref().unwrap_or_default(), w.message.as_deref().unwrap_or_default()));
         match reason {
             "ErrImagePull" | "ImagePullBackOff" | "ErrImageNeverPull" | "InvalidImageName" | "ImageInspectError" => {
                 // Trying and waiting to try again take turns; to people they are one.
@@ -112,7 +121,8 @@ pub fn of_end(end: &ContainerStateTerminated) -> String {
 /// What the workers of a revision say of themselves: the longest-lasting of what they said lately.
 pub fn of_workers<'a>(told: impl Iterator<Item = (&'a String, &'a Told)>, now_ms: i64) -> Option<Trouble> {
     let lately = told.filter(|(_, t)| now_ms.saturating_sub(t.said_ms) <= SAID_MS);
-    let (worker, told) = lately.min_by_key(|(worker, t)| (reasons::passes(&t.reason), t.since_ms, (*worker).clone()))?;
+    let (worker, told) =
+        lately.min_by_key(|(worker, t)| (reasons::passes(&t.reason), t.since_ms, (*worker).clone()))?;
     Some(Trouble {
         reason: reasons::of_worker(&told.reason),
         message: format!("pod {worker}: {}", told.message),

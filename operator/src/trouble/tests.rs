@@ -10,7 +10,8 @@ fn deployment(status: &Value) -> Deployment {
 }
 
 fn pod(name: &str, status: &Value) -> Pod {
-    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"a": "b", "c": "d"}}, "status": status})).unwrap()
+    serde_json::from_value(json!({"metadata": {"name": name, "labels": {"a": "b", "c": "d"}}, "status": status}))
+        .unwrap()
 }
 
 fn container(state: &Value, last: &Value) -> Value {
@@ -36,7 +37,10 @@ fn every_way_of_not_starting_is_named() {
             ("ImageUnavailable", "imagePullPolicy is Never", true),
         ),
         (
-            container(&json!({"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"redis\" not found"}}), &json!({})),
+            container(
+                &json!({"waiting": {"reason": "CreateContainerConfigError", "message": "secret \"redis\" not found"}}),
+                &json!({}),
+            ),
             ("ContainerRefused", "secret \"redis\" not found", true),
         ),
         (
@@ -91,7 +95,8 @@ fn of_several_pods_the_worst_and_first_is_named_whatever_their_order() {
 #[test]
 fn workers_are_believed_while_they_repeat_themselves() {
     let told = |reason: &str, since_ms, said_ms| Told { reason: reason.into(), message: "m".into(), since_ms, said_ms };
-    let (a, b) = (("a".to_owned(), told("KafkaUnreachable", 1, 90_000)), ("b".to_owned(), told("SourceGap", 5, 90_000)));
+    let (a, b) =
+        (("a".to_owned(), told("KafkaUnreachable", 1, 90_000)), ("b".to_owned(), told("SourceGap", 5, 90_000)));
     let all = [a, b, ("c".to_owned(), told("SourceReset", 0, 1_000))];
     let trouble = of_workers(all.iter().map(|(worker, told)| (worker, told)), 100_000).unwrap();
     assert_eq!((trouble.reason, trouble.message.as_str(), trouble.stuck), ("SourceGap", "pod b: m", true));

@@ -139,7 +139,8 @@ mod tests {
     #[test]
     fn a_reason_is_named_by_its_own_word_and_what_stands_for_good_comes_first() {
         let gap = "SourceGap: partition 3 of clicks no longer holds [5, 9)";
-        let (reason, message) = word(&reasons(&[("kafka", "the brokers do not answer"), ("partition-3", gap)])).unwrap();
+        let (reason, message) =
+            word(&reasons(&[("kafka", "the brokers do not answer"), ("partition-3", gap)])).unwrap();
         assert_eq!((reason.as_str(), message.starts_with("partition 3")), ("SourceGap", true));
         assert_eq!(word(&reasons(&[("redis", "redis at r: refused")])).unwrap().0, "StoreUnreachable");
         assert_eq!(word(&reasons(&[("setup", "view shop/a: no")])).unwrap().0, "WorkerNotReady");
