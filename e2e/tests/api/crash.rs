@@ -5,15 +5,16 @@ use std::collections::BTreeMap;
 
 use crds::{Architecture, FeatureView};
 use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::children::{finish, serve};
 use crate::faults::{Fault, Faults, What};
-use crate::fixtures::{ARCHITECTURE, VIEW, view_with};
+use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with};
 use crate::mask::Mask;
 use crate::tally::Tally;
 use crate::world::{World, eventually};
@@ -165,4 +166,43 @@ async fn dying_at_any_write_of_an_edit_ends_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_a_deletion_ends_the_same() {
     matrix("crash-delete", Workload::Delete).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_that_hears_of_nothing_does_it_all_from_what_it_reads() {
+    let world = World::new("blind").await;
+    world.apply::<Architecture>(&architecture()).await.unwrap();
+    world.apply::<FeatureView>(&view()).await.unwrap();
+    let operator = world.start(Faults::blind());
+    let first = finish(&world).await.status.unwrap();
+
+    // The view that it keeps in memory is the first one for ever; what it does, it does by the newest.
+    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
+    let api = world.api::<FeatureView>();
+    eventually("the edit is live", || async {
+        world.roll_out().await;
+        let view = api.get(VIEW).await.unwrap();
+        let status = view.status.clone().unwrap_or_default();
+        if let Some(candidate) = &status.candidate_revision {
+            world.catch_up(&view.metadata.uid.clone().unwrap(), candidate).await;
+        }
+        if status.active_revision != first.active_revision { Ok(()) } else { Err(format!("{:?}", status.phase)) }
+    })
+    .await;
+    let second = finish(&world).await.status.unwrap();
+    removed(&world).await;
+    let stream = format!("{VIEW}-stream-{}", second.active_revision.unwrap());
+    let deployments = world.api::<Deployment>();
+    let uid = deployments.get(&stream).await.unwrap().metadata.uid;
+    deployments.delete(&stream, &DeleteParams::default()).await.unwrap();
+    eventually("its workers come back", || async {
+        match deployments.get_opt(&stream).await.unwrap() {
+            Some(again) if again.metadata.uid != uid => Ok(()),
+            other => Err(format!("{:?}", other.map(|d| d.metadata.uid))),
+        }
+    })
+    .await;
+    world.delete::<FeatureView>(VIEW).await;
+    assert_eq!(world.edges.store.keys(), Vec::<String>::new());
+    operator.stop().await;
 }

@@ -64,7 +64,8 @@ async fn a_pod_that_does_not_start_says_why_in_the_views_condition() {
     let waiting = container("stream", &json!({"waiting": {"reason": "ErrImageNeverPull"}}));
     play_pod(&world, &stream, &waiting).await;
     says(&world, "Stalled", "True", "ImageUnavailable", "imagePullPolicy is Never").await;
-    let crash = json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "view shop/a: the plan is of semantics 2"}});
+    let crash =
+        json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "view shop/a: the plan is of semantics 2"}});
     play_pod(&world, &stream, &container("stream", &crash)).await;
     says(&world, "Ready", "False", "Crashing", "exit code 2: view shop/a").await;
     let quota = "pods \"x\" is forbidden: exceeded quota: small";
