@@ -40,8 +40,11 @@ pub struct Estimate {
 /// [`LayoutError`] if the plan is not one that [`crate::resolve`] makes.
 pub fn row_bytes(plan: &Plan) -> Result<Estimate, LayoutError> {
     let layout = Layout::new(plan)?;
-    let parts: Vec<Vec<u64>> =
-        layout.tables.iter().map(|table| table.parts.iter().map(|(part, _)| part_bytes(table, part)).collect()).collect();
+    let parts: Vec<Vec<u64>> = layout
+        .tables
+        .iter()
+        .map(|table| table.parts.iter().map(|(part, _)| part_bytes(table, part)).collect())
+        .collect();
     let starts = layout.tables.iter().map(|table| slices(table).map(|slice| slice.tiles).sum::<u64>());
     let bytes = HEAD + starts.sum::<u64>() + parts.iter().flatten().sum::<u64>();
     let mut features: Vec<(String, u64)> = plan
@@ -94,8 +97,20 @@ fn state_bytes(part: &Part, slice: &Slice) -> u64 {
     match part.kind {
         Kind::Count => bits.div_ceil(8),
         // Sums of doubles are exact, and so hold the error of each.
-        Kind::Sum => if double { 9 } else { (14 + bits).div_ceil(7) },
-        Kind::Squares => if double { 15 } else { (27 + bits).div_ceil(7) },
+        Kind::Sum => {
+            if double {
+                9
+            } else {
+                (14 + bits).div_ceil(7)
+            }
+        }
+        Kind::Squares => {
+            if double {
+                15
+            } else {
+                (27 + bits).div_ceil(7)
+            }
+        }
         Kind::Min | Kind::Max => value,
         // A hash in the column's pool, and an index to it.
         Kind::Distinct if new <= EXACT_SET as u64 => 1 + new * 10,
