@@ -16,6 +16,7 @@ use crate::children::{finish, serve};
 use crate::faults::{Fault, Faults, What};
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with};
 use crate::mask::Mask;
+use crate::modes;
 use crate::tally::Tally;
 use crate::world::{World, eventually};
 
@@ -37,6 +38,8 @@ enum Workload {
     Edit,
     /// Then delete the view.
     Delete,
+    /// Apply as a Lakehouse, whose runs and archive are played, and wait until it is served.
+    Lakehouse,
 }
 
 /// What a run came to, and what was learnt on the way.
@@ -64,7 +67,10 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
         world.start(Faults::default())
     };
     let work = async {
-        let served = serve(world).await;
+        let served = match workload {
+            Workload::Lakehouse => modes::serve(world, "Lakehouse").await,
+            _ => serve(world).await,
+        };
         let (uid, writes) = (served.metadata.uid.clone().unwrap(), faults.writes().len());
         // Plan hashes hold UIDs; they are known only while the view stands.
         let before = Mask::of(world).await;
@@ -132,7 +138,8 @@ async fn matrix(name: &str, workload: Workload) {
     let _one = ONE.lock().await;
     let Run { end: expected, writes, .. } = run(name, workload, None).await;
     // What comes before the view is served, the creation's own matrix goes through.
-    let points = if matches!(workload, Workload::Create) { 0..writes.end } else { writes };
+    let whole = matches!(workload, Workload::Create | Workload::Lakehouse);
+    let points = if whole { 0..writes.end } else { writes };
     assert!(points.len() > 3, "only {points:?} was learnt");
     let mut runs = Vec::new();
     for nth in points {
@@ -156,6 +163,11 @@ async fn matrix(name: &str, workload: Workload) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_a_creation_ends_the_same() {
     matrix("crash-create", Workload::Create).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_lakehouses_creation_ends_the_same() {
+    matrix("crash-lake", Workload::Lakehouse).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

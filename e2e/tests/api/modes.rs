@@ -82,7 +82,7 @@ async fn publish(world: &World, uid: &str, revision: &str, outcome: RunOutcome) 
 }
 
 /// Applies both roots in a mode and plays the cluster until the view is served.
-async fn serve(world: &World, mode: &str) -> FeatureView {
+pub async fn serve(world: &World, mode: &str) -> FeatureView {
     secret(world).await;
     world.apply::<Architecture>(&architecture_of(mode)).await.unwrap();
     world.apply::<FeatureView>(&view_of_all_modes()).await.unwrap();
