@@ -43,7 +43,7 @@ def main():
     )
     named = list(columns())
     select = ", ".join(f"{sql} AS {name}" for name, sql in named)
-    base = f"SELECT i, {select} FROM reads LEFT JOIN events USING (user_id) GROUP BY i, as_of"
+    base = f"SELECT reads.i AS i, {select} FROM reads LEFT JOIN events USING (user_id) GROUP BY reads.i, as_of"
     derived = """SELECT *, purchases_30d / nullif(views_30d, 0) AS conversion_30d,
         purchases_7d * 10 + carts_7d * 2 + views_7d AS preference_7d,
         purchases_30d * 10 + carts_30d * 2 + views_30d AS preference_30d"""

@@ -52,7 +52,7 @@ impl Cluster {
         format!("http://127.0.0.1:{}", self.port_base + 566)
     }
 
-    /// How the cluster's S3 is reached from this machine, by object_store's names; its bucket is `lake`.
+    /// How the cluster's S3 is reached from this machine, by the names of `object_store`; its bucket is `lake`.
     #[must_use]
     pub fn lake(&self) -> BTreeMap<String, String> {
         lake(&format!("http://127.0.0.1:{}", self.port_base + 900))

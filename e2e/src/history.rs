@@ -27,7 +27,7 @@ pub struct History {
     pub format: &'static str,
     /// `overwrite` or `append`.
     pub mode: &'static str,
-    /// How the store is reached, by object_store's names.
+    /// How the store is reached, by the names of `object_store`.
     pub storage: BTreeMap<String, String>,
     /// Table properties.
     pub properties: BTreeMap<String, String>,

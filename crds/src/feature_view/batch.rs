@@ -102,7 +102,7 @@ pub struct SilverRule {
     /// The reason under which an event is quarantined.
     #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z]([-a-z0-9_]{0,61}[a-z0-9])?$"))]
     pub name: String,
-    /// SQL over the columns of `source.schema`; an event for which it is false or NULL does not pass.
+    /// SQL over the columns of `source.schema`; an event for which it is false does not pass. NULL passes, as in a CHECK.
     #[schemars(length(min = 1, max = 4096))]
     pub expression: String,
 }

@@ -62,6 +62,8 @@ async fn publish(world: &World, uid: &str, revision: &str, outcome: RunOutcome) 
         rows: 600,
         outcome,
         features: vec![],
+        refused: std::collections::BTreeMap::new(),
+        notes: vec![],
     };
     store.put_run_report(&run_key(uid, revision), &report).await.unwrap();
     for job in world.api::<Job>().list(&ListParams::default()).await.unwrap() {
@@ -326,6 +328,42 @@ async fn what_a_mode_needs_is_named_and_mending_it_heals() {
         world.apply::<FeatureView>(&view_of_all_modes()).await.unwrap();
         world.view(VIEW, "healed", |v| is(v, "SpecAccepted", "True")).await;
     }
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn silver_is_checked_and_makes_a_revision_and_a_table_of_its_own() {
+    let world = World::new("silver").await;
+    let operator = world.start(Faults::default());
+    let first = serve(&world, "Lakehouse").await.status.unwrap().active_revision.unwrap();
+    let silver = |expression: &str| {
+        let silver = json!({"dedup": ["user_id"], "rules": [{"name": "priced", "expression": expression}]});
+        with(view_of_all_modes(), "/spec/silver", silver)
+    };
+    world.apply::<FeatureView>(&silver("price + 1")).await.unwrap();
+    let refused = world.view(VIEW, "refused", |v| is(v, "SpecAccepted", "False")).await.status.unwrap();
+    let message = &refused.conditions.iter().find(|c| c.type_ == "SpecAccepted").unwrap().message;
+    assert!(message.contains("spec.silver.rules[0].expression"), "{message}");
+    world.apply::<FeatureView>(&silver("price >= 0")).await.unwrap();
+    let candidate = world
+        .view(VIEW, "a candidate", |v| v.status.as_ref().is_some_and(|s| s.candidate_revision.is_some()))
+        .await
+        .status
+        .unwrap()
+        .candidate_revision
+        .unwrap();
+    assert_ne!(candidate, first);
+    let of = ListParams::default().labels(&format!("featuremill.dev/revision={candidate}"));
+    let config = eventually("the configuration", || async {
+        let maps = world.api::<ConfigMap>().list(&of).await.unwrap().items;
+        maps.into_iter().find_map(|m| m.data?.remove("batch.json")).ok_or_else(String::new)
+    })
+    .await;
+    let config: Value = serde_json::from_str(&config).unwrap();
+    assert_eq!(config["source"]["rows"], "Silver");
+    assert_eq!(config["source"]["table"]["uri"], config["silver"]["table"]);
+    assert_eq!(config["silver"]["bronze"], "s3://lake/shop/bronze/clickstream");
+    assert_eq!(config["silver"]["rules"], json!([{"name": "priced", "expression": "price >= 0"}]));
     operator.stop().await;
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use e2e::clickstream::Clickstream;
+use e2e::cluster::Cluster;
 use e2e::progress::wait_for;
 use jiff::Timestamp;
 
@@ -45,4 +46,15 @@ async fn a_deleted_view_leaves_nothing_behind() {
     })
     .await
     .unwrap();
+}
+
+/// The chart's Role is all that the operator needs: the API server has refused it nothing, in all the tests so far.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_operator_is_never_refused_by_its_own_role() {
+    let logs = ["-n", "featuremill-system", "logs", "-l", "app.kubernetes.io/component=operator", "--tail=-1"];
+    let logs = Cluster::from_env().kubectl(&logs).unwrap();
+    assert!(logs.contains("featuremill-operator starts"), "{logs}");
+    // A namespace that is being deleted refuses with the same code, and rightly; a missing right names the user.
+    let refused: Vec<_> = logs.lines().filter(|l| l.contains("is forbidden: User")).take(3).collect();
+    assert!(refused.is_empty(), "{refused:#?}");
 }

@@ -105,7 +105,7 @@ fn replace_all(world: &World, tag: &str, events: &[&e2e::clickstream::Event]) {
             world.feed.send(event.user.as_bytes(), event.json().as_bytes(), event.ts, None).unwrap();
         }
         let images = world
-            .kubectl(&["get", "pods", "-o", r#"jsonpath={range .items[*]}{.spec.containers[0].image} {end}"#])
+            .kubectl(&["get", "pods", "-o", "jsonpath={range .items[*]}{.spec.containers[0].image} {end}"])
             .unwrap();
         if images.split_whitespace().all(|i| i == image) && install.try_wait().unwrap().is_some() {
             break;

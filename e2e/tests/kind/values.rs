@@ -46,7 +46,9 @@ pub fn assert_equal_and_telling(report: &Report) {
     assert!(report.least_telling() >= 0.3, "a feature could pass by being zero: {report}");
 }
 
+/// The same as under faults, without them: for who looks for the reason of a difference.
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "the faults' test checks the same values: make soak"]
 async fn keyed_by_shopper_every_value_equals_duckdb() {
     let mut world = World::new("keyed", 8).await;
     world.serve_shopper();

@@ -32,6 +32,16 @@ pub struct World {
 impl World {
     /// A fresh namespace `e2e-{name}` with the architecture `realtime` and nothing else.
     pub async fn new(name: &str, partitions: i32) -> Self {
+        let world = Self::bare(name, partitions).await;
+        // The node port is the demo's; a test reaches its server through a forwarded port.
+        let architecture =
+            ARCHITECTURE.replace("type: NodePort", "type: ClusterIP").replace("      nodePort: 30566\n", "");
+        world.apply(&architecture);
+        world
+    }
+
+    /// A fresh namespace `e2e-{name}` with nothing, and a topic of that name.
+    pub async fn bare(name: &str, partitions: i32) -> Self {
         let cluster = Cluster::from_env();
         let namespace = format!("e2e-{name}");
         sweep(&cluster);
@@ -42,10 +52,6 @@ impl World {
         // Dead letters of an earlier run are another view's, and a worker refuses to mix them with its own.
         let view = ViewIdentity { uid: String::new(), namespace: namespace.clone(), name: SHOPPER.into() };
         Feed::new(&cluster.kafka(), &row::dead_letter_topic(&view)).unwrap().delete().await.unwrap();
-        // The node port is the demo's; a test reaches its server through a forwarded port.
-        let architecture =
-            ARCHITECTURE.replace("type: NodePort", "type: ClusterIP").replace("      nodePort: 30566\n", "");
-        cluster.apply(&namespace, &architecture).unwrap();
         Self { cluster, topic: namespace.clone(), namespace, feed, forward: None }
     }
 
@@ -97,7 +103,12 @@ impl World {
 
     /// A client of the architecture's server, through a port forwarded for as long as the world lives.
     pub fn client(&mut self) -> Client {
-        let forward = Forward::start(&self.cluster, &self.namespace, "service/realtime-server", 6566);
+        self.client_of("service/realtime-server")
+    }
+
+    /// As [`Self::client`], of another server.
+    pub fn client_of(&mut self, server: &str) -> Client {
+        let forward = Forward::start(&self.cluster, &self.namespace, server, 6566);
         let client = Client::new(&format!("http://127.0.0.1:{}", forward.port));
         self.forward = Some(forward);
         client

@@ -4,6 +4,5 @@ mod drain;
 mod faults;
 mod letters;
 mod refusals;
-mod secure;
 mod stalls;
 mod world;

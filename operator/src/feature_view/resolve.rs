@@ -9,6 +9,7 @@ use crds::{Architecture, FeatureView};
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
 use engine::estimate::Estimate;
 use engine::plan::{Plan, Stream, Table, TableFormat, TimestampField, TimestampUnit, ViewIdentity};
+use engine::value::ValueType;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
@@ -125,6 +126,7 @@ fn plan(view: &FeatureView, mode: &str) -> Resolution {
         }
         refuse(lines.join("; "))
     })?;
+    check_rules(view, &plan).map_err(refuse)?;
     // What Silver leaves out changes values, so it is part of the revision; plans know nothing of it.
     if let Some(silver) = &view.spec.silver {
         let silver = serde_json::to_string(silver).unwrap_or_default();
@@ -141,6 +143,24 @@ fn plan(view: &FeatureView, mode: &str) -> Resolution {
         Ok(_) => Ok(Arc::new(plan)),
         Err(error) => Err(refuse(error.to_string())),
     }
+}
+
+/// That every rule of Silver is a condition over the source's columns, by the engine that will evaluate it.
+fn check_rules(view: &FeatureView, plan: &Plan) -> Result<(), String> {
+    let columns = engine::event::schema(&plan.source);
+    let rules = view.spec.silver.iter().flat_map(|silver| &silver.rules);
+    for (i, rule) in rules.enumerate() {
+        let field = format!("spec.silver.rules[{i}].expression");
+        match engine::expr::compile(&rule.expression, &columns) {
+            Ok(compiled) if compiled.value_type == ValueType::Boolean => {}
+            Ok(compiled) => {
+                let found = compiled.value_type;
+                return Err(format!("{field}: {:?} gives {found:?}; a rule must be true or false", rule.expression));
+            }
+            Err(error) => return Err(format!("{field}: {error}")),
+        }
+    }
+    Ok(())
 }
 
 fn too_heavy(estimate: &Estimate) -> String {

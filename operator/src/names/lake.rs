@@ -55,7 +55,7 @@ pub fn bronze_table(lake: &str, topic: &str) -> String {
     format!("{lake}/bronze/{topic}")
 }
 
-/// The validated events of a view; `layer` is `silver`, `quarantine` or `gold`.
+/// A table of a view; `layer` is `silver` or `gold`.
 #[must_use]
 pub fn view_table(lake: &str, layer: &str, view: &FeatureView) -> String {
     format!("{lake}/{layer}/{}.{}", view.namespace().unwrap_or_default(), view.name_any())

@@ -85,7 +85,7 @@ fn a_quota_comes_first_and_pods_of_others_do_not_count() {
 fn of_several_pods_the_worst_and_first_is_named_whatever_their_order() {
     let crash = container(&json!({"running": {}}), &json!({"terminated": {"exitCode": 1}}));
     let image = container(&json!({"waiting": {"reason": "ErrImagePull"}}), &json!({}));
-    let mut pods = vec![pod("a", &crash), pod("c", &image), pod("b", &image)];
+    let mut pods = [pod("a", &crash), pod("c", &image), pod("b", &image)];
     let first = of_pods(pods.iter()).unwrap();
     assert!(first.message.starts_with("pod b: image"), "{}", first.message);
     pods.reverse();

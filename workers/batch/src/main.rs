@@ -1,3 +1,27 @@
-//! The batch worker: folds history tables into generations of tiles, and publishes them.
+//! The batch worker: flags, telemetry, signals, and [`batch::run::run`].
 
-fn main() {}
+use std::process::ExitCode;
+
+use batch::args::{Args, Command};
+use clap::Parser as _;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    if let Err(error) = shell::telemetry::init(args.log_format) {
+        eprintln!("{error}");
+        return ExitCode::from(batch::run::BAD_CONFIGURATION);
+    }
+    let shutdown = match shell::shutdown::on_signal() {
+        Ok(shutdown) => shutdown,
+        Err(error) => {
+            tracing::error!(%error, "signals cannot be handled");
+            return ExitCode::FAILURE;
+        }
+    };
+    let code = match args.command {
+        Command::Run(args) => batch::run::main(args, shutdown).await,
+        Command::Train(args) => batch::train::main(args, shutdown).await,
+    };
+    ExitCode::from(code)
+}

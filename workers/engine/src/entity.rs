@@ -43,8 +43,18 @@ pub fn json_key(value_type: &ValueType, json: &serde_json::Value) -> Result<Stri
     }
 }
 
+/// The text of row `row`'s entity, whose key columns these are in the plan's order: non-NULL, of the declared types.
+#[must_use]
+pub fn column_text(keys: &[ArrayRef], row: usize) -> String {
+    let mut text = String::with_capacity(16);
+    for (i, key) in keys.iter().enumerate() {
+        push_column_key(&mut text, i == 0, key, row);
+    }
+    text
+}
+
 /// Appends the key at `row` of a non-NULL key column to an entity's text.
-pub(crate) fn push_column_key(text: &mut String, first: bool, column: &ArrayRef, row: usize) {
+pub fn push_column_key(text: &mut String, first: bool, column: &ArrayRef, row: usize) {
     match column.data_type() {
         DataType::Utf8 => push_entity_value(text, first, column.as_string::<i32>().value(row)),
         other => {

@@ -3,6 +3,7 @@
 //! Invariants: every key and consumer group starts with a Kubernetes UID, so that two clusters never share one; an
 //! entity's row is one key, so that it is one slot of a Redis Cluster; every text here is stable across versions.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use serde::{Deserialize, Serialize};
@@ -278,6 +279,12 @@ pub struct RunReport {
     pub outcome: RunOutcome,
     /// The features, in the plan's order.
     pub features: Vec<FeatureReport>,
+    /// How many rows of the table were refused, by the reason that the stream's dead letters would have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub refused: BTreeMap<String, u64>,
+    /// What a person may want to know: why everything was read anew, or that the gate had nothing to compare with.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// How a batch run ended.
@@ -409,6 +416,8 @@ mod tests {
                 rows: 600,
                 outcome,
                 features: vec![FeatureReport { name: "clicks".into(), null_share: 0.25, psi: None }],
+                refused: BTreeMap::from([("NullField".to_owned(), 2)]),
+                notes: vec!["the first generation".into()],
             };
             assert_eq!(RunReport::decode(&report.encode()).unwrap(), report);
         }

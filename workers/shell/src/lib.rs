@@ -6,8 +6,10 @@
 pub mod admin;
 pub mod backoff;
 pub mod config_dir;
+pub mod group;
 pub mod kafka;
 pub mod redis;
 pub mod shutdown;
 pub mod store;
 pub mod telemetry;
+pub mod topic;

@@ -3,17 +3,9 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+pub use shell::group::GroupProtocol;
 use shell::telemetry::LogFormat;
-
-/// Which rebalance protocol the consumer group speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum GroupProtocol {
-    /// The broker assigns (KIP-848); falls back to `classic` by itself where brokers do not have it.
-    Consumer,
-    /// The members assign, cooperatively and sticky.
-    Classic,
-}
 
 /// Computes the tiles of one or more views from one Kafka topic into the online store.
 #[derive(Clone, Debug, Parser)]

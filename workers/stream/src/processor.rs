@@ -22,10 +22,13 @@ use crate::metrics::{Flushed, PartitionLabel, StoreLost, ThreadLabel};
 use crate::parts;
 use crate::shared::{Command, Queue, Request, Shared, Start, now_ms};
 
-/// So many changed lanes start a flush before its time.
-const FLUSH_LANES: usize = 65_536;
-/// So many changed lanes stop the reading until a flush has ended.
-const MOST_LANES: usize = 4 * FLUSH_LANES;
+/// A changed lane starts a flush before its time when there is one for so many bytes that lanes may take: what a flush
+/// writes is held beside the lanes, and the fewer flushes, the fewer writes of a lane that is busy.
+const BYTES_PER_CHANGED: usize = 4_096;
+/// The bounds of that number of lanes.
+const FLUSH_LANES: std::ops::RangeInclusive<usize> = 4_096..=262_144;
+/// So many times that number of changed lanes stops the reading until a flush has ended.
+const MOST: usize = 4;
 /// A flush starts at the earliest after this many times the duration of the one before, so that a worker that is behind
 /// writes a busy lane less often and spends most of its time on events.
 const REST: u32 = 3;
@@ -101,13 +104,13 @@ impl<S: RowStore> Processor<S> {
             }
             self.end_flight(false);
             let over = self.cache_bytes() > self.shared.cache_bytes;
-            let busy = !over && self.changed() < MOST_LANES && self.poll();
+            let busy = !over && self.changed() < MOST * self.flush_lanes() && self.poll();
             let now = Instant::now();
             if now >= self.next_look {
                 self.look();
                 self.next_look = now + self.shared.flush_interval.min(Duration::from_millis(200));
             }
-            if self.flight.is_none() && (now >= self.next_flush || over || self.changed() >= FLUSH_LANES) {
+            if self.flight.is_none() && (now >= self.next_flush || over || self.changed() >= self.flush_lanes()) {
                 if over {
                     self.shrink();
                 }
@@ -231,6 +234,11 @@ impl<S: RowStore> Processor<S> {
 
     fn cache_bytes(&self) -> usize {
         self.plans().map(|plan| plan.cache.bytes()).sum()
+    }
+
+    /// How many changed lanes start a flush.
+    fn flush_lanes(&self) -> usize {
+        (self.shared.cache_bytes / BYTES_PER_CHANGED).clamp(*FLUSH_LANES.start(), *FLUSH_LANES.end())
     }
 
     fn changed(&self) -> usize {

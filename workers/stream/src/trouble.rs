@@ -44,7 +44,7 @@ pub(crate) async fn tell<S: RowStore>(
         };
         let Some(word) = teller.next(&readiness.report().reasons, now_ms()) else { continue };
         for key in &keys {
-            if let Err(error) = connected.store.say_trouble(key, &worker, word.as_ref(), TTL_MS).await {
+            if let Err(error) = connected.store.say_trouble(key, &worker, word.trouble(), TTL_MS).await {
                 // A store that takes no writes shows in readiness and in the log; the next look tries again.
                 tracing::debug!(%error, "a trouble could not be told");
                 teller.told = None;
@@ -67,38 +67,54 @@ pub(crate) fn keys(assignments: &Path) -> Vec<String> {
     read.iter().map(|a| trouble_key(&a.plan.view.uid, &a.plan.revision, a.incarnation)).collect()
 }
 
+/// What is told of a worker.
+#[derive(Clone, Debug, PartialEq)]
+enum Word {
+    /// Nothing keeps it from its work.
+    Well,
+    /// This does.
+    Troubled(Trouble),
+}
+
+impl Word {
+    fn trouble(&self) -> Option<&Trouble> {
+        match self {
+            Self::Well => None,
+            Self::Troubled(trouble) => Some(trouble),
+        }
+    }
+}
+
 /// What was told last, and since when there is trouble. Pure but for its memory.
 #[derive(Debug, Default)]
 struct Teller {
     since: Option<i64>,
     /// `None`: it is not known what the store holds of us.
-    told: Option<Option<Trouble>>,
+    told: Option<Word>,
 }
 
 impl Teller {
-    /// What is to be told now: a trouble, or that there is none (`Some(None)`); `None`: nothing.
-    fn next(&mut self, reasons: &BTreeMap<String, String>, now: i64) -> Option<Option<Trouble>> {
+    /// What is to be told now; `None`: nothing.
+    fn next(&mut self, reasons: &BTreeMap<String, String>, now: i64) -> Option<Word> {
         let word = word(reasons);
         self.since = word.as_ref().map(|_| self.since.unwrap_or(now));
-        let trouble = word.zip(self.since).map(|((reason, message), since_ms)| Trouble {
-            reason,
-            message,
-            since_ms,
-            said_ms: now,
-        });
-        if trouble.as_ref().is_some_and(|t| now - t.since_ms < PATIENCE_MS) {
-            return None;
-        }
-        let same = |told: &Option<Trouble>| match (told, &trouble) {
-            (Some(a), Some(b)) => a.reason == b.reason && a.message == b.message && b.said_ms - a.said_ms < REPEAT_MS,
-            (None, None) => true,
+        let next = match word.zip(self.since) {
+            None => Word::Well,
+            Some((_, since_ms)) if now - since_ms < PATIENCE_MS => return None,
+            Some(((reason, message), since_ms)) => Word::Troubled(Trouble { reason, message, since_ms, said_ms: now }),
+        };
+        let same = |told: &Word| match (told, &next) {
+            (Word::Troubled(a), Word::Troubled(b)) => {
+                a.reason == b.reason && a.message == b.message && b.said_ms - a.said_ms < REPEAT_MS
+            }
+            (Word::Well, Word::Well) => true,
             _ => false,
         };
         if self.told.as_ref().is_some_and(same) {
             return None;
         }
-        self.told = Some(trouble.clone());
-        Some(trouble)
+        self.told = Some(next.clone());
+        Some(next)
     }
 }
 
@@ -151,15 +167,19 @@ mod tests {
     fn a_trouble_is_told_once_it_lasts_again_before_it_expires_and_taken_back_at_once() {
         let mut teller = Teller::default();
         let bad = reasons(&[("topic", "topic clicks is gone")]);
-        assert_eq!(teller.next(&reasons(&[]), 0), Some(None), "what an earlier life of the pod said is taken back");
+        assert_eq!(
+            teller.next(&reasons(&[]), 0),
+            Some(Word::Well),
+            "what an earlier life of the pod said is taken back"
+        );
         assert_eq!(teller.next(&reasons(&[]), 500), None);
         assert_eq!(teller.next(&bad, 1_000), None);
         assert_eq!(teller.next(&reasons(&[]), 1_500), None, "it healed before anybody heard of it");
         assert_eq!(teller.next(&bad, 2_000), None);
-        let told = teller.next(&bad, 4_000).unwrap().unwrap();
+        let told = teller.next(&bad, 4_000).unwrap().trouble().cloned().unwrap();
         assert_eq!((told.reason.as_str(), told.since_ms, told.said_ms), ("TopicMissing", 2_000, 4_000));
         assert_eq!(teller.next(&bad, 13_999), None);
-        assert_eq!(teller.next(&bad, 14_000).unwrap().unwrap().since_ms, 2_000);
-        assert_eq!(teller.next(&reasons(&[]), 14_500), Some(None));
+        assert_eq!(teller.next(&bad, 14_000).unwrap().trouble().unwrap().since_ms, 2_000);
+        assert_eq!(teller.next(&reasons(&[]), 14_500), Some(Word::Well));
     }
 }

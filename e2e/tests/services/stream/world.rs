@@ -119,8 +119,8 @@ pub fn brute_force(events: &[Event]) -> BTreeMap<String, Values> {
 
 /// The world of one test.
 pub struct World {
-    /// Where workers find Redis.
-    pub redis_url: String,
+    /// Where workers find Redis, if not at its own URL.
+    pub redis_url: Option<String>,
     /// Further arguments of every worker.
     pub arguments: Vec<std::ffi::OsString>,
     pub kafka: Kafka,
@@ -140,7 +140,7 @@ impl World {
     pub async fn over(kafka: Kafka, redis: Redis, partitions: i32) -> Self {
         kafka.create_topic(TOPIC, partitions).await.unwrap();
         let world = Self {
-            redis_url: redis.url(),
+            redis_url: None,
             arguments: Vec::new(),
             kafka,
             redis,
@@ -169,7 +169,12 @@ impl World {
             .unwrap()
             .arg("--assignments")
             .arg(self.assignments())
-            .args(["--kafka-bootstrap", &self.kafka.bootstrap(), "--redis-url", &self.redis_url])
+            .args([
+                "--kafka-bootstrap",
+                &self.kafka.bootstrap(),
+                "--redis-url",
+                &self.redis_url.clone().unwrap_or_else(|| self.redis.url()),
+            ])
             .args(["--admin", &format!("127.0.0.1:{admin}"), "--memory-mib", "16", "--log-format", "text"])
             .args(["--flush-interval-ms", "20"])
             .args(["--group-protocol", protocol])

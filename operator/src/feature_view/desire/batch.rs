@@ -1,6 +1,6 @@
 //! What computes one revision's generations: a configuration, a CronJob, and a first Job that does not wait for it.
 
-use crds::feature_view::{CompleteUntil, QualityGate};
+use crds::feature_view::{CompleteUntil, QualityGate, Silver};
 use crds::{Architecture, FeatureView};
 use engine::plan::{Mode, Plan};
 use k8s_openapi::api::batch::v1::{CronJob, Job, JobSpec};
@@ -56,20 +56,26 @@ fn config(view: &FeatureView, architecture: &Architecture, plan: &Plan) -> Optio
             CompleteUntil::NewestEvent => json!("NewestEvent"),
         };
     } else if let Some(stream) = &plan.source.stream {
-        config["archive"] = json!(names::bronze_table(&lake, &stream.topic));
-    }
-    if plan.mode == Mode::Lakehouse {
-        let silver = view.spec.silver.clone().unwrap_or_default();
-        let rules: Vec<Value> =
-            silver.rules.iter().map(|r| json!({"name": r.name, "expression": r.expression})).collect();
-        config["silver"] = json!({
-            "table": names::view_table(&lake, "silver", view),
-            "quarantine": names::view_table(&lake, "quarantine", view),
-            "dedup": silver.dedup,
-            "rules": rules,
-        });
+        let bronze = names::bronze_table(&lake, &stream.topic);
+        let source = |uri: &str, rows| json!({"table": {"uri": uri, "format": "Delta"}, "rows": rows});
+        config["source"] = source(&bronze, "Archive");
+        if let Some(silver) = view.spec.silver.as_ref().filter(|_| plan.mode == Mode::Lakehouse) {
+            let table = silver_table(&lake, view, silver, plan);
+            let rules: Vec<Value> =
+                silver.rules.iter().map(|r| json!({"name": r.name, "expression": r.expression})).collect();
+            config["source"] = source(&table, "Silver");
+            config["silver"] =
+                json!({"bronze": bronze, "table": table, "lake": lake, "dedup": silver.dedup, "rules": rules});
+        }
     }
     Some(config)
+}
+
+/// The view's Silver, one for each way of making it: two revisions that differ in it run beside each other, and what one
+/// has let through the other may not.
+fn silver_table(lake: &str, view: &FeatureView, silver: &Silver, plan: &Plan) -> String {
+    let made_by = json!({"silver": silver, "source": plan.source, "time": plan.time}).to_string();
+    format!("{}.{}", names::view_table(lake, "silver", view), names::hex(made_by.as_bytes(), 8))
 }
 
 fn gate(gate: &QualityGate) -> Value {

@@ -30,6 +30,11 @@ pub struct Columns {
 }
 
 impl Columns {
+    /// Columns of one length, of the types of `schema`.
+    pub(super) fn new(schema: SchemaRef, times: Vec<i64>, arrays: Vec<ArrayRef>) -> Self {
+        Self { schema, times, arrays }
+    }
+
     /// How many events.
     #[must_use]
     pub fn len(&self) -> usize {

@@ -1,4 +1,4 @@
-//! Events: JSON payloads decoded straight into Arrow columns.
+//! Events: JSON payloads decoded straight into Arrow columns, and the columns of tables taken as such by [`Importer`].
 //!
 //! One pass over each payload reads the declared columns and the event time, and skips the rest; the whole payload is
 //! nevertheless checked as strict RFC 8259 JSON. There is no tree and no allocation per event.
@@ -15,6 +15,7 @@ mod cell;
 mod columns;
 mod decoder;
 mod fields;
+mod import;
 mod json;
 mod number;
 mod record;
@@ -23,6 +24,7 @@ mod rfc3339;
 
 pub use columns::{Columns, schema};
 pub use decoder::{DEFAULT_MAX_BYTES, Decoder};
+pub use import::{Admission, ImportError, Imported, Importer};
 pub use reject::{Reason, Reject};
 
 #[cfg(test)]

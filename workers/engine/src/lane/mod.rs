@@ -80,6 +80,24 @@ impl Lane {
         self.newest
     }
 
+    /// A lane that has seen nothing but the passing of time up to `newest`: what it takes in stands in tiles as coarse as
+    /// that time has made them, and nothing that is too old for it is kept.
+    ///
+    /// A batch run makes every lane so, at the last millisecond before its horizon. It leaves out what no read near the
+    /// horizon can need; were the lane only as old as its own newest event, a read near *that* would not notice.
+    #[must_use]
+    pub fn aged(layout: &Layout, newest: i64) -> Self {
+        let mut lane = Self::new();
+        lane.advance(layout, newest);
+        lane
+    }
+
+    /// Whether it holds no tile: what it saw met no condition, or was too old.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.tables.iter().all(|table| table.starts.is_empty())
+    }
+
     /// Folds event `row` into its tiles. Events beyond [`TIME_LIMIT`] change nothing.
     pub fn insert(&mut self, layout: &Layout, events: &impl Events, row: usize) {
         let time = events.time(row);

@@ -1,5 +1,7 @@
 //! A batch of events with their conditions and inputs evaluated, ready to be folded into lanes.
 
+use std::sync::Arc;
+
 use arrow::array::{
     Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray,
     TimestampMillisecondArray,
@@ -46,8 +48,9 @@ impl Evaluated {
         inputs: &[ArrayRef],
         mut failures: Vec<Failure>,
     ) -> Self {
-        let mut entities = String::with_capacity(times.len() * 16);
-        let ends = (0..times.len())
+        let mut entities = String::with_capacity(if keys.is_empty() { 0 } else { times.len() * 16 });
+        let keyed = if keys.is_empty() { 0 } else { times.len() };
+        let ends = (0..keyed)
             .map(|row| {
                 for (i, key) in keys.iter().enumerate() {
                     push_column_key(&mut entities, i == 0, key, row);
@@ -67,6 +70,36 @@ impl Evaluated {
         }
     }
 
+    /// Events whose conditions (booleans) and inputs (of the plan's input types) were evaluated before, as
+    /// [`Self::condition_arrays`] and [`Self::input_arrays`] gave them.
+    #[must_use]
+    pub fn of_arrays(times: Vec<i64>, conditions: &[ArrayRef], inputs: &[ArrayRef]) -> Self {
+        Self::new(times, &[], conditions, inputs, Vec::new())
+    }
+
+    /// The conditions as columns, without NULLs.
+    pub fn condition_arrays(&self) -> impl Iterator<Item = ArrayRef> {
+        self.conditions.iter().map(|condition| Arc::new(condition.clone()) as ArrayRef)
+    }
+
+    /// The inputs as columns.
+    pub fn input_arrays(&self) -> impl Iterator<Item = ArrayRef> {
+        self.inputs.iter().map(|input| match input {
+            InputColumn::Boolean(column) => Arc::new(column.clone()) as ArrayRef,
+            InputColumn::Int64(column) => Arc::new(column.clone()),
+            InputColumn::Double(column) => Arc::new(column.clone()),
+            InputColumn::Decimal(column) => Arc::new(column.clone()),
+            InputColumn::String(column) => Arc::new(column.clone()),
+            InputColumn::Timestamp(column) => Arc::new(column.clone()),
+        })
+    }
+
+    /// The event times.
+    #[must_use]
+    pub fn times(&self) -> &[i64] {
+        &self.times
+    }
+
     /// How many events.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -82,6 +115,9 @@ impl Evaluated {
     /// The text of row `i`'s entity, as [`crate::row::entity_text`].
     #[must_use]
     pub fn entity(&self, i: usize) -> &str {
+        if self.ends.is_empty() {
+            return "";
+        }
         let start = if i == 0 { 0 } else { self.ends[i - 1] };
         &self.entities[start..self.ends[i]]
     }

@@ -10,6 +10,7 @@ mod tests;
 
 use std::sync::Arc;
 
+use arrow::array::ArrayRef;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use thiserror::Error;
@@ -107,10 +108,35 @@ impl Program {
         &self.plan
     }
 
+    /// The positions of the entity's keys among the plan's columns, in the user's order.
+    #[must_use]
+    pub fn keys(&self) -> &[usize] {
+        &self.keys
+    }
+
     /// The schema of a batch of events: the plan's columns in order, all nullable.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
+    }
+
+    /// The columns of [`crate::plan::Source::columns`] that keys, conditions and inputs read, ascending: the projection of
+    /// a table's scan.
+    #[must_use]
+    pub fn columns_read(&self) -> Vec<usize> {
+        let expressions = self.conditions.iter().chain(&self.inputs);
+        let names = expressions.flat_map(|expression| &expression.reads);
+        let mut read: Vec<usize> = names.filter_map(|name| self.schema.index_of(name).ok()).collect();
+        read.extend(&self.keys);
+        read.sort_unstable();
+        read.dedup();
+        read
+    }
+
+    /// As [`Self::evaluate`], for who has the keys as columns: [`Evaluated::entity`] is then empty.
+    #[must_use]
+    pub fn evaluate_without_entities(&self, batch: &RecordBatch, times: Vec<i64>) -> Evaluated {
+        self.evaluate_keyed(batch, times, &[])
     }
 
     /// Evaluates conditions and inputs over decoded events. `batch` has [`Self::schema`] and `times[i]` is row `i`'s
@@ -118,11 +144,15 @@ impl Program {
     /// the dead-letter topic and not be inserted.
     #[must_use]
     pub fn evaluate(&self, batch: &RecordBatch, times: Vec<i64>) -> Evaluated {
+        let keys: Vec<_> = self.keys.iter().map(|&k| batch.column(k)).collect();
+        self.evaluate_keyed(batch, times, &keys)
+    }
+
+    fn evaluate_keyed(&self, batch: &RecordBatch, times: Vec<i64>, keys: &[&ArrayRef]) -> Evaluated {
         let mut failures: Vec<Failure> = Vec::new();
         let conditions: Vec<_> = self.conditions.iter().map(|c| c.evaluate(batch, &mut failures)).collect();
         let inputs: Vec<_> = self.inputs.iter().map(|c| c.evaluate(batch, &mut failures)).collect();
-        let keys: Vec<_> = self.keys.iter().map(|&k| batch.column(k)).collect();
-        Evaluated::new(times, &keys, &conditions, &inputs, failures)
+        Evaluated::new(times, keys, &conditions, &inputs, failures)
     }
 }
 

@@ -26,9 +26,9 @@ struct State {
     hashes: BTreeMap<String, Hash>,
     strings: BTreeMap<String, String>,
     away: bool,
-    refusal: Option<String>,
     /// How often a catalog was written, which is the version of the one written last.
     catalog_writes: u64,
+    refusal: Option<String>,
 }
 
 /// The store in memory. Clones share it. Rows never expire in it.

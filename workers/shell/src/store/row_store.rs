@@ -68,6 +68,12 @@ pub trait RowStore: Clone + Send + Sync + 'static {
     /// Removes one entry of the catalog, and raises its version in the same step; an empty catalog has no version.
     fn remove_catalog(&self, key: &str, view: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// The report of a revision's last batch run under [`engine::row::run_key`]; `None` if there was none.
+    fn run_report(&self, key: &str) -> impl Future<Output = Result<Option<RunReport>, StoreError>> + Send;
+
+    /// Writes that report.
+    fn put_run_report(&self, key: &str, report: &RunReport) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// What keeps workers from their work, by worker.
     fn troubles(&self, key: &str) -> impl Future<Output = Result<BTreeMap<String, Trouble>, StoreError>> + Send;
 
@@ -84,12 +90,6 @@ pub trait RowStore: Clone + Send + Sync + 'static {
     /// Why the store takes no writes (it is full, a replica, or cannot save); `None` if it does. Changes nothing: `key`
     /// must be one under which nothing stands.
     fn refusal(&self, key: &str) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
-
-    /// The report of a revision's last batch run under [`engine::row::run_key`]; `None` if there was none.
-    fn run_report(&self, key: &str) -> impl Future<Output = Result<Option<RunReport>, StoreError>> + Send;
-
-    /// Writes that report.
-    fn put_run_report(&self, key: &str, report: &RunReport) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Removes a slice of the keys that start with `prefix`; `cursor` is 0 at first, then [`Purge::next`]. Calls may be far
     /// apart, or start over: what is gone stays gone.

@@ -99,6 +99,8 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
         rows: 3,
         outcome: engine::row::RunOutcome::Published,
         features: vec![],
+        refused: std::collections::BTreeMap::new(),
+        notes: vec![],
     };
     assert_eq!(store.run_report(&key("run")).await.unwrap(), None);
     store.put_run_report(&key("run"), &report).await.unwrap();

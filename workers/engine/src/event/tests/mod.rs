@@ -17,7 +17,7 @@ use crate::value::{Value, ValueType};
 const NOW: i64 = 1_700_000_000_000;
 
 /// A plan that decodes `columns` of events with time field `ts`, and keeps events from a day before to a minute ahead.
-fn plan(columns: &[(&str, ValueType)], entity: &[&str], unit: TimestampUnit) -> Plan {
+pub(super) fn plan(columns: &[(&str, ValueType)], entity: &[&str], unit: TimestampUnit) -> Plan {
     let columns =
         columns.iter().map(|(name, value_type)| Column { name: (*name).into(), value_type: value_type.clone() });
     Plan {

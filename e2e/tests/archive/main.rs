@@ -1,0 +1,10 @@
+//! The archive worker with a real Kafka and a real table, killed, doubled, stopped and cut off: Bronze holds every record
+//! of the topic exactly once.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod faults;
+mod maintenance;
+mod refusals;
+mod s3;
+mod world;
+mod zombies;

@@ -1,0 +1,142 @@
+//! Where the partitions end, asked of the brokers once a second for all of them at once; and whether the brokers answer.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rdkafka::consumer::Consumer;
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shell::admin::Readiness;
+use shell::group::GroupConsumer;
+
+/// The subject of the brokers' readiness.
+pub const SUBJECT: &str = "kafka";
+/// How often ends are asked for.
+const PERIOD: Duration = Duration::from_secs(1);
+/// In how many of those the number of partitions is asked for as well.
+const METADATA_EVERY: u32 = 30;
+/// How long the brokers may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A partition's end, as the brokers said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The offset that the next record will have, or the last stable offset.
+    pub offset: i64,
+    /// When it was asked for, in milliseconds since the epoch: everything written before that is below `offset`.
+    pub as_of: i64,
+}
+
+/// What the brokers said of the topic. Clones share it.
+#[derive(Clone, Debug, Default)]
+pub struct Ends(Arc<Mutex<Known>>);
+
+#[derive(Debug, Default)]
+struct Known {
+    ends: HashMap<i32, End>,
+    partitions: i32,
+}
+
+impl Ends {
+    /// Knows how many partitions there are, and no end.
+    #[must_use]
+    pub fn new(partitions: i32) -> Self {
+        Self(Arc::new(Mutex::new(Known { ends: HashMap::new(), partitions })))
+    }
+
+    /// The end of a partition as last asked for.
+    #[must_use]
+    pub fn end(&self, partition: i32) -> Option<End> {
+        self.with(|known| known.ends.get(&partition).copied())
+    }
+
+    /// A partition ends there.
+    pub fn set(&self, partition: i32, end: End) {
+        self.with(|known| known.ends.insert(partition, end));
+    }
+
+    /// How many partitions the topic has.
+    #[must_use]
+    pub fn partitions(&self) -> i32 {
+        self.with(|known| known.partitions)
+    }
+
+    fn with<T>(&self, f: impl FnOnce(&mut Known) -> T) -> T {
+        f(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// The clock, in milliseconds since the epoch.
+#[must_use]
+pub fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Asks until `stop` is dropped. The consumer is held only while a question is under way, so that it can be closed.
+pub fn watch(
+    ends: &Ends,
+    topic: &str,
+    readiness: &Readiness,
+    consumer: &Weak<GroupConsumer>,
+    stop: &mpsc::Receiver<()>,
+) {
+    let mut until_metadata = 0;
+    loop {
+        let Some(consumer) = consumer.upgrade() else { return };
+        let mut answer = ask_ends(ends, &consumer);
+        if answer.is_ok() && until_metadata == 0 {
+            answer = ask_partitions(ends, topic, &consumer);
+            until_metadata = METADATA_EVERY;
+        }
+        drop(consumer);
+        until_metadata = until_metadata.saturating_sub(1);
+        match answer {
+            Ok(()) => readiness.clear(SUBJECT),
+            Err(error) => {
+                readiness.block(SUBJECT, format!("the brokers do not answer: {error}"));
+                // Then they are asked something even of a worker without partitions.
+                until_metadata = 0;
+            }
+        }
+        if !matches!(stop.recv_timeout(PERIOD), Err(mpsc::RecvTimeoutError::Timeout)) {
+            return;
+        }
+    }
+}
+
+fn ask_ends(ends: &Ends, consumer: &GroupConsumer) -> KafkaResult<()> {
+    let assignment = consumer.assignment()?;
+    if assignment.count() == 0 {
+        return Ok(());
+    }
+    let mut question = TopicPartitionList::new();
+    for element in assignment.elements() {
+        question.add_partition_offset(element.topic(), element.partition(), Offset::End)?;
+    }
+    let as_of = now_ms();
+    // A "time" of −1 asks for the end, of all partitions in one request a broker.
+    let answer = consumer.offsets_for_times(question, TIMEOUT)?;
+    let mut failed = Ok(());
+    for element in answer.elements() {
+        match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(offset)) => ends.set(element.partition(), End { offset, as_of }),
+            (Ok(()), _) => {}
+            (Err(error), _) => failed = Err(error),
+        }
+    }
+    failed
+}
+
+fn ask_partitions(ends: &Ends, topic: &str, consumer: &GroupConsumer) -> KafkaResult<()> {
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT)?;
+    let Some(found) = metadata.topics().iter().find(|found| found.name() == topic) else { return Ok(()) };
+    if let Some(error) = found.error() {
+        return Err(KafkaError::MetadataFetch(error.into()));
+    }
+    if let Ok(partitions @ 1..) = i32::try_from(found.partitions().len()) {
+        ends.with(|known| known.partitions = partitions);
+    }
+    Ok(())
+}

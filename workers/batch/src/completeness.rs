@@ -1,0 +1,110 @@
+//! Up to which event time a source holds every event, and the horizon that follows from it.
+
+use std::sync::Arc;
+
+use datafusion::prelude::SessionContext;
+use engine::event::{Admission, ImportError, Importer};
+use engine::plan::Plan;
+use futures::TryStreamExt as _;
+use lake::LakeError;
+use thiserror::Error;
+
+use crate::config::Completeness;
+use crate::history::{History, HistoryError};
+use crate::scan;
+
+/// Why it cannot be told.
+#[derive(Debug, Error)]
+pub enum CompletenessError {
+    /// The table does not say.
+    #[error(
+        "{uri} does not say up to when it is complete; set its property featuremill.completeUntil, write it into the commits' info, or declare source.table.completeUntil: NewestEvent if it is written in order of time"
+    )]
+    Undeclared {
+        /// The table.
+        uri: String,
+    },
+    /// Only a Delta table can say.
+    #[error(
+        "{uri} is a folder of Parquet files, which cannot say up to when it is complete; declare source.table.completeUntil: NewestEvent"
+    )]
+    NoDeclaration {
+        /// The folder.
+        uri: String,
+    },
+    /// The table cannot be opened or read.
+    #[error(transparent)]
+    History(#[from] HistoryError),
+    /// What the table says does not read.
+    #[error(transparent)]
+    Lake(#[from] LakeError),
+    /// Its event time does not fit the plan.
+    #[error(transparent)]
+    Import(#[from] ImportError),
+    /// It cannot be scanned.
+    #[error("{uri} while looking for its newest event: {source}")]
+    Scan {
+        /// The table.
+        uri: String,
+        /// Why.
+        source: datafusion::error::DataFusionError,
+    },
+}
+
+/// The time before which the source holds every event, in milliseconds; `None` for one without events. Event times after
+/// `latest` are not believed.
+///
+/// # Errors
+/// [`CompletenessError`].
+pub async fn complete_until(
+    how: Completeness,
+    history: &History,
+    plan: &Plan,
+    session: &SessionContext,
+    latest: i64,
+) -> Result<Option<i64>, CompletenessError> {
+    let uri = || history.uri.clone();
+    match (how, &history.delta) {
+        (Completeness::Declared | Completeness::Archive, Some(table)) => {
+            let declared = lake::completeness(table, &history.uri).await?;
+            declared.map(Some).ok_or_else(|| CompletenessError::Undeclared { uri: uri() })
+        }
+        (Completeness::Declared | Completeness::Archive, None) => Err(CompletenessError::NoDeclaration { uri: uri() }),
+        (Completeness::NewestEvent, _) => newest(history, plan, session, latest).await,
+    }
+}
+
+/// The newest event time, from a scan of that column alone.
+async fn newest(
+    history: &History,
+    plan: &Plan,
+    session: &SessionContext,
+    latest: i64,
+) -> Result<Option<i64>, CompletenessError> {
+    let failed = |source| CompletenessError::Scan { uri: history.uri.clone(), source };
+    let frame = history.frame(session).await?;
+    // What the plan asks for is looked for in the table, so that a missing column is named, and then in its projection.
+    Importer::new(plan, frame.schema().as_arrow(), &[])?;
+    let scan = scan::one(frame, &plan.source.timestamp.field).await.map_err(failed)?;
+    let importer = Importer::new(plan, &scan.schema(), &[])?;
+    let context = session.task_ctx();
+    let partitions = datafusion::physical_plan::execute_stream_partitioned(scan, context).map_err(failed)?;
+    let importer = Arc::new(importer);
+    let admission = Admission { latest, ..Admission::ALL };
+    let partitions = partitions.into_iter().map(|mut batches| {
+        let importer = importer.clone();
+        tokio::spawn(async move {
+            let mut newest = None;
+            while let Some(batch) = batches.try_next().await? {
+                newest = newest.max(importer.import(&batch, admission)?.newest);
+            }
+            Ok(newest)
+        })
+    });
+    let mut newest = None;
+    for partition in futures::future::join_all(partitions).await {
+        let of = partition.unwrap_or_else(|error| Err(datafusion::error::DataFusionError::External(error.into())));
+        newest = newest.max(of.map_err(failed)?);
+    }
+    Ok(newest)
+}

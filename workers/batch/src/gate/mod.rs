@@ -1,0 +1,133 @@
+//! The quality gate: whether a generation may take the place of the one before. Pure.
+//!
+//! Three things are looked at, each with its limit: how far the number of entities fell, how far each feature's share of
+//! NULLs rose, and how far each numeric feature's distribution moved, as the population stability index over the deciles
+//! of the generation before. A first generation has nothing to be held against and passes.
+
+mod summary;
+#[cfg(test)]
+mod tests;
+
+use engine::plan::Plan;
+use serde::{Deserialize, Serialize};
+
+use summary::as_f64;
+pub use summary::{SAMPLE, Summary};
+
+/// Below this many values on either side, an index says more about chance than about the feature.
+const LEAST_VALUES: usize = 200;
+/// How many bins the former generation is cut into.
+const BINS: usize = 10;
+/// What an empty bin's share counts as, so that its logarithm is finite.
+const EMPTY_SHARE: f64 = 1e-4;
+
+/// What a generation must keep to. Shares are of 1.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// By how much of the former number of entities it may fall.
+    pub max_row_count_drop: f64,
+    /// By how much a feature's share of NULLs may rise.
+    pub max_null_share_rise: f64,
+    /// How large a numeric feature's population stability index may be.
+    pub max_psi: f64,
+}
+
+impl Default for Limits {
+    /// A fifth of the entities, a tenth of NULLs, and the 0.25 at which the field calls a population another one.
+    fn default() -> Self {
+        Self { max_row_count_drop: 0.2, max_null_share_rise: 0.1, max_psi: 0.25 }
+    }
+}
+
+/// What was seen of one feature.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// Its name.
+    pub name: String,
+    /// Its share of NULLs.
+    pub null_share: f64,
+    /// Its population stability index; `None` if it is no number, or either side has too few values to tell.
+    pub psi: Option<f64>,
+}
+
+/// What the gate says.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Verdict {
+    /// By feature of the plan.
+    pub features: Vec<Seen>,
+    /// What passed a limit, each with the value and the limit; empty: the generation may be published.
+    pub refusals: Vec<String>,
+    /// What a person may want to know of an accepted one.
+    pub notes: Vec<String>,
+}
+
+/// Judges `next` against the generation published before it.
+#[must_use]
+pub fn judge(plan: &Plan, limits: &Limits, before: Option<&Summary>, next: &Summary) -> Verdict {
+    let mut verdict = Verdict { features: Vec::new(), refusals: Vec::new(), notes: Vec::new() };
+    match before {
+        None => verdict.notes.push("the first generation of this revision passes without comparison".to_owned()),
+        Some(before) => verdict.refusals.extend(rows(limits, before.rows, next.rows)),
+    }
+    for (i, feature) in plan.features.iter().enumerate() {
+        let null_share = next.null_share(i);
+        let psi = before.and_then(|before| psi(before.values(i).collect(), &next.values(i).collect::<Vec<_>>()));
+        let name = &feature.name;
+        // Without entities there is nothing that could be NULL, and the number of them has been judged.
+        if let Some(before) = before.filter(|before| before.rows > 0 && next.rows > 0) {
+            let rise = null_share - before.null_share(i);
+            let limit = limits.max_null_share_rise;
+            if rise > limit {
+                let was = before.null_share(i);
+                verdict.refusals.push(format!(
+                    "feature {name}: its share of NULLs rose from {was:.4} to {null_share:.4}, by {rise:.4}; maxNullShareRise is {limit}"
+                ));
+            }
+        }
+        if let Some(psi) = psi.filter(|psi| *psi > limits.max_psi) {
+            let limit = limits.max_psi;
+            verdict
+                .refusals
+                .push(format!("feature {name}: its population stability index is {psi:.4}; maxPsi is {limit}"));
+        }
+        verdict.features.push(Seen { name: name.clone(), null_share, psi });
+    }
+    verdict
+}
+
+fn rows(limits: &Limits, before: u64, next: u64) -> Option<String> {
+    let drop = if before == 0 { 0.0 } else { 1.0 - as_f64(next) / as_f64(before) };
+    let limit = limits.max_row_count_drop;
+    (drop > limit).then(|| {
+        format!("entities: their number fell from {before} to {next}, by {drop:.4} of it; maxRowCountDrop is {limit}")
+    })
+}
+
+/// The population stability index of `next` against the deciles of `before`; `None` if either has too few values.
+fn psi(mut before: Vec<f64>, next: &[f64]) -> Option<f64> {
+    if before.len() < LEAST_VALUES || next.len() < LEAST_VALUES {
+        return None;
+    }
+    before.sort_unstable_by(f64::total_cmp);
+    // Values that repeat make deciles fall together. One that is common has a bin of its own, on neither side of itself.
+    let mut edges: Vec<f64> = (1..BINS).map(|i| before[i * before.len() / BINS]).collect();
+    edges.dedup();
+    let common = |edge: &f64| {
+        let equal = before.partition_point(|v| v <= edge) - before.partition_point(|v| v < edge);
+        equal * 2 * BINS > before.len()
+    };
+    let common: Vec<bool> = edges.iter().map(common).collect();
+    let shares = |values: &[f64]| {
+        let mut counts = vec![0_u64; 2 * edges.len() + 1];
+        for value in values {
+            let at = edges.partition_point(|edge| edge < value);
+            let own = common.get(at) == Some(&true) && edges[at] <= *value;
+            counts[2 * at + usize::from(own)] += 1;
+        }
+        let all = as_f64(values.len() as u64);
+        counts.into_iter().map(|count| (as_f64(count) / all).max(EMPTY_SHARE)).collect::<Vec<f64>>()
+    };
+    let (expected, found) = (shares(&before), shares(next));
+    Some(expected.iter().zip(found).map(|(e, f)| (f - e) * (f / e).ln()).sum())
+}

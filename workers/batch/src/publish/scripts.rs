@@ -1,0 +1,58 @@
+//! The Lua that runs inside Redis. Each script is atomic and answers -1, having changed nothing, unless the lease is held.
+
+/// Many rows a call. KEYS: the lease, row keys. ARGV: the token, the slot's head field, then for each row how many fields
+/// to set, and their names and bytes. Other segments of the slot, of the generation that stood there before, are removed.
+/// A row that a head may name does not expire. Answers how many rows there were.
+pub(super) const WRITE: &str = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+local slot, at = ARGV[2], 3
+local inside = slot .. '.'
+for k = 2, #KEYS do
+  local first = at + 1
+  local last = at + 2 * tonumber(ARGV[at])
+  at = last + 1
+  local set = {}
+  for i = first, last, 2 do set[ARGV[i]] = true end
+  for _, field in ipairs(redis.call('HKEYS', KEYS[k])) do
+    if string.sub(field, 1, #inside) == inside and not set[field] then redis.call('HDEL', KEYS[k], field) end
+  end
+  redis.call('HSET', KEYS[k], unpack(ARGV, first, last))
+  redis.call('PERSIST', KEYS[k])
+end
+return #KEYS - 1
+";
+
+/// Empties a slot of many rows. KEYS: the lease, row keys. ARGV: the token, the slot's head field, the first and last
+/// generation that are removed, the time to live in ms of a row that has other fields left (0: none). The stored
+/// generation is bytes 9 to 17 of the head, big-endian. Answers of how many rows something was removed.
+pub(super) const REMOVE: &str = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+local slot, first, last, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local inside, removed = slot .. '.', 0
+for k = 2, #KEYS do
+  local head = redis.call('HGET', KEYS[k], slot)
+  if head then
+    local stored = struct.unpack('>l', head, 10)
+    if stored >= first and stored <= last then
+      for _, field in ipairs(redis.call('HKEYS', KEYS[k])) do
+        if field == slot or string.sub(field, 1, #inside) == inside then redis.call('HDEL', KEYS[k], field) end
+      end
+      if ttl > 0 then redis.call('PEXPIRE', KEYS[k], ttl) end
+      removed = removed + 1
+    end
+  end
+end
+return removed
+";
+
+/// The flip. KEYS: the lease, the head, what stands beside it. ARGV: the token, the fence that must stand (empty: no
+/// head), the new head, what stands beside it. Answers 1 if it took place, 0 if another fence stands there.
+pub(super) const FLIP: &str = r"
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
+local stored, fence = redis.call('GET', KEYS[2]), ''
+if stored then fence = string.format('%.0f', cjson.decode(stored).fence) end
+if fence ~= ARGV[2] then return 0 end
+redis.call('SET', KEYS[2], ARGV[3])
+redis.call('SET', KEYS[3], ARGV[4])
+return 1
+";

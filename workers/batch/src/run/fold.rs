@@ -1,0 +1,153 @@
+//! What a run reads, and its fold: everything, or only what is new on top of the last generation's lanes.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::prelude::SessionContext;
+use engine::event::Admission;
+use engine::row::{RunReport, generation_offset, row_prefix};
+use engine::time::{coarsest_hop, floor};
+use lake::bronze;
+use serde_json::json;
+use shell::store::RedisStore;
+
+use super::generation::Task;
+use super::{Run, RunError, now_ms};
+use crate::config::Rows;
+use crate::decode::Counts;
+use crate::events::{self, EventsError};
+use crate::feature_table::{FeatureTable, Stamp};
+use crate::features::FeatureReader;
+use crate::fold::{self, Mould};
+use crate::incremental::{Facts, Reading, decide, keeps_every_event};
+use crate::lanes::{self, Stored};
+use crate::produce::{self, Produced, Producer};
+use crate::progress::Progress;
+
+impl Run {
+    /// Makes the generation's rows, and notes what was read.
+    pub(super) async fn produce(
+        &self,
+        store: &RedisStore,
+        table: &FeatureTable,
+        task: &Task,
+        session: &SessionContext,
+        report: &mut RunReport,
+    ) -> Result<Produced, RunError> {
+        match self.reading(task).await? {
+            Reading::Since(before) => {
+                let made = match self.before(store, table, task, session).await {
+                    Ok(lanes) => self.fold(table, task, session, report, before, Some(lanes)).await,
+                    Err(error) => Err(error),
+                };
+                match made {
+                    Ok(produced) => {
+                        report
+                            .notes
+                            .push(format!("only events from {before} on were read, on top of the last generation"));
+                        return Ok(produced);
+                    }
+                    Err(error) => report
+                        .notes
+                        .push(format!("everything was read: going on from the last generation failed: {error}")),
+                }
+            }
+            Reading::All(why) => report.notes.push(format!("everything was read: {why}")),
+        }
+        // What no read near the horizon can need is not read; see `Lane::aged`.
+        let from = self.plan.time.retention_ms.map_or(i64::MIN, |retention| {
+            floor(task.horizon.saturating_sub(1).saturating_sub(retention), coarsest_hop(&self.plan))
+        });
+        self.fold(table, task, session, report, from, None).await
+    }
+
+    async fn reading(&self, task: &Task) -> Result<Reading, RunError> {
+        let history = &task.history;
+        let incarnation = self.config.assignment.incarnation;
+        let known = |published: &&crate::publish::Published| {
+            published.incarnation == incarnation && published.uri == history.uri
+        };
+        let published = task.published.as_ref().filter(known);
+        let timestamp = &self.source.source.timestamp;
+        let archive = self.config.source.as_ref().is_some_and(|source| source.rows == Rows::Archive);
+        let time = if archive { bronze::EVENT_TIME } else { &timestamp.field };
+        let changes = match published {
+            Some(published) => history.changes(&published.source, time, timestamp.unit).await?,
+            None => None,
+        };
+        Ok(decide(&Facts {
+            plan: &self.plan,
+            full_refresh: self.config.full_refresh,
+            before: published.and(task.head.as_ref()).map(|head| head.horizon),
+            horizon: task.horizon,
+            changes: changes.as_ref(),
+        }))
+    }
+
+    /// The lanes of the generation that the head names.
+    async fn before(
+        &self,
+        store: &RedisStore,
+        table: &FeatureTable,
+        task: &Task,
+        session: &SessionContext,
+    ) -> Result<Arc<dyn ExecutionPlan>, RunError> {
+        let generation = task.generation - 1;
+        let entities = table.entities(generation, session).await?;
+        let (uid, revision) = (&self.plan.view.uid, &self.plan.revision);
+        let stored = Stored {
+            connection: store.connection().clone(),
+            row_prefix: row_prefix(uid, revision, self.config.assignment.incarnation),
+            generation,
+            keys: self.program.keys().iter().map(|at| self.plan.source.columns[*at].value_type.arrow()).collect(),
+        };
+        let failed = |source| EventsError::Scan { uri: table.uri().to_owned(), source };
+        Ok(lanes::plan(&entities, stored).map_err(failed)?)
+    }
+
+    async fn fold(
+        &self,
+        table: &FeatureTable,
+        task: &Task,
+        session: &SessionContext,
+        report: &mut RunReport,
+        from: i64,
+        before: Option<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Produced, RunError> {
+        let (plan, history) = (&self.plan, &task.history);
+        let failed = |source| EventsError::Scan { uri: history.uri.clone(), source };
+        let latest = now_ms().saturating_add(plan.time.max_future_ms);
+        let admission = Admission { from, until: task.horizon, latest };
+        let counts = Arc::<Counts>::default();
+        let source = self.config.source.as_ref();
+        let events = events::plan(&self.program, history, source, admission, session, counts.clone()).await?;
+        let mould = Mould {
+            layout: self.layout.clone(),
+            conditions: plan.conditions.len(),
+            aged_to: task.horizon - 1,
+            offset: generation_offset(task.generation),
+            drops_empty: plan.time.retention_ms.is_some() && keeps_every_event(plan),
+        };
+        let partitions = session.state().config().target_partitions();
+        let keys = plan.entity.len();
+        let lanes = fold::plan(events, before, keys, partitions, mould, plan.layout()).map_err(failed)?;
+        let producer = Arc::new(Producer {
+            plan: plan.clone(),
+            reader: FeatureReader::new(self.program.clone(), self.layout.clone(), task.horizon),
+            stamp: Stamp { horizon: task.horizon, revision: plan.revision.clone(), generation: task.generation },
+            temp_dir: self.args.tables.temp_dir.clone(),
+            entities: AtomicU64::new(0),
+        });
+        let progress = Progress::of_fold(counts.clone(), producer.clone(), history.rows());
+        let fold = lanes.clone();
+        let produced = produce::produce(lanes, session, table, producer.clone()).await?;
+        drop(progress);
+        let spilled = fold.metrics().and_then(|metrics| metrics.spilled_bytes()).unwrap_or(0);
+        let (rows, events, refused) = (counts.rows(), counts.taken(), counts.refused());
+        let entities = producer.entities.load(Ordering::Relaxed);
+        tracing::info!(rows, events, entities, spilled_bytes = spilled, refused = %json!(&refused), percent = 100, "folded");
+        report.refused = refused.into_iter().map(|(reason, rows)| (reason.to_owned(), rows)).collect();
+        Ok(produced)
+    }
+}

@@ -1,0 +1,157 @@
+//! Where a training set goes: one commit of a Delta table, or Parquet files of which the lineage is written last.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
+use datafusion::execution::SendableRecordBatchStream;
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::kernel::{Action, Add};
+use deltalake::parquet::arrow::AsyncArrowWriter;
+use deltalake::parquet::file::metadata::KeyValue;
+use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::protocol::{DeltaOperation, SaveMode};
+use engine::plan::TableFormat;
+use futures::TryStreamExt as _;
+use lake::files::Writer;
+use lake::{Identity, Owner, Storage, TableSpec};
+use object_store::ObjectStoreExt as _;
+use object_store::buffered::BufWriter;
+use object_store::path::Path;
+use tokio::task::JoinSet;
+
+use super::TrainError;
+use super::config::TrainConfig;
+use super::lineage::{LINEAGE, Lineage};
+
+/// The file that says that a folder of Parquet files is whole, and of what it was made.
+const LINEAGE_FILE: &str = "_lineage.json";
+
+/// Writes all partitions; how many rows there were.
+pub(super) async fn write(
+    partitions: Vec<SendableRecordBatchStream>,
+    schema: &SchemaRef,
+    config: &TrainConfig,
+    lineage: &Lineage,
+    storage: &Storage,
+) -> Result<u64, TrainError> {
+    match config.output.table.format {
+        TableFormat::Delta => delta(partitions, schema, config, lineage, storage).await,
+        TableFormat::Parquet => parquet(partitions, schema, config, lineage, storage).await,
+    }
+}
+
+async fn delta(
+    partitions: Vec<SendableRecordBatchStream>,
+    schema: &SchemaRef,
+    config: &TrainConfig,
+    lineage: &Lineage,
+    storage: &Storage,
+) -> Result<u64, TrainError> {
+    let uri = &config.output.table.uri;
+    let failed = |error: deltalake::DeltaTableError| TrainError::Output { uri: uri.clone(), detail: error.to_string() };
+    let view = config.views.first().map(|view| view.assignment.plan.view.clone());
+    let (namespace, name) = view.map_or_else(Default::default, |view| (view.namespace, view.name));
+    let spec = TableSpec {
+        schema: delta_schema(schema),
+        partition_by: Vec::new(),
+        identity: Identity { uid: config.output.uid.clone(), owner: Owner::View { namespace, name } },
+        properties: Vec::new(),
+        evolves: true,
+    };
+    let mut table = lake::ensure(uri, storage, &spec).await?;
+    let mut writers = JoinSet::new();
+    for mut batches in partitions {
+        let mut writer = Writer::new(&table, uri)?;
+        writers.spawn(async move {
+            let mut rows = 0;
+            while let Some(batch) = batches.try_next().await? {
+                writer.write(&batch).await?;
+                rows += batch.num_rows() as u64;
+            }
+            Ok::<(u64, Vec<Add>), TrainError>((rows, writer.finish().await?))
+        });
+    }
+    let state = table.snapshot().map_err(failed)?.clone();
+    let mut actions: Vec<Action> =
+        state.log_data().iter().map(|file| Action::Remove(file.remove_action(true))).collect();
+    let mut rows = 0;
+    while let Some(written) = writers.join_next().await {
+        let (more, files) = written??;
+        rows += more;
+        actions.extend(files.into_iter().map(Action::Add));
+    }
+    let metadata = HashMap::from([(LINEAGE.to_owned(), serde_json::to_value(lineage).unwrap_or_default())]);
+    let operation = DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None };
+    let done = CommitBuilder::from(CommitProperties::default().with_metadata(metadata))
+        .with_actions(actions)
+        .build(Some(&state as &dyn TableReference), table.log_store(), operation)
+        .await
+        .map_err(failed)?;
+    table.state = Some(done.snapshot());
+    Ok(rows)
+}
+
+async fn parquet(
+    partitions: Vec<SendableRecordBatchStream>,
+    schema: &SchemaRef,
+    config: &TrainConfig,
+    lineage: &Lineage,
+    storage: &Storage,
+) -> Result<u64, TrainError> {
+    let uri = &config.output.table.uri;
+    let failed = |detail: String| TrainError::Output { uri: uri.clone(), detail };
+    let url = lake::address(uri)?;
+    let store = storage.store(&url)?;
+    let folder = Path::from_url_path(url.path()).map_err(|error| failed(error.to_string()))?;
+    let mut there = store.list(Some(&folder));
+    if there.try_next().await.map_err(|error| failed(error.to_string()))?.is_some() {
+        return Err(TrainError::OutputExists { uri: uri.clone() });
+    }
+    let mut writers = JoinSet::new();
+    for (i, mut batches) in partitions.into_iter().enumerate() {
+        let sink = BufWriter::new(store.clone(), folder.clone().join(format!("part-{i:05}.parquet")));
+        let metadata = vec![KeyValue::new(LINEAGE.to_owned(), lineage.to_json())];
+        let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
+        let (schema, uri) = (schema.clone(), uri.clone());
+        writers.spawn(async move {
+            let failed = |error: deltalake::parquet::errors::ParquetError| TrainError::Output {
+                uri: uri.clone(),
+                detail: error.to_string(),
+            };
+            let mut writer = AsyncArrowWriter::try_new(sink, schema, Some(properties)).map_err(failed)?;
+            let mut rows = 0;
+            while let Some(batch) = batches.try_next().await? {
+                writer.write(&batch).await.map_err(failed)?;
+                rows += batch.num_rows() as u64;
+            }
+            writer.close().await.map_err(failed)?;
+            Ok::<u64, TrainError>(rows)
+        });
+    }
+    let mut rows = 0;
+    while let Some(written) = writers.join_next().await {
+        rows += written??;
+    }
+    let put = store.put(&folder.join(LINEAGE_FILE), lineage.to_json().into_bytes().into()).await;
+    put.map_err(|error| failed(error.to_string()))?;
+    Ok(rows)
+}
+
+/// The columns in types that Delta has.
+fn delta_schema(schema: &SchemaRef) -> SchemaRef {
+    let field = |field: &Arc<Field>| Field::new(field.name(), delta_type(field.data_type()), true);
+    Arc::new(Schema::new(schema.fields().iter().map(field).collect::<Vec<_>>()))
+}
+
+fn delta_type(data_type: &DataType) -> DataType {
+    match data_type {
+        DataType::Timestamp(_, zone) => DataType::Timestamp(TimeUnit::Microsecond, zone.clone()),
+        DataType::Utf8View | DataType::LargeUtf8 => DataType::Utf8,
+        DataType::BinaryView | DataType::LargeBinary => DataType::Binary,
+        DataType::List(item) => {
+            DataType::List(Field::new(item.name(), delta_type(item.data_type()), item.is_nullable()).into())
+        }
+        other => other.clone(),
+    }
+}

@@ -1,0 +1,211 @@
+//! Runs that are killed, stopped and doubled: the served generation is always a whole one.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, StringArray};
+use batch::feature_table::{self, FeatureTable, Stamp};
+use batch::features::FeatureReader;
+use engine::lane::Layout;
+use engine::program::Program;
+use engine::row::RunOutcome;
+use futures::TryStreamExt as _;
+use lake::Storage;
+use lake::session::{SessionOptions, session};
+
+use crate::fixtures::DAY;
+use crate::oracle;
+use crate::source::{Dice, Event, START, append, events, replace};
+use crate::world::World;
+
+/// Sends a signal to a process that was started here and has not been awaited.
+fn signal(child: &tokio::process::Child, name: &str) {
+    let id = child.id().expect("it runs").to_string();
+    assert!(std::process::Command::new("kill").args([name, &id]).status().unwrap().success());
+}
+
+/// That what is served is exactly the generation made of the source's version that was published.
+async fn assert_whole(world: &World, by_version: &BTreeMap<String, Vec<Event>>) {
+    let (head, published) = (world.head().await.unwrap(), world.published().await.unwrap());
+    assert_eq!(head.generation, published.generation);
+    let events = &by_version[&published.source];
+    assert_eq!(head.horizon, oracle::horizon(events));
+    assert_eq!(world.served().await, oracle::values(events, head.horizon), "generation {}", head.generation);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn killed_at_twenty_moments_it_serves_a_whole_generation() {
+    let mut world = World::new().await;
+    world.flags = ["--lease-ms", "400", "--redis-connections", "1"].map(Into::into).to_vec();
+    let mut dice = Dice(12);
+    let mut all = events(&mut dice, 3_000, 12_000, START, START + 9 * DAY);
+    append(&world.source(), &all).await;
+    let mut by_version = BTreeMap::from([("1".to_owned(), all.clone())]);
+    let start = Instant::now();
+    world.run_to(0).await;
+    let whole_run = start.elapsed();
+    let (mut kills, mut in_publication) = (0, 0);
+    for attempt in 0_u32..200 {
+        if kills == 20 {
+            break;
+        }
+        // Some users are new, and now and then some are gone.
+        let version: u64 = by_version.keys().map(|version| version.parse().unwrap()).max().unwrap_or(0);
+        let day = START + 9 * DAY + i64::from(attempt) * DAY / 8;
+        let more = events(&mut dice, 3_200, 300, day, day + DAY / 8);
+        if attempt % 5 == 4 {
+            let gone = format!("{}", attempt % 10);
+            all.retain(|event| event.user.as_ref().is_some_and(|user| !user.ends_with(&gone)));
+            all.extend(more);
+            replace(&world.source(), &all).await;
+        } else {
+            append(&world.source(), &more).await;
+            all.extend(more);
+        }
+        by_version.insert((version + 1).to_string(), all.clone());
+
+        let generation = world.head().await.unwrap().generation;
+        let (mut child, _) = world.start();
+        let mut killed = false;
+        if attempt % 4 == 0 {
+            // At any moment of the run.
+            let most = u64::try_from(whole_run.as_millis()).unwrap();
+            tokio::time::sleep(Duration::from_millis(u64::try_from(dice.roll(most)).unwrap())).await;
+        } else {
+            // When some row of the new generation is there, whichever: the order of rows is nobody's.
+            let some = [format!("u{}", dice.roll(3_000))];
+            while world.written(&some, generation + 1).await == 0 && child.try_wait().unwrap().is_none() {}
+        }
+        if child.try_wait().unwrap().is_none() {
+            child.start_kill().unwrap();
+            killed = true;
+        }
+        child.wait().await.unwrap();
+        if killed && world.head().await.unwrap().generation == generation {
+            kills += 1;
+            in_publication += u32::from(!world.lanes(generation + 1).await.is_empty());
+        }
+        assert_whole(&world, &by_version).await;
+    }
+    assert_eq!(kills, 20);
+    assert!(in_publication >= 5, "only {in_publication} of 20 kills met the writing of rows");
+    world.run_to(0).await;
+    assert_whole(&world, &by_version).await;
+    assert_eq!(world.published().await.unwrap().source, by_version.len().to_string());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_attempt_that_was_killed_leaves_no_entity_behind() {
+    let mut world = World::new().await;
+    world.flags = ["--lease-ms", "400", "--redis-connections", "1"].map(Into::into).to_vec();
+    let all = events(&mut Dice(13), 3_000, 12_000, START, START + 9 * DAY);
+    append(&world.source(), &all).await;
+    world.run_to(0).await;
+    // The attempt sees users that the source no longer has when it is made again.
+    let mut poisoned = all.clone();
+    poisoned.extend((0..3_000).map(|i| Event { user: Some(format!("ghost{i}")), at: Some(START), ..Event::default() }));
+    replace(&world.source(), &poisoned).await;
+    let (mut child, _) = world.start();
+    let some: Vec<String> = (0..30).map(|i| format!("ghost{}", i * 100)).collect();
+    let ghosts = async || world.lanes(2).await.keys().filter(|user| user.starts_with("ghost")).count();
+    while world.written(&some, 2).await == 0 && child.try_wait().unwrap().is_none() {}
+    child.start_kill().unwrap();
+    child.wait().await.unwrap();
+    assert_eq!(world.head().await.unwrap().generation, 1, "the kill came too late to test anything");
+    assert!(ghosts().await > 0);
+
+    replace(&world.source(), &all).await;
+    world.run_to(0).await;
+    assert_eq!(world.head().await.unwrap().generation, 2);
+    assert_eq!(ghosts().await, 0);
+    assert!(!world.rows().await.keys().any(|user| user.starts_with("ghost")));
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_at_once_make_one_generation() {
+    let world = World::new().await;
+    let all = events(&mut Dice(14), 1_000, 5_000, START, START + 9 * DAY);
+    append(&world.source(), &all).await;
+    let (a, b) = tokio::join!(world.run(), world.run());
+    assert_eq!((a.code, b.code), (0, 0), "{}\n{}", a.log, b.log);
+    assert_eq!(world.head().await.unwrap().generation, 1);
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
+    assert_eq!(world.report().await.outcome, RunOutcome::NothingNew);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_stood_still_and_lost_its_lease_writes_nothing_more() {
+    let mut world = World::new().await;
+    world.flags = ["--lease-ms", "300", "--redis-connections", "1"].map(Into::into).to_vec();
+    let mut all = events(&mut Dice(15), 3_000, 12_000, START, START + 9 * DAY);
+    append(&world.source(), &all).await;
+    let mut tries = 0;
+    let (mut sleeper, log) = loop {
+        let (mut child, log) = world.start();
+        let some: Vec<String> = (0..30).map(|i| format!("u{}", i * 100)).collect();
+        while world.written(&some, 1).await == 0 && child.try_wait().unwrap().is_none() {}
+        signal(&child, "-STOP");
+        if world.head().await.is_none() {
+            break (child, log);
+        }
+        // It was through already.
+        signal(&child, "-CONT");
+        child.wait().await.unwrap();
+        tries += 1;
+        assert!(tries < 5, "never met in time");
+        redis::cmd("FLUSHALL").query_async::<()>(&mut world.connection.clone()).await.unwrap();
+    };
+    let more = events(&mut Dice(16), 3_500, 3_000, START + 9 * DAY, START + 10 * DAY);
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    let (rows, head) = (world.rows().await, world.head().await);
+    signal(&sleeper, "-CONT");
+    let status = sleeper.wait().await.unwrap();
+    assert_eq!(status.code(), Some(1), "{}", std::fs::read_to_string(log).unwrap());
+    assert_eq!((world.rows().await, world.head().await), (rows, head));
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
+    assert_eq!(world.report().await.outcome, RunOutcome::Published);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_lease_passed_on_cannot_commit_over_its_successor() {
+    let world = World::new().await;
+    let plan = Arc::new(world.plan().clone());
+    let open = async || FeatureTable::open(&world.config.feature_table, plan.clone(), &Storage::local()).await.unwrap();
+    let (mut sleeper, mut successor) = (open().await, open().await);
+    let files = async |table: &FeatureTable, users: &[&str]| {
+        let reader = FeatureReader::new(
+            Arc::new(Program::new(plan.clone()).unwrap()),
+            Arc::new(Layout::new(&plan).unwrap()),
+            START,
+        );
+        let mut features = reader.rows(users.len());
+        for _ in users {
+            features.push(&[], START).unwrap();
+        }
+        let keys: ArrayRef = Arc::new(StringArray::from(users.to_vec()));
+        let stamp = Stamp { horizon: START, revision: plan.revision.clone(), generation: 1 };
+        let rows = feature_table::rows(&plan, &[keys], &stamp, &features.finish().unwrap()).unwrap();
+        let mut writer = table.writer().unwrap();
+        writer.write(&rows).await.unwrap();
+        writer.finish().await.unwrap()
+    };
+    let (old, new) = (files(&sleeper, &["a", "b"]).await, files(&successor, &["c"]).await);
+    successor.commit(1, new, 8, HashMap::new()).await.unwrap();
+    sleeper.commit(1, old, 7, HashMap::new()).await.unwrap_err();
+
+    let session = session(&SessionOptions::default()).unwrap();
+    let mut table = open().await;
+    let count = async |table: &FeatureTable| {
+        let batches: Vec<_> = table.generation(1, &session).await.unwrap().try_collect().await.unwrap();
+        batches.iter().map(arrow::array::RecordBatch::num_rows).sum::<usize>()
+    };
+    assert_eq!((table.generations(0).unwrap(), count(&table).await), (vec![1], 1));
+    // The next try replaces what was committed under its number.
+    let again = files(&table, &["d", "e", "f"]).await;
+    table.commit(1, again, 9, HashMap::new()).await.unwrap();
+    assert_eq!((table.generations(0).unwrap(), count(&table).await), (vec![1], 3));
+}

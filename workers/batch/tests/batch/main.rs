@@ -1,0 +1,13 @@
+//! The batch worker from the outside: the real binary, a real Redis, real tables in a folder.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+mod faults;
+#[path = "../../src/fixtures.rs"]
+mod fixtures;
+mod gate;
+mod oracle;
+mod redis_server;
+mod runs;
+mod source;
+mod train;
+mod world;

@@ -1,0 +1,232 @@
+//! Training sets against all events recomputed for every question, with an event planted on every boundary.
+
+use std::collections::BTreeMap;
+use std::process::Stdio;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
+use arrow::compute::cast;
+use arrow::datatypes::{Field, Int64Type, Schema};
+use batch::train::{Lineage, Output, TrainConfig, TrainView};
+use engine::plan::{Assignment, Plan, Table, TableFormat, TimestampField, TimestampUnit};
+use engine::program::value_at;
+use engine::value::{Value, ValueType};
+use lake::session::{SessionOptions, session};
+use lake::{Identity, Owner, Storage, TableSpec, source as tables};
+use serde_json::Map;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::fixtures::{self, DAY, HOUR, MINUTE};
+use crate::oracle;
+use crate::source::{Dice, Event, START, append, events};
+
+/// A question, and its place in the table.
+#[derive(Clone, Debug)]
+struct Ask {
+    who: Option<String>,
+    at: Option<i64>,
+}
+
+struct World {
+    folder: TempDir,
+    events: Vec<Event>,
+    asks: Vec<Ask>,
+    config: TrainConfig,
+}
+
+/// Times at which a window of an event's features opens or closes, and those beside them.
+fn boundaries(at: i64) -> impl Iterator<Item = i64> {
+    let windows = [(HOUR, MINUTE), (DAY, 15 * MINUTE), (7 * DAY, HOUR)];
+    let edges = windows.into_iter().flat_map(move |(length, hop)| {
+        let tile = at.div_euclid(hop) * hop;
+        [tile, tile + hop, tile + length, tile + length + hop, at + length]
+    });
+    edges.chain([at]).flat_map(|edge| [edge - 1, edge, edge + 1])
+}
+
+impl World {
+    async fn new(format: TableFormat, asked: usize) -> Self {
+        lake::install_crypto();
+        let folder = TempDir::new().unwrap();
+        let uri = |name: &str| folder.path().join(name).display().to_string();
+        let mut dice = Dice(21);
+        let events = events(&mut dice, 40, 4_000, START, START + 30 * DAY);
+        append(&uri("events"), &events).await;
+        let mut asks = Vec::new();
+        while asks.len() < asked {
+            let event = &events[usize::try_from(dice.roll(4_000)).unwrap()];
+            let edges: Vec<i64> = boundaries(event.at.unwrap()).collect();
+            let at = edges[usize::try_from(dice.roll(edges.len() as u64)).unwrap()];
+            asks.push(Ask { who: event.user.clone(), at: Some(at) });
+        }
+        asks.push(Ask { who: Some("nobody".into()), at: Some(START + DAY) });
+        asks.push(Ask { who: None, at: Some(START + DAY) });
+        asks.push(Ask { who: Some("u1".into()), at: None });
+        asks.push(Ask { who: Some("u1".into()), at: Some(START - DAY) });
+        asks.push(Ask { who: Some("u1".into()), at: Some(START + 300 * DAY) });
+        write_asks(&uri("asks"), &asks).await;
+        let whole = fixtures::plan("uid-1", &uri("events"));
+        let mut windowed = fixtures::definition("uid-2", &uri("events"));
+        windowed.view.name = "windowed".into();
+        windowed.features.retain(|feature| feature.window.is_some());
+        let view = |plan: Plan| TrainView {
+            assignment: Assignment { incarnation: 0, plan },
+            source: None,
+            version_as_of: None,
+            keys: BTreeMap::from([("user".to_owned(), "who".to_owned())]),
+        };
+        let config = TrainConfig {
+            asks: Table { uri: uri("asks"), format: TableFormat::Delta },
+            asks_version_as_of: None,
+            timestamp: TimestampField { field: "asked_at".into(), unit: TimestampUnit::Milliseconds },
+            views: vec![view(whole), view(fixtures::resolve(&windowed))],
+            output: Output { table: Table { uri: uri("training"), format }, uid: "training-1".into() },
+        };
+        Self { folder, events, asks, config }
+    }
+
+    async fn run(&self, flags: &[&str]) -> (i32, String) {
+        let config = self.folder.path().join("train.json");
+        std::fs::write(&config, serde_json::to_string(&self.config).unwrap()).unwrap();
+        let output = Command::new(crate::world::binary())
+            .args(["train", "--threads", "2", "--config"])
+            .arg(&config)
+            .args(flags)
+            .stdin(Stdio::null())
+            .output()
+            .await
+            .unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// What `ask` must be answered for a view: `None` if every feature is NULL because the entity is not known then.
+    fn expected(&self, plan: &Plan, ask: &Ask) -> Option<BTreeMap<String, Option<Value>>> {
+        let (who, at) = (ask.who.as_ref()?, ask.at?);
+        let before = |event: &&Event| event.user.as_ref() == Some(who) && event.at.unwrap() < at;
+        let events: Vec<&Event> = self.events.iter().filter(before).collect();
+        let newest = events.iter().map(|event| event.at.unwrap()).max()?;
+        if plan.time.retention_ms.is_some_and(|retention| newest < at - retention) {
+            return None;
+        }
+        Some(oracle::features(&events, at))
+    }
+
+    async fn rows(&self) -> Vec<RecordBatch> {
+        let session = session(&SessionOptions::default()).unwrap();
+        let Table { uri, format } = &self.config.output.table;
+        let frame = match format {
+            TableFormat::Delta => {
+                let table = lake::open(uri, &Storage::local(), None).await.unwrap();
+                tables::frame(&table, uri, &session).await.unwrap()
+            }
+            TableFormat::Parquet => tables::parquet(uri, &Storage::local(), &session).await.unwrap(),
+        };
+        frame.collect().await.unwrap()
+    }
+
+    /// Checks every row of the training set; how many values were neither NULL nor 0.
+    async fn check(&self) -> usize {
+        let (mut seen, mut telling) = (vec![0; self.asks.len()], 0);
+        for batch in self.rows().await {
+            let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>().clone();
+            for view in &self.config.views {
+                let plan = &view.assignment.plan;
+                for feature in &plan.features {
+                    let name = format!("{}__{}", plan.view.name, feature.name);
+                    let column = batch.column_by_name(&name).unwrap();
+                    for (row, id) in ids.values().iter().enumerate() {
+                        let ask = &self.asks[usize::try_from(*id).unwrap()];
+                        let expected = self.expected(plan, ask).and_then(|mut of| of.remove(&feature.name).flatten());
+                        let found = value(&feature.value_type, column, row);
+                        assert_eq!(found, expected, "{name} of {ask:?}");
+                        telling += usize::from(found.is_some_and(|value| value != Value::Int64(0)));
+                    }
+                }
+            }
+            ids.values().iter().for_each(|id| seen[usize::try_from(*id).unwrap()] += 1);
+        }
+        assert!(seen.iter().all(|times| *times == 1), "each question is answered once");
+        telling
+    }
+}
+
+fn value(value_type: &ValueType, column: &ArrayRef, row: usize) -> Option<Value> {
+    if column.is_null(row) {
+        return None;
+    }
+    if let ValueType::List(item) = value_type {
+        let items = cast(&column.as_list::<i32>().value(row), &item.arrow()).unwrap();
+        return Some(Value::List((0..items.len()).filter_map(|i| value_at(&items, i)).collect()));
+    }
+    value_at(&cast(&column.slice(row, 1), &value_type.arrow()).unwrap(), 0)
+}
+
+async fn write_asks(uri: &str, asks: &[Ask]) {
+    let micros = |at: Option<i64>| at.map(|at| at * 1_000);
+    let columns: Vec<(&str, ArrayRef)> = vec![
+        ("id", Arc::new(Int64Array::from_iter_values(0..i64::try_from(asks.len()).unwrap()))),
+        ("label", Arc::new(asks.iter().map(|_| Some("yes")).collect::<StringArray>())),
+        ("who", Arc::new(asks.iter().map(|ask| ask.who.clone()).collect::<StringArray>())),
+        (
+            "asked_at",
+            Arc::new(asks.iter().map(|ask| micros(ask.at)).collect::<TimestampMicrosecondArray>().with_timezone("UTC")),
+        ),
+    ];
+    let fields = columns.iter().map(|(name, column)| Field::new(*name, column.data_type().clone(), true));
+    let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
+    let batch = RecordBatch::try_new(schema.clone(), columns.into_iter().map(|(_, column)| column).collect()).unwrap();
+    let spec = TableSpec {
+        schema,
+        partition_by: Vec::new(),
+        identity: Identity { uid: "labels".into(), owner: Owner::Topic("labels".into()) },
+        properties: Vec::new(),
+        evolves: false,
+    };
+    let mut table = lake::ensure(uri, &Storage::local(), &spec).await.unwrap();
+    lake::append(&mut table, uri, &[batch], None, Map::new()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn features_are_as_they_were_at_each_boundary() {
+    let world = World::new(TableFormat::Delta, 5_000).await;
+    let (code, log) = world.run(&[]).await;
+    assert_eq!(code, 0, "{log}");
+    let telling = world.check().await;
+    assert!(telling > 5_000, "only {telling} values say anything");
+
+    let uri = &world.config.output.table.uri;
+    let table = lake::open(uri, &Storage::local(), None).await.unwrap();
+    let (_, lineage) = lake::commit::latest_info(&table, uri, &["featuremill.lineage"]).await.unwrap().unwrap();
+    let lineage: Lineage = serde_json::from_value(lineage).unwrap();
+    assert_eq!((lineage.asks.version.as_str(), lineage.views.len()), ("1", 2));
+    let view = &lineage.views[0];
+    assert_eq!((view.view.as_str(), view.events.version.as_str()), ("shop/user-events", "1"));
+    assert_eq!(view.revision, world.config.views[0].assignment.plan.revision);
+
+    // Made again it is a new version, not twice the rows.
+    let (code, log) = world.run(&[]).await;
+    assert_eq!(code, 0, "{log}");
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parquet_files_carry_their_lineage_and_nothing_is_written_over() {
+    let world = World::new(TableFormat::Parquet, 500).await;
+    let (code, log) = world.run(&[]).await;
+    assert_eq!(code, 0, "{log}");
+    world.check().await;
+    let text = std::fs::read_to_string(format!("{}/_lineage.json", world.config.output.table.uri)).unwrap();
+    assert_eq!(serde_json::from_str::<Lineage>(&text).unwrap().views.len(), 2);
+    let (code, log) = world.run(&[]).await;
+    assert_eq!(code, 2, "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn names_that_meet_are_refused() {
+    let mut world = World::new(TableFormat::Delta, 5).await;
+    world.config.views.push(world.config.views[0].clone());
+    let (code, log) = world.run(&[]).await;
+    assert_eq!(code, 2, "{log}");
+    assert!(log.contains("user-events__events"), "{log}");
+}

@@ -1,0 +1,66 @@
+//! Which records name an entity in their payload. Read more leniently than events are: a record that was refused for its
+//! price names its user all the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::{SessionContext, ident};
+use engine::{entity, row};
+use futures::TryStreamExt as _;
+use serde_json::Value;
+
+use super::Erasure;
+use crate::error::LakeError;
+use crate::files::conform;
+use crate::storage::Storage;
+use crate::{source, table};
+
+/// The offsets of the records that are to go, by partition. `columns` are the table's partition, offset and payload.
+pub(super) async fn records(
+    erasure: &Erasure,
+    uri: &str,
+    columns: [&str; 3],
+    storage: &Storage,
+    session: &SessionContext,
+) -> Result<BTreeMap<i32, Vec<i64>>, LakeError> {
+    let failed = LakeError::query(uri, "looking for the entity's records");
+    let table = match table::open(uri, storage, None).await {
+        Ok(table) => table,
+        Err(LakeError::Missing { .. }) => return Ok(BTreeMap::new()),
+        Err(error) => return Err(error),
+    };
+    let covered = erasure
+        .covers
+        .iter()
+        .map(|(partition, end)| ident(columns[0]).eq(lit(*partition)).and(ident(columns[1]).lt(lit(*end))));
+    let covered = covered.reduce(Expr::or).unwrap_or_else(|| lit(false));
+    let frame = source::frame(&table, uri, session).await?;
+    let frame = frame.filter(covered).and_then(|frame| frame.select(columns.map(ident).to_vec()));
+    let mut rows = frame.map_err(&failed)?.execute_stream().await.map_err(&failed)?;
+    let schema = Arc::new(Schema::new(vec![
+        Field::new(columns[0], DataType::Int32, true),
+        Field::new(columns[1], DataType::Int64, true),
+        // Wide offsets, because nothing bounds a batch's payloads here.
+        Field::new(columns[2], DataType::LargeBinary, true),
+    ]));
+    let (keys, wanted) = (erasure.keys()?, erasure.text()?);
+    let mut found = BTreeMap::<i32, Vec<i64>>::new();
+    while let Some(batch) = rows.try_next().await.map_err(&failed)? {
+        let batch = conform(&batch, &schema, uri)?;
+        let partitions = batch.column(0).as_primitive::<Int32Type>();
+        let offsets = batch.column(1).as_primitive::<Int64Type>();
+        let payloads = batch.column(2).as_binary::<i64>();
+        for at in (0..batch.num_rows()).filter(|at| payloads.is_valid(*at)) {
+            let Ok(Value::Object(event)) = serde_json::from_slice(payloads.value(at)) else { continue };
+            let texts: Option<Vec<String>> =
+                (keys.iter()).map(|(name, value_type)| entity::json_key(value_type, event.get(name)?).ok()).collect();
+            if texts.is_some_and(|texts| row::entity_text(texts.iter().map(String::as_str)) == wanted) {
+                found.entry(partitions.value(at)).or_default().push(offsets.value(at));
+            }
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,291 @@
+//! Silver: duplicates, malformed events, rules; and runs that are cut off anywhere.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arrow::array::{ArrayRef, AsArray, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch};
+use arrow::array::{TimestampMicrosecondArray, new_null_array};
+use arrow::datatypes::Int64Type;
+use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
+use engine::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
+use lake::bronze::{self, Bronze, Chunk, Progress};
+use lake::erase::{Erased, Erasure, erase};
+use lake::silver::{Report, Rule, Silver, run};
+use lake::{Identity, LakeError, Owner, completeness, open, source};
+
+use super::fixtures::World;
+
+/// The record time of every record.
+const NOW: i64 = 1_700_000_000_000;
+
+fn plan() -> Plan {
+    let column = |name: &str, kind: &str| ColumnDefinition {
+        name: name.into(),
+        type_name: kind.into(),
+        ..ColumnDefinition::default()
+    };
+    let definition = ViewDefinition {
+        view: ViewIdentity { uid: "view".into(), namespace: "shop".into(), name: "clicks".into() },
+        mode: "Lakehouse".into(),
+        entity_keys: vec!["user".into()],
+        stream: Some(Stream { topic: "events".into(), epoch: 0 }),
+        table: None,
+        archive: false,
+        timestamp: TimestampField { field: "at".into(), unit: TimestampUnit::Milliseconds },
+        schema: vec![column("user", "String"), column("id", "String"), column("price", "Int64")],
+        allowed_lateness: "4h".into(),
+        max_future: "5m".into(),
+        horizon_max_age: None,
+        features: vec![FeatureDefinition {
+            name: "clicks".into(),
+            aggregate: Some("Count".into()),
+            window: Some("24h".into()),
+            ..FeatureDefinition::default()
+        }],
+    };
+    engine::resolve::resolve(&definition).unwrap()
+}
+
+fn config(world: &World) -> Silver {
+    Silver {
+        plan: Arc::new(plan()),
+        dedup: vec!["id".into()],
+        rules: vec![Rule { name: "price-is-not-negative".into(), sql: "price >= 0".into() }],
+        bronze: world.uri("bronze/events"),
+        silver: world.uri("silver/shop.clicks"),
+        tombstones: lake::erase::uri(&world.uri(""), &plan()),
+    }
+}
+
+/// A topic in the making.
+struct Topic {
+    bronze: Bronze,
+    ends: BTreeMap<i32, i64>,
+}
+
+impl Topic {
+    async fn new(world: &World) -> Self {
+        let identity = Identity { uid: "arch".into(), owner: Owner::Topic("events".into()) };
+        let bronze = Bronze::open(&world.uri("bronze/events"), &world.storage, identity).await.unwrap();
+        Self { bronze, ends: BTreeMap::new() }
+    }
+
+    /// Appends payloads to a partition; their coordinates.
+    async fn append(&mut self, partition: i32, payloads: &[Option<String>]) -> Vec<(i32, i64)> {
+        let after = self.ends.get(&partition).copied();
+        let from = after.unwrap_or(0);
+        let (rows, to) = (payloads.len(), from + i64::try_from(payloads.len()).unwrap());
+        let schema = bronze::schema();
+        let times = || TimestampMicrosecondArray::from(vec![NOW * 1_000; rows]).with_timezone("UTC");
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(vec![partition; rows])),
+            Arc::new(Int64Array::from_iter_values(from..to)),
+            Arc::new(times()),
+            Arc::new(times()),
+            new_null_array(schema.field(4).data_type(), rows),
+            Arc::new(payloads.iter().map(|payload| payload.as_ref().map(String::as_bytes)).collect::<BinaryArray>()),
+            new_null_array(schema.field(6).data_type(), rows),
+            Arc::new(Date32Array::from(vec![19_675; rows])),
+        ];
+        let progress = Progress { offset: to, event_time: Some(NOW), end_offset: to, read_to_end_at: NOW };
+        let chunk = Chunk {
+            batches: vec![RecordBatch::try_new(schema, columns).unwrap()],
+            progress: [(partition, (after, progress))].into(),
+            partitions: 2,
+            gaps: Vec::new(),
+        };
+        self.bronze.append(&chunk).await.unwrap();
+        self.ends.insert(partition, to);
+        (from..to).map(|offset| (partition, offset)).collect()
+    }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "as what it stands beside gives it")]
+fn event(id: &str, age: i64, price: i64) -> Option<String> {
+    Some(format!(r#"{{"user": "u", "id": "{id}", "at": {}, "price": {price}}}"#, NOW - age))
+}
+
+async fn once(world: &World, config: &Silver) -> Report {
+    run(config, &world.storage, &world.session, None, None).await.unwrap()
+}
+
+/// Column values of a table: the coordinates, and one text column.
+async fn read(world: &World, uri: &str, column: &str) -> Vec<((i32, i64), String)> {
+    let table = open(uri, &world.storage, None).await.unwrap();
+    let frame = source::frame(&table, uri, &world.session).await.unwrap();
+    let batches = frame.select_columns(&["_partition", "_offset", column]).unwrap().collect().await.unwrap();
+    let mut rows = Vec::new();
+    for batch in batches {
+        let text = arrow::compute::cast(batch.column(2), &arrow::datatypes::DataType::Utf8).unwrap();
+        for row in 0..batch.num_rows() {
+            let partition = batch.column(0).as_primitive::<arrow::datatypes::Int32Type>().value(row);
+            let offset = batch.column(1).as_primitive::<Int64Type>().value(row);
+            rows.push(((partition, offset), text.as_string::<i32>().value(row).to_owned()));
+        }
+    }
+    rows.sort();
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn duplicates_are_dropped_and_rejects_are_kept_with_their_reason() {
+    let world = World::new();
+    let config = config(&world);
+    let mut topic = Topic::new(&world).await;
+    let payloads = [
+        event("a", 50, 1),
+        // Earlier than its duplicate above, so that it is the one that is kept.
+        event("a", 60, 2),
+        event("b", 10, -1),
+        Some("not JSON".to_owned()),
+        None,
+        event("c", 10, 3),
+        Some(format!(r#"{{"user": "u", "at": {NOW}}}"#)),
+        Some(format!(r#"{{"user": "u", "at": {NOW}}}"#)),
+        Some(format!(r#"{{"id": "d", "at": {NOW}}}"#)),
+        Some(format!(r#"{{"user": "u", "id": "e", "at": {}}}"#, NOW + 3_600_000)),
+    ];
+    topic.append(0, &payloads).await;
+    topic.append(1, &[event("c", 10, 4), event("b", 5, 1)]).await;
+    let report = once(&world, &config).await;
+    assert_eq!((report.read, report.added, report.duplicates, report.rejected), (12, 5, 2, 5));
+    let silver = read(&world, &config.silver, "price").await;
+    let expected = [((0, 1), "2"), ((0, 5), "3"), ((0, 6), ""), ((0, 7), ""), ((1, 1), "1")];
+    assert_eq!(silver, expected.map(|(at, price)| (at, price.to_owned())));
+    let quarantine = read(&world, &config.quarantine(), "reason").await;
+    let expected = [
+        ((0, 2), "RuleFailed"),
+        ((0, 3), "InvalidJson"),
+        ((0, 4), "EmptyPayload"),
+        ((0, 8), "MissingField"),
+        ((0, 9), "TooFarInFuture"),
+    ];
+    assert_eq!(quarantine, expected.map(|(at, reason)| (at, reason.to_owned())));
+    let table = open(&config.silver, &world.storage, None).await.unwrap();
+    assert_eq!(completeness(&table, &config.silver).await.unwrap(), Some(NOW));
+
+    // Nothing new; then what Silver already has, and what it has not.
+    assert_eq!(once(&world, &config).await.read, 0);
+    topic.append(1, &[event("a", 70, 9), event("f", 1, 9)]).await;
+    let report = once(&world, &config).await;
+    assert_eq!((report.read, report.added, report.duplicates, report.rejected), (2, 1, 1, 0));
+    assert_eq!(read(&world, &config.silver, "id").await.last().unwrap(), &((1, 3), "f".to_owned()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_bronze_makes_the_older_silver_and_the_rest_follows() {
+    let world = World::new();
+    let config = config(&world);
+    let mut topic = Topic::new(&world).await;
+    topic.append(0, &[event("a", 50, 1)]).await;
+    let early = topic.bronze.version();
+    topic.append(0, &[event("b", 50, 1), event("a", 40, 1)]).await;
+    let report = run(&config, &world.storage, &world.session, None, Some(early)).await.unwrap();
+    assert_eq!((report.bronze_version, report.read, report.added), (early, 1, 1));
+    let report = once(&world, &config).await;
+    assert_eq!((report.read, report.added, report.duplicates), (2, 1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_cut_off_anywhere_repeats_neither_rows_nor_rejects() {
+    let world = World::new();
+    let config = config(&world);
+    let mut topic = Topic::new(&world).await;
+    let (mut ids, mut rejects) = (BTreeSet::new(), BTreeSet::new());
+    let (mut cut, mut whole) = (0, Duration::ZERO);
+    for round in 0..25_i64 {
+        let partition = i32::from(round % 2 == 1);
+        let mut payloads = Vec::new();
+        for i in 0..40 {
+            // Each identifier comes in two rounds.
+            let id = format!("{}-{i}", round / 2);
+            payloads.push(if i % 8 == 7 { None } else { event(&id, i, i - 4) });
+            if i % 8 != 7 && i >= 4 {
+                ids.insert(id);
+            }
+        }
+        for (at, payload) in topic.append(partition, &payloads).await.into_iter().zip(&payloads) {
+            if payload.as_ref().is_none_or(|payload| payload.contains("\"price\": -")) {
+                rejects.insert(at);
+            }
+        }
+        // The first run is whole, and tells how long one takes here; the others are cut off ever later.
+        let limit = whole * u32::try_from(round).unwrap() / 14;
+        let (limit, started) = (if round == 0 { Duration::from_mins(1) } else { limit }, Instant::now());
+        // Dropping the future is a crash between any two of its awaits.
+        match tokio::time::timeout(limit, run(&config, &world.storage, &world.session, None, None)).await {
+            Err(_) => cut += 1,
+            Ok(outcome) => {
+                outcome.unwrap();
+                whole = if round == 0 { started.elapsed() } else { whole };
+            }
+        }
+    }
+    assert!((5..25).contains(&cut), "{cut} of 25 runs were cut off; the test needs both");
+    once(&world, &config).await;
+    let silver = read(&world, &config.silver, "id").await;
+    let found: Vec<_> = silver.iter().map(|(_, id)| id.clone()).collect();
+    assert_eq!((found.len(), found.into_iter().collect::<BTreeSet<_>>()), (ids.len(), ids));
+    let quarantine: Vec<_> = read(&world, &config.quarantine(), "reason").await.into_iter().map(|(at, _)| at).collect();
+    assert_eq!(quarantine, rejects.into_iter().collect::<Vec<_>>());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_a_table_is_refused_by_name() {
+    let world = World::new();
+    let mut topic = Topic::new(&world).await;
+    topic.append(0, &[event("a", 1, 1)]).await;
+    let refused = async |change: &dyn Fn(&mut Silver)| {
+        let mut config = config(&world);
+        change(&mut config);
+        match run(&config, &world.storage, &world.session, None, None).await {
+            Err(LakeError::Definition { what, .. }) => what,
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!(refused(&|config| config.dedup = vec!["colour".into()]).await, "dedup column colour");
+    let rule = |sql: &str| vec![Rule { name: "r".into(), sql: sql.into() }];
+    assert_eq!(refused(&|config| config.rules = rule("price + 1")).await, "rule r");
+    assert_eq!(refused(&|config| config.rules = rule("colour = 'red'")).await, "rule r");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_leaves_every_table_and_does_not_come_back() {
+    let world = World::new();
+    let config = config(&world);
+    let mut topic = Topic::new(&world).await;
+    let of = |user: &str, id: &str, price: i64| {
+        Some(format!(r#"{{"user": "{user}", "id": "{id}", "at": {NOW}, "price": {price}}}"#))
+    };
+    topic.append(0, &[of("ada", "1", 1), of("bob", "2", 1), of("ada", "3", -1), None]).await;
+    topic.append(1, &[of("bob", "4", -1), of("ada", "5", 1)]).await;
+    let whole = topic.bronze.version();
+    once(&world, &config).await;
+    let erasure = Erasure {
+        plan: config.plan.clone(),
+        entity: vec!["ada".into()],
+        lake: world.uri(""),
+        bronze: Some(config.bronze.clone()),
+        silver: Some(config.silver.clone()),
+        gold: Some(world.uri("gold/none")),
+        covers: topic.ends.clone().into_iter().collect(),
+    };
+    let erased = erase(&erasure, &world.storage, &world.session).await.unwrap();
+    assert_eq!(erased, Erased { bronze: 3, silver: 2, quarantine: 1, gold: 0 });
+    assert_eq!(erase(&erasure, &world.storage, &world.session).await.unwrap(), Erased::default());
+    assert_eq!(read(&world, &config.silver, "user").await, [((0, 1), "bob".to_owned())]);
+    assert_eq!(read(&world, &config.quarantine(), "reason").await.len(), 2);
+    // What comes later counts.
+    topic.bronze.refresh().await.unwrap();
+    topic.append(0, &[of("ada", "6", 1)]).await;
+    once(&world, &config).await;
+    assert_eq!(read(&world, &config.silver, "id").await, [((0, 1), "2".to_owned()), ((0, 4), "6".to_owned())]);
+    // A Silver made anew from the Bronze as it was before: the tombstone holds.
+    let anew = Silver { silver: world.uri("silver/anew"), ..config.clone() };
+    run(&anew, &world.storage, &world.session, None, Some(whole)).await.unwrap();
+    assert_eq!(read(&world, &anew.silver, "user").await, [((0, 1), "bob".to_owned())]);
+    let refused = Erasure { entity: vec![7.into()], ..erasure };
+    let error = erase(&refused, &world.storage, &world.session).await.unwrap_err().to_string();
+    assert!(error.contains("entity key user"), "{error}");
+}

@@ -1,0 +1,111 @@
+//! What must hold of a source topic before it is read: it is there, and it keeps its records.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::error::RDKafkaErrorCode;
+use rdkafka::metadata::MetadataTopic;
+use rdkafka::types::RDKafkaRespErr;
+use thiserror::Error;
+
+use crate::kafka::{KafkaError, KafkaSettings};
+
+/// How long a broker may take to answer one question.
+const TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Why a topic cannot be read.
+#[derive(Debug, Error)]
+pub enum TopicError {
+    /// No client can be made.
+    #[error(transparent)]
+    Client(#[from] KafkaError),
+    /// The brokers do not answer.
+    #[error("kafka at {bootstrap} while {doing}: {detail}")]
+    Kafka {
+        /// Where.
+        bootstrap: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What librdkafka says.
+        detail: String,
+    },
+    /// It is not there.
+    #[error("topic {topic} does not exist or may not be described; create it, or fix source.topic")]
+    Missing {
+        /// The topic.
+        topic: String,
+    },
+    /// It drops superseded records, so that not every event would be seen.
+    #[error(
+        "topic {topic} has cleanup.policy={policy}: a compacted topic does not keep every event; use one with cleanup.policy=delete"
+    )]
+    Compacted {
+        /// The topic.
+        topic: String,
+        /// Its policy.
+        policy: String,
+    },
+}
+
+/// How many partitions a topic has; it exists and is not compacted.
+///
+/// # Errors
+/// [`TopicError`].
+pub async fn check(kafka: &KafkaSettings, topic: &str) -> Result<i32, TopicError> {
+    let asked = (kafka.clone(), topic.to_owned());
+    let partitions = tokio::task::spawn_blocking(move || partition_count(&asked.0, &asked.1)).await;
+    let partitions = partitions.unwrap_or_else(|error| {
+        let (bootstrap, detail) = (kafka.bootstrap.clone(), error.to_string());
+        Err(TopicError::Kafka { bootstrap, doing: "asking for the topic", detail })
+    })?;
+    let partitions = partitions.ok_or_else(|| TopicError::Missing { topic: topic.to_owned() })?;
+    refuse_compacted(kafka, topic).await?;
+    Ok(partitions)
+}
+
+/// How many partitions a topic has; `None` if there is no such topic.
+///
+/// # Errors
+/// [`TopicError::Client`] or [`TopicError::Kafka`].
+pub fn partition_count(kafka: &KafkaSettings, topic: &str) -> Result<Option<i32>, TopicError> {
+    let doing = "asking for the topic";
+    let failed = |detail: String| TopicError::Kafka { bootstrap: kafka.bootstrap.clone(), doing, detail };
+    let client: BaseConsumer<DefaultConsumerContext> = kafka.client(&[], DefaultConsumerContext)?;
+    let metadata = client.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| failed(error.to_string()))?;
+    let found = metadata.topics().iter().find(|found| found.name() == topic);
+    let partitions = found.filter(|found| found.error().is_none()).map_or(0, |found| found.partitions().len());
+    if let Some(error) = found.and_then(MetadataTopic::error)
+        && !matches!(
+            error,
+            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
+                | RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
+        )
+    {
+        return Err(failed(RDKafkaErrorCode::from(error).to_string()));
+    }
+    Ok(i32::try_from(partitions).ok().filter(|partitions| *partitions > 0))
+}
+
+async fn refuse_compacted(kafka: &KafkaSettings, topic: &str) -> Result<(), TopicError> {
+    let doing = "asking for the topic's cleanup.policy";
+    let failed = |detail: String| TopicError::Kafka { bootstrap: kafka.bootstrap.clone(), doing, detail };
+    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
+    let admin: AdminClient<DefaultClientContext> = kafka.client(&[], DefaultClientContext)?;
+    let answer = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
+    match answer.map_err(|error| failed(error.to_string()))?.into_iter().next() {
+        Some(Ok(config)) => match config.get("cleanup.policy").and_then(|entry| entry.value.clone()) {
+            Some(policy) if policy.contains("compact") => {
+                Err(TopicError::Compacted { topic: topic.to_owned(), policy })
+            }
+            _ => Ok(()),
+        },
+        Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Err(TopicError::Missing { topic: topic.to_owned() }),
+        Some(Err(code)) => {
+            tracing::warn!(topic, %code, "cannot see the topic's cleanup.policy; it must not be compact");
+            Ok(())
+        }
+        None => Ok(()),
+    }
+}
