@@ -42,7 +42,7 @@ pub async fn reconcile(architecture: Arc<Architecture>, context: Arc<Context>) -
     let applied = match &observed.secrets {
         Ok(secrets) => {
             let desired = desire::desire(&observed, &secrets.version, &context.settings);
-            Some(desire::apply(desired, &writer, &observed).await?)
+            Some(Box::pin(desire::apply(desired, &writer, &observed)).await?)
         }
         // Pods would wait for a Secret that is not there; what stands, stays.
         Err(_) => None,
@@ -61,7 +61,7 @@ pub async fn reconcile(architecture: Arc<Architecture>, context: Arc<Context>) -
     ];
     Ok(if deleted || observed.secrets.is_err() {
         Action::requeue(context.settings.poll)
-    } else if secrets.iter().any(|reference| reference.is_some()) {
+    } else if secrets.iter().any(Option::is_some) {
         // To watch Secrets is to be allowed to read all of them; those that are named are asked for instead.
         Action::requeue(context.settings.secrets_poll)
     } else {

@@ -84,7 +84,7 @@ pub fn failure(job: &Job) -> Option<String> {
     Some(format!("{}: {}", text(&failed.reason), text(&failed.message)))
 }
 
-/// The names of the ConfigMaps that its pods mount.
+/// The names of the config maps that its pods mount.
 pub fn config_maps(job: &Job) -> impl Iterator<Item = &str> {
     let volumes = job.spec.as_ref().and_then(|s| s.template.spec.as_ref()?.volumes.as_deref()).unwrap_or_default();
     volumes.iter().filter_map(|v| Some(v.config_map.as_ref()?.name.as_str()))

@@ -294,7 +294,7 @@ fn architecture_seen(
     }
 }
 
-/// A pod or Job asks for a round of whom it works for, by its labels: its owner is a ReplicaSet or a CronJob, and what it
+/// A pod or Job asks for a round of whom it works for, by its labels: its owner is a `ReplicaSet` or a CronJob, and what it
 /// waits for, or how it ended, shows in no object of ours.
 fn labelled<K: Resource>(
     views: UnboundedSender<ObjectRef<FeatureView>>,

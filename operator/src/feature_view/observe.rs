@@ -99,7 +99,7 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     // A mode never changes, so a view without batch runs has nothing of them.
     if architecture.as_ref().is_none_or(|a| a.spec.mode.batches()) {
         cron_jobs = owned::<_, CronJob>(context, &view, &selector).await?;
-        let owners: Vec<String> = cron_jobs.iter().filter_map(|c| c.uid()).chain(view.uid()).collect();
+        let owners: Vec<String> = cron_jobs.iter().filter_map(kube::ResourceExt::uid).chain(view.uid()).collect();
         let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
         let list = api.list(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of jobs"))?;
         jobs.extend(list.into_iter().filter(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid))));

@@ -64,9 +64,8 @@ pub fn view_table(lake: &str, layer: &str, view: &FeatureView) -> String {
 /// The first `digits` hex digits of the SHA-256 of `bytes`.
 #[must_use]
 pub fn hex(bytes: &[u8], digits: usize) -> String {
-    let mut text: String = Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect();
-    text.truncate(digits);
-    text
+    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or('0');
+    Sha256::digest(bytes).iter().flat_map(|b| [digit(b >> 4), digit(b & 15)]).take(digits).collect()
 }
 
 /// `name` and `suffix`, with the name cut and told apart by a hash where they would be too long for a CronJob.

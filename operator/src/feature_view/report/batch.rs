@@ -90,14 +90,11 @@ impl Round<'_> {
 
     /// Why nothing is served yet.
     pub(super) fn no_generation(&self, plan: &Plan) -> Verdict {
-        match self.run_trouble() {
-            Some(trouble) => (ConditionStatus::False, trouble.reason, trouble.message),
-            None => {
-                let message =
-                    format!("the first batch run of revision {} has not published a generation yet", plan.revision);
-                (ConditionStatus::False, reasons::NO_GENERATION, message)
-            }
+        if let Some(Trouble { reason, message, .. }) = self.run_trouble() {
+            return (ConditionStatus::False, reason, message);
         }
+        let message = format!("the first batch run of revision {} has not published a generation yet", plan.revision);
+        (ConditionStatus::False, reasons::NO_GENERATION, message)
     }
 
     /// What is wrong with the newest run of the wanted revision, if anything is.
