@@ -19,3 +19,4 @@
 ."ClusterRole/featuremill-system-featuremill-operator-view" | .metadata.labels["rbac.authorization.k8s.io/aggregate-to-view"] == "true" and ([.rules[].verbs[]] | unique == ["get", "list", "watch"])
 ."ClusterRole/featuremill-system-featuremill-operator-edit" | .metadata.labels | has("rbac.authorization.k8s.io/aggregate-to-view") | not
 [."ClusterRole/featuremill-system-featuremill-operator-edit".rules[].resources[]] == ["featureviews", "architectures", "featureviews/scale"]
+[."ClusterRole/featuremill-system-featuremill-operator".rules[] | select(.resources | index("cronjobs")).apiGroups] == [["batch"]]

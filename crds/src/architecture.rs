@@ -28,15 +28,40 @@ use crate::pod::{LocalReference, PodOverrides};
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[x_kube(
+    validation = Rule::new("self.mode == 'Batch' || has(self.kafka)")
+        .message("kafka must be given in this mode: its views read topics").field_path(".kafka"),
+    validation = Rule::new("self.mode == 'Kappa' || has(self.offlineStore)")
+        .message("offlineStore must be given in this mode: its feature tables stand there").field_path(".offlineStore"),
+    validation = Rule::new("self.mode != 'Kappa' || !has(self.batch)")
+        .message("mode Kappa runs no batch").field_path(".batch"),
+    validation = Rule::new("has(self.kafka) || !has(oldSelf.kafka)")
+        .message("kafka cannot be taken away: offsets mean nothing elsewhere").field_path(".kafka"),
+    validation = Rule::new("has(self.offlineStore) || !has(oldSelf.offlineStore)")
+        .message("offlineStore cannot be taken away: its tables do not move by themselves").field_path(".offlineStore")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct ArchitectureSpec {
-    /// Who lays the tiles. `Kappa`: a streaming Deployment alone.
+    /// Who lays the tiles: stream workers (`Kappa`), batch runs over a table (`Batch`), batch runs up to a horizon and
+    /// stream workers from there on (`Lambda`), or batch runs, minutes apart, over tables that an archive makes of the
+    /// stream (`Lakehouse`, also called `Streamhouse`).
     #[x_kube(validation = Rule::new("self == oldSelf").message("mode is immutable"))]
     pub mode: Mode,
-    /// The log that events are read from.
-    pub kafka: Kafka,
+    /// The log that events are read from. A `Batch` whose views read tables alone needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka: Option<Kafka>,
     /// The store that features are served from.
     pub online_store: OnlineStore,
+    /// Where tables are: feature tables, and the archive of topics. Of every mode but `Kappa`, and of a `Kappa` with
+    /// archived topics.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub offline_store: Option<OfflineStore>,
+    /// How batch runs are carried out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub batch: Option<Batch>,
+    /// The pods that append topics to the archive, and that keep its tables in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
     /// The feature server.
     #[serde(default)]
     pub serving: Serving,
@@ -48,6 +73,34 @@ pub enum Mode {
     /// The streaming Deployment alone.
     #[default]
     Kappa,
+    /// A CronJob over a table.
+    Batch,
+    /// A CronJob up to a horizon, and a streaming Deployment from there on.
+    Lambda,
+    /// A CronJob, minutes apart, over tables that an archive makes of the stream.
+    Lakehouse,
+    /// Another name of `Lakehouse`.
+    Streamhouse,
+}
+
+impl Mode {
+    /// The mode under its first name.
+    #[must_use]
+    pub fn canonical(self) -> Self {
+        if self == Self::Streamhouse { Self::Lakehouse } else { self }
+    }
+
+    /// Whether stream workers run.
+    #[must_use]
+    pub fn streams(self) -> bool {
+        matches!(self, Self::Kappa | Self::Lambda)
+    }
+
+    /// Whether batch runs publish generations.
+    #[must_use]
+    pub fn batches(self) -> bool {
+        self != Self::Kappa
+    }
 }
 
 /// A Kafka cluster.
@@ -83,6 +136,121 @@ pub struct Redis {
     /// A Secret with any of the keys `username`, `password` and `ca.crt`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub secret_ref: Option<LocalReference>,
+}
+
+/// Where tables are.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OfflineStore {
+    /// Delta tables.
+    pub delta: Delta,
+}
+
+/// A folder of Delta tables.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("self.uri.startsWith('file://') == has(self.claimRef)")
+    .message("claimRef must be given for a file:// uri, and only for it").field_path(".claimRef"))]
+#[serde(rename_all = "camelCase")]
+pub struct Delta {
+    /// The folder: `s3://bucket/path`, `gs://`, `az://`, `abfss://` or `file:///path`. Immutable: tables do not move by
+    /// themselves.
+    #[schemars(
+        length(min = 6, max = 1024),
+        regex(pattern = "^((s3|s3a|gs|az|abfs|abfss)://[^/ ]+(/[^ ]*)?|file:///[^ ]+)$")
+    )]
+    #[x_kube(validation = Rule::new("self == oldSelf").message("offlineStore.delta.uri is immutable; make a new Architecture for another folder"))]
+    pub uri: String,
+    /// A Secret whose keys are settings of the object store, such as `AWS_ACCESS_KEY_ID`, `AWS_SECRET_ACCESS_KEY`,
+    /// `AWS_REGION` and `AWS_ENDPOINT`, and whose values are theirs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub secret_ref: Option<LocalReference>,
+    /// The PersistentVolumeClaim that is mounted at the folder of a `file://` uri, in every pod that reads or writes
+    /// tables. With more than one node it must be `ReadWriteMany`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_ref: Option<LocalReference>,
+}
+
+/// How batch runs are carried out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Batch {
+    /// What carries them out.
+    #[serde(default)]
+    pub engine: BatchEngine,
+    /// The memory in which a run works before it spills to disk, in MiB; the container's default limit leaves 512 MiB
+    /// beside it.
+    #[serde(default = "default_batch_memory", rename = "memoryMiB")]
+    #[schemars(range(min = 64, max = 1_048_576))]
+    pub memory_mib: i32,
+    /// The disk that a run may spill to, in GiB.
+    #[serde(default = "default_spill", rename = "spillGiB")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub spill_gib: i32,
+    /// Overrides of the runs' pods.
+    #[serde(flatten)]
+    pub pod: PodOverrides,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self {
+            engine: BatchEngine::default(),
+            memory_mib: default_batch_memory(),
+            spill_gib: default_spill(),
+            pod: PodOverrides::default(),
+        }
+    }
+}
+
+/// What carries out batch runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum BatchEngine {
+    /// `DataFusion`, in the pod of the run.
+    #[default]
+    DataFusion,
+}
+
+/// The archive of topics.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Archive {
+    /// When its tables are compacted, and old files removed: five fields of a CronJob, in UTC.
+    #[serde(default = "default_maintenance")]
+    #[schemars(
+        length(min = 1, max = 256),
+        regex(pattern = "^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([^ ]+ +){4}[^ ]+)$")
+    )]
+    pub maintenance: String,
+    /// What is done where the topic no longer holds records that were not archived.
+    #[serde(default)]
+    pub on_gap: OnGap,
+    /// The days that versions of its tables can be read again.
+    #[serde(default = "default_retention_days")]
+    #[schemars(range(min = 1, max = 36_500))]
+    pub retention_days: i32,
+    /// Overrides of its pods.
+    #[serde(flatten)]
+    pub pod: PodOverrides,
+}
+
+impl Default for Archive {
+    fn default() -> Self {
+        Self {
+            maintenance: default_maintenance(),
+            on_gap: OnGap::default(),
+            retention_days: default_retention_days(),
+            pod: PodOverrides::default(),
+        }
+    }
+}
+
+/// What is done where a topic no longer holds records that were not read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum OnGap {
+    /// The partition stands still until a person decides.
+    #[default]
+    Halt,
+    /// It goes on behind the gap, which is recorded with the table.
+    Continue,
 }
 
 /// The feature server of all views of the architecture.
@@ -141,6 +309,9 @@ pub struct ArchitectureStatus {
     /// How many views refer to it.
     #[serde(default)]
     pub views: i32,
+    /// The topics that are archived.
+    #[serde(default)]
+    pub archives: i32,
     /// The feature server's URL inside the cluster.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub endpoint: Option<String>,
@@ -162,4 +333,16 @@ pub struct ArchitectureStatus {
 
 fn one() -> i32 {
     1
+}
+fn default_batch_memory() -> i32 {
+    1024
+}
+fn default_spill() -> i32 {
+    20
+}
+fn default_maintenance() -> String {
+    "17 2 * * *".to_owned()
+}
+fn default_retention_days() -> i32 {
+    30
 }

@@ -59,6 +59,8 @@ pub mod types {
     pub const SPEC_ACCEPTED: &str = "SpecAccepted";
     /// The newest revision has read its source up to now.
     pub const CAUGHT_UP: &str = "CaughtUp";
+    /// The horizon of the served generation is no older than its target; only of views with batch runs.
+    pub const FRESH: &str = "Fresh";
 }
 
 /// The reasons of all conditions and events.
@@ -137,6 +139,23 @@ pub mod reasons {
     pub const PURGED: &str = "Purged";
     /// What a deleted view left in the online store or Kafka could not be removed in time.
     pub const LEFT_BEHIND: &str = "LeftBehind";
+
+    /// No batch run has published a generation yet.
+    pub const NO_GENERATION: &str = "NoGeneration";
+    /// A batch run published a generation.
+    pub const GENERATION_PUBLISHED: &str = "GenerationPublished";
+    /// The quality gate refused a generation; the one before is served on.
+    pub const GENERATION_REFUSED: &str = "GenerationRefused";
+    /// `spec.servingGeneration` names a generation that cannot be served.
+    pub const GENERATION_UNAVAILABLE: &str = "GenerationUnavailable";
+    /// An earlier generation is served again.
+    pub const ROLLED_BACK: &str = "RolledBack";
+    /// A batch run failed; the generation before is served on.
+    pub const RUN_FAILED: &str = "RunFailed";
+    /// The horizon is within its target.
+    pub const WITHIN_TARGET: &str = "WithinTarget";
+    /// The horizon is older than its target.
+    pub const OVERDUE: &str = "Overdue";
 
     /// The reasons that workers give for themselves.
     const OF_WORKERS: [&str; 10] = [

@@ -1,12 +1,14 @@
 //! `FeatureView`: which features, over which events.
 
+mod batch;
 mod feature;
 mod source;
 mod status;
 
+pub use batch::{ConcurrencyPolicy, QualityGate, Schedule, Silver, SilverRule};
 pub use feature::{Aggregate, Feature, Hop, WindowType};
-pub use source::{Column, ColumnType, Format, Source, Timestamp, TimestampUnit};
-pub use status::{FeatureViewStatus, RetiringRevision};
+pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
+pub use status::{FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision};
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -25,7 +27,7 @@ use crate::pod::{LocalReference, PodOverrides};
     shortname = "fv",
     category = "featuremill",
     derive = "PartialEq",
-    doc = "A set of features of one kind of entity, computed from one stream of events.",
+    doc = "A set of features of one kind of entity, computed from one stream or table of events.",
     scale(
         spec_replicas_path = ".spec.replicas",
         status_replicas_path = ".status.replicas",
@@ -39,10 +41,16 @@ use crate::pod::{LocalReference, PodOverrides};
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.activeRevision"),
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidateRevision"),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
+    printcolumn(name = "Generation", type_ = "integer", json_path = ".status.generation"),
+    printcolumn(name = "Horizon", type_ = "date", json_path = ".status.horizon"),
     printcolumn(name = "Features", type_ = "integer", json_path = ".status.features", priority = 1),
     printcolumn(name = "Architecture", type_ = "string", json_path = ".spec.architectureRef.name", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
+#[x_kube(validation = Rule::new("!has(self.silver) || !has(self.silver.dedup) || self.silver.dedup.all(k, self.source.schema.exists(c, c.name == k))")
+    .message("every one of silver.dedup must be a column of source.schema").field_path(".silver.dedup"))]
+#[x_kube(validation = Rule::new("!self.archive || has(self.source.topic)")
+    .message("archive needs source.topic").field_path(".archive"))]
 #[x_kube(validation = Rule::new("self.entity.keys.all(k, self.source.schema.exists(c, c.name == k))")
     .message("every one of entity.keys must be a column of source.schema").field_path(".entity.keys"))]
 #[serde(rename_all = "camelCase")]
@@ -73,7 +81,31 @@ pub struct FeatureViewSpec {
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0, max = 256))]
     pub replicas: i32,
-    /// What happens to the online rows and the consumer group when the view is deleted.
+    /// When batch runs begin, in the words of a CronJob. Needed in every mode but `Kappa`, which has none. A new revision
+    /// is computed at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Schedule>,
+    /// Pins the generation that is served: the one that is, as a hold, or the one before it, as the way back from a bad one
+    /// (`status.previousGeneration`). While it is set no batch run begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    pub serving_generation: Option<i64>,
+    /// What a generation must not exceed, or it is not served; the one before is served on.
+    #[serde(default)]
+    pub quality_gate: QualityGate,
+    /// Whether the topic is archived as a Delta table in the Architecture's `offlineStore`. Always so in a `Lakehouse`.
+    #[serde(default)]
+    pub archive: bool,
+    /// What a `Lakehouse` does between its archive and its features; other modes take events as they are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silver: Option<Silver>,
+    /// How old the horizon of a `Lambda` may become before features over all time can no longer be told; 7 days if not
+    /// given. Longer takes more memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = "^[0-9]+(s|m|h|d)$"))]
+    pub horizon_max_age: Option<String>,
+    /// What happens to the online rows and the consumer group when the view is deleted. Tables always stay: history is not
+    /// made again.
     #[serde(default)]
     pub deletion_policy: DeletionPolicy,
     /// How long deletion waits for a store or log that does not answer before it leaves things behind.
@@ -115,11 +147,16 @@ pub struct Freshness {
     #[serde(default = "default_freshness_target")]
     #[schemars(range(min = 1, max = 86_400))]
     pub target_seconds: i32,
+    /// How old the horizon of the served generation may be before its batch counts as overdue: `Fresh` is then False, and
+    /// a Lambda's answers are marked as degraded.
+    #[serde(default = "default_horizon_target")]
+    #[schemars(range(min = 60, max = 31_536_000))]
+    pub horizon_target_seconds: i32,
 }
 
 impl Default for Freshness {
     fn default() -> Self {
-        Self { target_seconds: default_freshness_target() }
+        Self { target_seconds: default_freshness_target(), horizon_target_seconds: default_horizon_target() }
     }
 }
 
@@ -156,6 +193,10 @@ fn default_deletion_deadline() -> i32 {
 }
 fn default_freshness_target() -> i32 {
     60
+}
+/// A day and a half: a nightly run that is missed once.
+fn default_horizon_target() -> i32 {
+    129_600
 }
 fn default_memory() -> i32 {
     256

@@ -1,5 +1,6 @@
 //! The driver of `Architecture`: observe → desire → apply → report, once a round.
 
+pub mod archive;
 pub mod desire;
 pub mod observe;
 pub mod report;
@@ -38,25 +39,29 @@ pub async fn reconcile(architecture: Arc<Architecture>, context: Arc<Context>) -
     if !finalized {
         observed.architecture = writer.finalizer(&observed.architecture, ARCHITECTURE_FINALIZER, true).await?;
     }
-    let server = match &observed.secrets {
+    let applied = match &observed.secrets {
         Ok(secrets) => {
-            let desired = desire::desire(&observed.architecture, &secrets.version, &context.settings);
-            Some(desire::apply(desired, &writer, &observed).await?)
+            let desired = desire::desire(&observed, &secrets.version, &context.settings);
+            Some(Box::pin(desire::apply(desired, &writer, &observed)).await?)
         }
         // Pods would wait for a Secret that is not there; what stands, stays.
         Err(_) => None,
     };
-    let status = report::status(&observed, server.as_ref(), (context.now)());
+    let status = report::status(&observed, applied.as_ref(), (context.now)());
     let previous = observed.architecture.status.clone().unwrap_or_default();
     if status != previous {
         writer.status(&observed.architecture, &status).await?;
         report::events(&context, &observed.architecture, &previous, &status).await;
     }
     let spec = &observed.architecture.spec;
-    let secrets = [&spec.kafka.secret_ref, &spec.online_store.redis.secret_ref];
+    let secrets = [
+        spec.kafka.as_ref().and_then(|kafka| kafka.secret_ref.as_ref()),
+        spec.online_store.redis.secret_ref.as_ref(),
+        spec.offline_store.as_ref().and_then(|store| store.delta.secret_ref.as_ref()),
+    ];
     Ok(if deleted || observed.secrets.is_err() {
         Action::requeue(context.settings.poll)
-    } else if secrets.iter().any(|reference| reference.is_some()) {
+    } else if secrets.iter().any(Option::is_some) {
         // To watch Secrets is to be allowed to read all of them; those that are named are asked for instead.
         Action::requeue(context.settings.secrets_poll)
     } else {

@@ -10,7 +10,7 @@ mod store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use engine::row::{CatalogEntry, Head, Live, Trouble};
+use engine::row::{CatalogEntry, Head, Live, RunReport, Trouble};
 use futures::future::BoxFuture;
 use shell::store::{Markers, Purge, Swap};
 use thiserror::Error;
@@ -61,8 +61,12 @@ pub trait Store: Send + Sync {
     fn swap_live<'a>(&'a self, key: &'a str, expected: Option<u64>, live: &'a Live) -> EdgeResult<'a, Swap>;
     /// The pointer to a revision's readable rows.
     fn head<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<Head>>;
+    /// Moves it iff the one that stands has the fence `expected`.
+    fn swap_head<'a>(&'a self, key: &'a str, expected: u64, head: &'a Head) -> EdgeResult<'a, Swap>;
     /// Sets it iff there is none.
     fn make_head<'a>(&'a self, key: &'a str, head: &'a Head) -> EdgeResult<'a, Swap>;
+    /// What became of a revision's last batch run.
+    fn run<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<RunReport>>;
     /// How far a revision has read its source.
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers>;
     /// What keeps the workers of a revision from their work, by worker.

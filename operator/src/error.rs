@@ -68,6 +68,12 @@ impl Error {
         matches!(self, Self::Write { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
     }
 
+    /// Whether the API server says that the object is none that can be.
+    #[must_use]
+    pub fn is_invalid(&self) -> bool {
+        matches!(self, Self::Write { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 422))
+    }
+
     /// When to try again after `attempts` failures in a row.
     #[must_use]
     pub fn retry_after(&self, attempts: u32) -> Duration {

@@ -10,6 +10,7 @@ mod events;
 mod finalize;
 pub mod observe;
 pub mod phase;
+mod pin;
 pub mod report;
 pub mod resolve;
 
@@ -47,7 +48,7 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
 
     let plans = observe::plans(&observed, &resolved, &store);
     let desired = desire::desire(&observed, &plans, &decision, &context.settings);
-    let applied = apply::apply(desired, &writer, &observed, &decision).await?;
+    let applied = Box::pin(apply::apply(desired, &writer, &observed, &decision)).await?;
     let acted = act::act(&context, &writer, &mut observed, &store, &plans, &decision).await?;
 
     let round = report::Round {

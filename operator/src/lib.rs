@@ -14,6 +14,7 @@ pub mod edges;
 pub mod error;
 mod events;
 pub mod feature_view;
+mod jobs;
 pub mod lease;
 pub mod metrics;
 pub mod names;

@@ -2,6 +2,10 @@
 //!
 //! Names are functions of the objects they belong to, so that a restarted operator finds what it made before.
 
+mod lake;
+
+pub use lake::*;
+
 use std::collections::BTreeMap;
 
 use crds::{Architecture, FeatureView};
@@ -24,7 +28,9 @@ pub const VIEW_LABEL: &str = "featuremill.dev/view";
 pub const REVISION_LABEL: &str = "featuremill.dev/revision";
 /// The architecture that an object belongs to.
 pub const ARCHITECTURE_LABEL: &str = "featuremill.dev/architecture";
-/// `stream` or `server`.
+/// The topic that an object archives, as [`topic_hash`].
+pub const TOPIC_LABEL: &str = "featuremill.dev/topic";
+/// `stream`, `batch`, `server`, `archive` or `maintenance`.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// The digest of the object as it was last wanted; see [`crate::apply`].
 pub const DIGEST_ANNOTATION: &str = "featuremill.dev/digest";
@@ -33,6 +39,8 @@ pub const SECRETS_ANNOTATION: &str = "featuremill.dev/secrets";
 /// On pods: the hash of the plan they mount.
 pub const PLAN_ANNOTATION: &str = "featuremill.dev/plan";
 
+/// The key of the ConfigMap of batch runs.
+pub const BATCH_KEY: &str = "batch.json";
 /// The key of the plan's ConfigMap.
 pub const ASSIGNMENTS_KEY: &str = "assignments.json";
 /// The feature server's port.
@@ -44,6 +52,12 @@ pub const RUN_AS_USER: i64 = 65532;
 
 /// The component of a view's workers.
 pub const STREAM: &str = "stream";
+/// The component of a view's batch runs.
+pub const BATCH: &str = "batch";
+/// The component of an architecture's archives.
+pub const ARCHIVE: &str = "archive";
+/// The component of what keeps archives in order.
+pub const MAINTENANCE: &str = "maintenance";
 /// The component of an architecture's feature servers.
 pub const SERVER: &str = "server";
 
@@ -82,6 +96,19 @@ pub fn endpoint(architecture: &Architecture) -> String {
 #[must_use]
 pub fn stream_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
     labels([(COMPONENT_LABEL, STREAM), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
+}
+
+/// Labels of one revision's batch runs, and of nothing else.
+#[must_use]
+pub fn batch_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
+    labels([(COMPONENT_LABEL, BATCH), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
+}
+
+/// Labels that select what archives a topic (`component` is [`ARCHIVE`]), or what keeps that archive in order.
+#[must_use]
+pub fn archive_selector(architecture: &Architecture, component: &str, topic: &str) -> BTreeMap<String, String> {
+    let (name, topic) = (architecture.name_any(), topic_hash(topic));
+    labels([(COMPONENT_LABEL, component), (ARCHITECTURE_LABEL, &name), (TOPIC_LABEL, &topic)])
 }
 
 /// Labels that select an architecture's feature servers, and nothing else.

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use crds::Architecture;
 use crds::pod::{PodOverrides, ResourceAmounts, TaintEffect, TolerationOperator};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, HTTPGetAction, LocalObjectReference, PodSecurityContext, PodSpec,
-    PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext, Toleration,
-    Volume, VolumeMount,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, LocalObjectReference,
+    PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
+    SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -40,12 +41,25 @@ pub struct Pod<'a> {
     pub account: String,
     /// The version of what its Secrets hold.
     pub secrets_version: &'a str,
+    /// Whether it stays or ends.
+    pub life: Life,
+}
+
+/// How long a pod lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    /// Until it is told to end: it is probed, and its container started again.
+    Stays,
+    /// Until its work is done: a Job's, which decides itself what a failure means.
+    Ends,
 }
 
 /// A folder in the container.
 pub struct Mount {
     name: &'static str,
     flag: Option<&'static str>,
+    at: String,
+    read_only: bool,
     source: Volume,
 }
 
@@ -53,16 +67,39 @@ impl Mount {
     /// A Secret as a folder, which a flag names.
     pub fn secret(name: &'static str, flag: &'static str, secret: &str) -> Self {
         let source = SecretVolumeSource { secret_name: Some(secret.to_owned()), ..SecretVolumeSource::default() };
-        Self {
-            name,
-            flag: Some(flag),
-            source: Volume { name: name.to_owned(), secret: Some(source), ..Volume::default() },
-        }
+        Self { flag: Some(flag), ..Self::volume(name, Volume { secret: Some(source), ..Volume::default() }) }
+    }
+
+    /// A folder to write to, as large as `gib`, that goes with the pod; a flag names it.
+    pub fn scratch(name: &'static str, flag: &'static str, gib: i32) -> Self {
+        let source =
+            EmptyDirVolumeSource { size_limit: Some(Quantity(format!("{gib}Gi"))), ..EmptyDirVolumeSource::default() };
+        let volume = Volume { empty_dir: Some(source), ..Volume::default() };
+        Self { flag: Some(flag), read_only: false, ..Self::volume(name, volume) }
+    }
+
+    /// A claim's volume, at a path of its own.
+    pub fn claim(name: &'static str, at: &str, claim: &str) -> Self {
+        let source = PersistentVolumeClaimVolumeSource {
+            claim_name: claim.to_owned(),
+            ..PersistentVolumeClaimVolumeSource::default()
+        };
+        let volume = Volume { persistent_volume_claim: Some(source), ..Volume::default() };
+        Self { at: at.to_owned(), read_only: false, ..Self::volume(name, volume) }
+    }
+
+    /// What an architecture's tables need: the settings of their store, or the claim that they stand on.
+    pub fn tables(architecture: &Architecture) -> Vec<Self> {
+        let Some(delta) = architecture.spec.offline_store.as_ref().map(|store| &store.delta) else { return Vec::new() };
+        let settings = delta.secret_ref.iter().map(|s| Self::secret("store", "--store-config-dir", &s.name));
+        let folder = delta.uri.strip_prefix("file://").map(|path| path.trim_end_matches('/'));
+        let claim = delta.claim_ref.iter().zip(folder).map(|(claim, at)| Self::claim("tables", at, &claim.name));
+        settings.chain(claim).collect()
     }
 
     /// Any other volume, at [`path`] of `name`.
     pub fn volume(name: &'static str, source: Volume) -> Self {
-        Self { name, flag: None, source: Volume { name: name.to_owned(), ..source } }
+        Self { name, flag: None, at: path(name), read_only: true, source: Volume { name: name.to_owned(), ..source } }
     }
 }
 
@@ -79,15 +116,16 @@ impl Pod<'_> {
         labels: BTreeMap<String, String>,
         mut annotations: BTreeMap<String, String>,
     ) -> PodTemplateSpec {
-        let Self { name, command, mut arguments, ports, mounts, memory_mib, overrides, account, secrets_version } =
+        let Self { name, command, mut arguments, ports, mounts, memory_mib, overrides, account, secrets_version, life } =
             self;
+        let stays = life == Life::Stays;
         if !secrets_version.is_empty() {
             annotations.insert(SECRETS_ANNOTATION.to_owned(), secrets_version.to_owned());
         }
         for mount in &mounts {
-            arguments.extend(mount.flag.map(|flag| format!("{flag}={}", path(mount.name))));
+            arguments.extend(mount.flag.map(|flag| format!("{flag}={}", mount.at)));
         }
-        arguments.push(format!("--admin=0.0.0.0:{ADMIN_PORT}"));
+        arguments.extend(stays.then(|| format!("--admin=0.0.0.0:{ADMIN_PORT}")));
         arguments.extend(settings.log_format.iter().map(|format| format!("--log-format={format}")));
         let container = Container {
             name: name.to_owned(),
@@ -95,19 +133,19 @@ impl Pod<'_> {
             image_pull_policy: settings.image_pull_policy.clone(),
             command: Some(vec![command.to_owned()]),
             args: Some(arguments),
-            ports: Some(
+            ports: non_empty(
                 ports
                     .into_iter()
-                    .chain([("admin", ADMIN_PORT)])
+                    .chain(stays.then_some(("admin", ADMIN_PORT)))
                     .map(|(name, port)| container_port(name, port))
                     .collect(),
             ),
             resources: Some(resources(overrides, memory_mib)),
             volume_mounts: non_empty(mounts.iter().map(mount_of).collect()),
-            liveness_probe: Some(probe("/livez", 10, 6)),
-            readiness_probe: Some(probe("/readyz", 2, 3)),
+            liveness_probe: stays.then(|| probe("/livez", 10, 6)),
+            readiness_probe: stays.then(|| probe("/readyz", 2, 3)),
             // A first start compiles plans and joins its group; until then liveness waits.
-            startup_probe: Some(probe("/livez", 1, 120)),
+            startup_probe: stays.then(|| probe("/livez", 1, 120)),
             security_context: Some(container_security()),
             // What a process says of its end; of one that could say nothing, the end of its log.
             termination_message_policy: Some("FallbackToLogsOnError".to_owned()),
@@ -125,6 +163,8 @@ impl Pod<'_> {
                 service_account_name: Some(overrides.service_account_name.clone().unwrap_or(account)),
                 automount_service_account_token: Some(false),
                 enable_service_links: Some(false),
+                // What a failure means, the Job decides: its container is never started again in its place.
+                restart_policy: (!stays).then(|| "Never".to_owned()),
                 termination_grace_period_seconds: Some(GRACE_SECONDS),
                 security_context: Some(pod_security()),
                 node_selector: (!overrides.node_selector.is_empty()).then(|| overrides.node_selector.clone()),
@@ -145,8 +185,8 @@ impl Pod<'_> {
 fn mount_of(mount: &Mount) -> VolumeMount {
     VolumeMount {
         name: mount.name.to_owned(),
-        mount_path: path(mount.name),
-        read_only: Some(true),
+        mount_path: mount.at.clone(),
+        read_only: mount.read_only.then_some(true),
         ..VolumeMount::default()
     }
 }

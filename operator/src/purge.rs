@@ -25,8 +25,8 @@ pub struct Purge {
     pub revision: Option<String>,
     /// The revisions whose consumer groups go.
     pub groups: Vec<String>,
-    /// Where the groups are.
-    pub log: LogAddress,
+    /// Where the groups are; without a log there are none.
+    pub log: Option<LogAddress>,
     /// Where the rows are.
     pub store: StoreAddress,
     /// Whether the rows go too.
@@ -99,7 +99,9 @@ async fn run(purge: &Purge, edges: &dyn Edges) -> Result<u64, EdgeError> {
         store.remove_catalog(&catalog_key(architecture), view).await?;
     }
     let groups: Vec<String> = purge.groups.iter().map(|revision| consumer_group(&purge.uid, revision, 0)).collect();
-    edges.delete_groups(&purge.log, &groups).await?;
+    if let Some(log) = purge.log.as_ref().filter(|_| !groups.is_empty()) {
+        edges.delete_groups(log, &groups).await?;
+    }
     let prefixes = match &purge.revision {
         _ if !purge.rows => Vec::new(),
         Some(revision) => vec![marker_key(&purge.uid, revision, 0, 0), revision_prefix(&purge.uid, revision)],

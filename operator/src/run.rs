@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use crds::{Architecture, FeatureView};
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
@@ -15,7 +16,7 @@ use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::{Recorder, Reporter};
 use kube::runtime::reflector::{ObjectRef, Store, store};
-use kube::{Api, Client, ResourceExt as _};
+use kube::{Api, Client, Resource, ResourceExt as _};
 use shell::admin::Readiness;
 use thiserror::Error;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
@@ -174,7 +175,12 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
             futures::future::join3(
                 watches.clone().children::<ServiceAccount, _>(architectures.clone()),
                 watches.clone().children::<PodDisruptionBudget, _>(architectures.clone()),
-                watches.ours::<Pod>("pods".to_owned(), pod_seen(views, architectures)),
+                futures::future::join4(
+                    watches.clone().ours::<Pod>("pods".to_owned(), labelled(views.clone(), architectures.clone())),
+                    watches.clone().ours::<Job>("jobs".to_owned(), labelled(views.clone(), architectures.clone())),
+                    watches.clone().children::<CronJob, _>(views),
+                    watches.children::<CronJob, _>(architectures),
+                ),
             ),
         ),
     );
@@ -288,17 +294,19 @@ fn architecture_seen(
     }
 }
 
-/// A pod asks for a round of whom it works for, by its labels: what it waits for shows in no other object.
-fn pod_seen(
+/// A pod or Job asks for a round of whom it works for, by its labels: its owner is a `ReplicaSet` or a CronJob, and what it
+/// waits for, or how it ended, shows in no object of ours.
+fn labelled<K: Resource>(
     views: UnboundedSender<ObjectRef<FeatureView>>,
     architectures: UnboundedSender<ObjectRef<Architecture>>,
-) -> impl FnMut(&PartialObjectMeta<Pod>) {
-    move |pod| {
-        let namespace = pod.namespace().unwrap_or_default();
-        if let Some(view) = pod.labels().get(VIEW_LABEL) {
+) -> impl FnMut(&PartialObjectMeta<K>) {
+    move |object| {
+        let namespace = object.metadata.namespace.clone().unwrap_or_default();
+        let labels = object.metadata.labels.clone().unwrap_or_default();
+        if let Some(view) = labels.get(VIEW_LABEL) {
             let _ = views.send(ObjectRef::new(view).within(&namespace));
         }
-        if let Some(architecture) = pod.labels().get(ARCHITECTURE_LABEL) {
+        if let Some(architecture) = labels.get(ARCHITECTURE_LABEL) {
             let _ = architectures.send(ObjectRef::new(architecture).within(&namespace));
         }
     }

@@ -47,11 +47,17 @@ pub fn of_deployment(deployment: &Deployment, pods: &[Pod]) -> Option<Trouble> {
 /// The worst that any of the pods is in.
 pub fn of_pods<'a>(pods: impl Iterator<Item = &'a Pod>) -> Option<Trouble> {
     let mut all: Vec<(usize, String, Trouble)> = pods
-        .filter(|pod| pod.metadata.deletion_timestamp.is_none())
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none() && !has_ended(pod))
         .filter_map(|pod| of_pod(pod).map(|(rank, trouble)| (rank, pod.name_any(), trouble)))
         .collect();
     all.sort_by(|a, b| (a.0, &a.1).cmp(&(b.0, &b.1)));
     all.into_iter().next().map(|(_, _, trouble)| trouble)
+}
+
+/// Whether the pod has ended for good: what became of it, its Job says.
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|s| s.phase.as_deref());
+    matches!(phase, Some("Failed" | "Succeeded"))
 }
 
 /// What one pod is in, and how bad that is: the lowest first.

@@ -6,11 +6,19 @@ use serde::{Deserialize, Serialize};
 
 /// The stream of events.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("has(self.topic) || has(self.table)").message("topic, table or both must be given"),
+    validation = Rule::new("has(self.topic) || self.epoch == 0").message("epoch needs a topic")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
-    /// The Kafka topic; it must exist and must not be compacted.
+    /// The Kafka topic; it must exist and must not be compacted. A `Batch` over a table needs none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 249), regex(pattern = "^[a-zA-Z0-9._-]+$"))]
-    pub topic: String,
+    pub topic: Option<String>,
+    /// The table of the same events, which `Batch` and `Lambda` read; without it, they read the archive of the topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table: Option<Table>,
     /// Raised by a person when the topic was made anew, so that its offsets start over.
     #[serde(default)]
     #[schemars(range(min = 0, max = 2_147_483_647))]
@@ -24,6 +32,47 @@ pub struct Source {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(min = 1, max = 256))]
     pub schema: Vec<Column>,
+}
+
+/// A table of events.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(validation = Rule::new("self.format != 'Parquet' || self.completeUntil == 'NewestEvent'")
+    .message("Parquet files declare nothing: completeUntil must be NewestEvent").field_path(".completeUntil"))]
+#[serde(rename_all = "camelCase")]
+pub struct Table {
+    /// The folder: `s3://bucket/path`, `gs://`, `az://`, `abfss://` or `file:///path`. It is read with the settings of the
+    /// Architecture's `offlineStore`.
+    #[schemars(
+        length(min = 6, max = 1024),
+        regex(pattern = "^((s3|s3a|gs|az|abfs|abfss)://[^/ ]+(/[^ ]*)?|file:///[^ ]+)$")
+    )]
+    pub uri: String,
+    /// How it is written.
+    #[serde(default)]
+    pub format: TableFormat,
+    /// Up to which event time it holds every event.
+    #[serde(default)]
+    pub complete_until: CompleteUntil,
+}
+
+/// How a table is written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum TableFormat {
+    /// A Delta table.
+    #[default]
+    Delta,
+    /// Parquet files.
+    Parquet,
+}
+
+/// Up to which event time a table holds every event.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum CompleteUntil {
+    /// As the table's property or newest commit says under `featuremill.completeUntil`, in RFC 3339 or milliseconds.
+    #[default]
+    Declared,
+    /// Up to its newest event: it is written in the order of time.
+    NewestEvent,
 }
 
 /// How an event is written.

@@ -37,6 +37,19 @@ pub struct FeatureViewStatus {
     /// of which count. A view whose rows would exceed 256 KiB is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimated_row_bytes: Option<i64>,
+    /// The batch generation that reads are answered from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<i64>,
+    /// The event time up to which that generation counts, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub horizon: Option<String>,
+    /// The generation before, to which `spec.servingGeneration` can go back until the next run begins.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_generation: Option<PreviousGeneration>,
+    /// The last batch run that ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_run: Option<LastRun>,
     /// Workers of the active revision that run.
     #[serde(default)]
     pub replicas: i32,
@@ -61,4 +74,42 @@ pub struct RetiringRevision {
     /// Since when it is no longer read, in RFC 3339; its rows stay readable for a minute.
     #[schemars(extend("format" = "date-time"))]
     pub since: String,
+}
+
+/// A batch run.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LastRun {
+    /// The revision that it computed.
+    pub revision: String,
+    /// The generation that it made, or would have made.
+    pub generation: i64,
+    /// `Published`, `NothingNew`, `Refused` or `Failed`.
+    pub outcome: String,
+    /// Why it was refused or failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How many entities the generation has.
+    pub rows: i64,
+    /// The version of the table that it read, if the table has versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub table_version: Option<i64>,
+    /// When it began, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub started: String,
+    /// When it ended, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub finished: String,
+}
+
+/// The generation before the one that is served.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PreviousGeneration {
+    /// Of which revision.
+    pub revision: String,
+    /// Its number.
+    pub generation: i64,
+    /// The event time up to which it counts, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub horizon: String,
 }

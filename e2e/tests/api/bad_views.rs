@@ -38,7 +38,7 @@ fn table() -> Vec<(&'static str, &'static str, Value, &'static str)> {
         ("window too short for its hop", "/spec/features/0/window", json!("30s"), "spec.features[0]"),
         (
             "a row that grows too large",
-            "/spec/features/2",
+            "/spec/features/4",
             json!({"name": "heavy", "aggregate": "Count", "window": "365d", "hop": "1s"}),
             "heavy (",
         ),

@@ -9,6 +9,7 @@ use crate::fixtures::{VIEW, architecture, view, view_with, with};
 use crate::world::World;
 
 /// What is put where, and what the refusal must say.
+#[allow(clippy::too_many_lines)]
 fn refused_views() -> Vec<(&'static str, Value, &'static str)> {
     let feature = |value| ("/spec/features/0", value);
     let mut table = vec![
@@ -23,6 +24,21 @@ fn refused_views() -> Vec<(&'static str, Value, &'static str)> {
         ("/spec/entity/keys", json!(["nobody"]), "must be a column of source.schema"),
         ("/spec/entity/keys", json!(["user_id", "user_id"]), "Duplicate value"),
         ("/spec/source/topic", json!("no spaces"), "spec.source.topic"),
+        ("/spec/source/topic", Value::Null, "topic, table or both"),
+        ("/spec/source/table", json!({"uri": "lake/clicks"}), "spec.source.table.uri"),
+        ("/spec/source/table", json!({"uri": "s3://lake/x", "format": "Parquet"}), "must be NewestEvent"),
+        ("/spec/schedule", json!({"schedule": "at night"}), "spec.schedule.schedule"),
+        ("/spec/schedule", json!({"schedule": "@daily", "concurrencyPolicy": "Allow"}), "concurrencyPolicy"),
+        ("/spec/schedule", json!({"schedule": "@daily", "suspend": true}), "unknown field"),
+        ("/spec/qualityGate", json!({"maxPsi": "much"}), "spec.qualityGate.maxPsi"),
+        ("/spec/silver", json!({}), "dedup, rules or both"),
+        ("/spec/silver", json!({"dedup": ["nobody"]}), "must be a column of source.schema"),
+        (
+            "/spec/silver",
+            json!({"rules": [{"name": "x", "expression": "a"}, {"name": "x", "expression": "b"}]}),
+            "Duplicate value",
+        ),
+        ("/spec/horizonMaxAge", json!("a week"), "spec.horizonMaxAge"),
         ("/spec/source/format", json!("Avro"), "spec.source.format"),
         ("/spec/source/epoch", json!(-1), "spec.source.epoch"),
         ("/spec/source/schema/0/type", json!("Blob"), "spec.source.schema[0].type"),
@@ -119,11 +135,22 @@ async fn what_must_not_change_does_not() {
 async fn architectures_that_cannot_be_are_refused_at_once() {
     let world = World::new("cel-arch").await;
     for (path, value, says) in [
-        ("/spec/mode", json!("Batch"), "spec.mode"),
+        ("/spec/mode", json!("Gamma"), "spec.mode"),
+        ("/spec/mode", json!("Batch"), "offlineStore must be given"),
+        ("/spec/mode", json!("Lakehouse"), "offlineStore must be given"),
+        ("/spec/kafka", Value::Null, "kafka must be given"),
+        ("/spec/offlineStore", json!({"delta": {"uri": "ftp://lake"}}), "spec.offlineStore.delta.uri"),
+        ("/spec/offlineStore", json!({"delta": {"uri": "file:///lake"}}), "claimRef must be given"),
+        (
+            "/spec/offlineStore",
+            json!({"delta": {"uri": "s3://lake/x", "claimRef": {"name": "c"}}}),
+            "claimRef must be given",
+        ),
         ("/spec/onlineStore/redis/url", json!("http://redis"), "spec.onlineStore.redis.url"),
         ("/spec/onlineStore/redis/url", json!("redis://me:secret@redis"), "spec.onlineStore.redis.url"),
         ("/spec/serving", json!({"service": {"nodePort": 30000}}), "needs type: NodePort"),
-        ("/spec/batch", json!({"engine": "DataFusion"}), "unknown field"),
+        ("/spec/batch", json!({"engine": "DataFusion"}), "mode Kappa runs no batch"),
+        ("/spec/archive", json!({"maintenance": "nightly"}), "spec.archive.maintenance"),
         ("/metadata/name", json!("1st"), "beginning with a letter"),
     ] {
         let error = world.create::<Architecture>(&with(architecture(), path, value)).await.unwrap_err().to_string();

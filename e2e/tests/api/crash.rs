@@ -5,16 +5,18 @@ use std::collections::BTreeMap;
 
 use crds::{Architecture, FeatureView};
 use futures::StreamExt as _;
+use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::api::ListParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::children::{finish, serve};
 use crate::faults::{Fault, Faults, What};
-use crate::fixtures::{ARCHITECTURE, VIEW, view_with};
+use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with};
 use crate::mask::Mask;
+use crate::modes;
 use crate::tally::Tally;
 use crate::world::{World, eventually};
 
@@ -36,6 +38,8 @@ enum Workload {
     Edit,
     /// Then delete the view.
     Delete,
+    /// Apply as a Lakehouse, whose runs and archive are played, and wait until it is served.
+    Lakehouse,
 }
 
 /// What a run came to, and what was learnt on the way.
@@ -63,7 +67,10 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
         world.start(Faults::default())
     };
     let work = async {
-        let served = serve(world).await;
+        let served = match workload {
+            Workload::Lakehouse => modes::serve(world, "Lakehouse").await,
+            _ => serve(world).await,
+        };
         let (uid, writes) = (served.metadata.uid.clone().unwrap(), faults.writes().len());
         // Plan hashes hold UIDs; they are known only while the view stands.
         let before = Mask::of(world).await;
@@ -131,7 +138,8 @@ async fn matrix(name: &str, workload: Workload) {
     let _one = ONE.lock().await;
     let Run { end: expected, writes, .. } = run(name, workload, None).await;
     // What comes before the view is served, the creation's own matrix goes through.
-    let points = if matches!(workload, Workload::Create) { 0..writes.end } else { writes };
+    let whole = matches!(workload, Workload::Create | Workload::Lakehouse);
+    let points = if whole { 0..writes.end } else { writes };
     assert!(points.len() > 3, "only {points:?} was learnt");
     let mut runs = Vec::new();
     for nth in points {
@@ -158,6 +166,11 @@ async fn dying_at_any_write_of_a_creation_ends_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_lakehouses_creation_ends_the_same() {
+    matrix("crash-lake", Workload::Lakehouse).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_an_edit_ends_the_same() {
     matrix("crash-edit", Workload::Edit).await;
 }
@@ -165,4 +178,43 @@ async fn dying_at_any_write_of_an_edit_ends_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_a_deletion_ends_the_same() {
     matrix("crash-delete", Workload::Delete).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operator_that_hears_of_nothing_does_it_all_from_what_it_reads() {
+    let world = World::new("blind").await;
+    world.apply::<Architecture>(&architecture()).await.unwrap();
+    world.apply::<FeatureView>(&view()).await.unwrap();
+    let operator = world.start(Faults::blind());
+    let first = finish(&world).await.status.unwrap();
+
+    // The view that it keeps in memory is the first one for ever; what it does, it does by the newest.
+    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
+    let api = world.api::<FeatureView>();
+    eventually("the edit is live", || async {
+        world.roll_out().await;
+        let view = api.get(VIEW).await.unwrap();
+        let status = view.status.clone().unwrap_or_default();
+        if let Some(candidate) = &status.candidate_revision {
+            world.catch_up(&view.metadata.uid.clone().unwrap(), candidate).await;
+        }
+        if status.active_revision != first.active_revision { Ok(()) } else { Err(format!("{:?}", status.phase)) }
+    })
+    .await;
+    let second = finish(&world).await.status.unwrap();
+    removed(&world).await;
+    let stream = format!("{VIEW}-stream-{}", second.active_revision.unwrap());
+    let deployments = world.api::<Deployment>();
+    let uid = deployments.get(&stream).await.unwrap().metadata.uid;
+    deployments.delete(&stream, &DeleteParams::default()).await.unwrap();
+    eventually("its workers come back", || async {
+        match deployments.get_opt(&stream).await.unwrap() {
+            Some(again) if again.metadata.uid != uid => Ok(()),
+            other => Err(format!("{:?}", other.map(|d| d.metadata.uid))),
+        }
+    })
+    .await;
+    world.delete::<FeatureView>(VIEW).await;
+    assert_eq!(world.edges.store.keys(), Vec::<String>::new());
+    operator.stop().await;
 }

@@ -35,6 +35,8 @@ pub struct Fault {
 #[derive(Clone, Default)]
 pub struct Faults {
     fault: Option<Fault>,
+    /// Whether no watch ever tells anything: every event is lost, and whatever the operator keeps in memory grows old.
+    blind: bool,
     writes: Arc<Mutex<Vec<String>>>,
     /// Cancelled when the operator is to die.
     pub crash: CancellationToken,
@@ -43,6 +45,11 @@ pub struct Faults {
 impl Faults {
     pub fn at(fault: Fault) -> Self {
         Self { fault: Some(fault), ..Self::default() }
+    }
+
+    /// Lists are answered, watches are not.
+    pub fn blind() -> Self {
+        Self { blind: true, ..Self::default() }
     }
 
     /// Every write so far: verb and path.
@@ -77,7 +84,7 @@ pub struct Faulty<S> {
 
 type Answer<B> = Pin<Box<dyn Future<Output = Result<Response<B>, BoxError>> + Send>>;
 
-impl<S, B> Service<Request<Body>> for Faulty<S>
+impl<S, B: 'static> Service<Request<Body>> for Faulty<S>
 where
     S: Service<Request<Body>, Response = Response<B>>,
     S::Future: Send + 'static,
@@ -92,6 +99,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let watches = request.uri().query().is_some_and(|query| query.contains("watch=true"));
+        if self.faults.blind && watches {
+            return Box::pin(pending());
+        }
         let what = self.faults.count(&request);
         let crash = self.faults.crash.clone();
         match what {

@@ -14,6 +14,7 @@ mod faults;
 mod fixtures;
 mod lease;
 mod mask;
+mod modes;
 mod removal;
 mod rollout;
 mod tally;

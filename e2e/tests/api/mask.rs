@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crds::{Architecture, FeatureView};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
@@ -26,6 +27,10 @@ impl Mask {
         for view in world.api::<FeatureView>().list(&ListParams::default()).await.unwrap() {
             words.push((view.uid().unwrap(), "<view uid>".to_owned()));
             words.extend(view.status.and_then(|s| s.plan_hash).map(|hash| (hash, "<plan>".to_owned())));
+        }
+        let runs = ListParams::default().labels("app.kubernetes.io/component=batch");
+        for config in world.api::<ConfigMap>().list(&runs).await.unwrap() {
+            words.push((config.name_any(), "<batch config>".to_owned()));
         }
         Self(words)
     }
@@ -50,6 +55,8 @@ impl Mask {
         self.add::<FeatureView>(world, &mut state).await;
         self.add::<Deployment>(world, &mut state).await;
         self.add::<ConfigMap>(world, &mut state).await;
+        self.add::<CronJob>(world, &mut state).await;
+        self.add::<Job>(world, &mut state).await;
         self.add::<Service>(world, &mut state).await;
         self.add::<ServiceAccount>(world, &mut state).await;
         self.add::<PodDisruptionBudget>(world, &mut state).await;
@@ -68,7 +75,7 @@ impl Mask {
 
 /// Takes off what the API server counts and chooses.
 fn clean(value: &mut Value) {
-    const NOISE: [&str; 13] = [
+    const NOISE: [&str; 23] = [
         "uid",
         "resourceVersion",
         "generation",
@@ -82,10 +89,22 @@ fn clean(value: &mut Value) {
         "nodePort",
         "featuremill.dev/digest",
         "selfLink",
+        "featuremill.dev/secrets",
+        "secretsVersion",
+        "controller-uid",
+        "batch.kubernetes.io/controller-uid",
+        "horizon",
+        "started",
+        "finished",
+        "startTime",
+        "completionTime",
+        "lastProbeTime",
     ];
     match value {
         Value::Object(fields) => {
-            fields.retain(|key, _| !NOISE.contains(&key.as_str()));
+            // The one condition that names a time.
+            let fresh = fields.get("type").and_then(Value::as_str) == Some("Fresh");
+            fields.retain(|key, _| !NOISE.contains(&key.as_str()) && !(fresh && key == "message"));
             fields.values_mut().for_each(clean);
         }
         Value::Array(items) => items.iter_mut().for_each(clean),

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
@@ -32,6 +33,8 @@ impl Tally {
         let mut tally = Self { seen: Arc::default(), watches: JoinSet::new() };
         tally.watch::<Deployment>(world);
         tally.watch::<ConfigMap>(world);
+        tally.watch::<CronJob>(world);
+        tally.watch::<Job>(world);
         tally.watch::<Service>(world);
         tally.watch::<ServiceAccount>(world);
         tally.watch::<PodDisruptionBudget>(world);

@@ -6,18 +6,21 @@ use std::collections::BTreeMap;
 
 use crds::Architecture;
 use crds::architecture::ServiceType;
+use crds::feature_view::Timestamp;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{Service, ServiceAccount, ServicePort, ServiceSpec, TopologySpreadConstraint};
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
+use super::archive;
 use super::observe::Observed;
 use crate::apply::{Object, Writer};
 use crate::error::Error;
 use crate::names::{self, ARCHITECTURE_LABEL, SERVING_PORT};
-use crate::pods::{Mount, Pod};
+use crate::pods::{Life, Mount, Pod};
 use crate::settings::Settings;
 
 /// The memory of a feature server where nothing else is said, in MiB.
@@ -34,12 +37,32 @@ pub struct Desired {
     pub budget: Option<PodDisruptionBudget>,
     /// The servers.
     pub server: Deployment,
+    /// What archives each topic.
+    pub archives: Vec<Deployment>,
+    /// What keeps each archive in order.
+    pub maintenance: Vec<CronJob>,
+}
+
+/// What stands after it was written.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The servers.
+    pub server: Deployment,
+    /// What archives each topic.
+    pub archives: Vec<Deployment>,
+    /// Why the API server does not take the schedule of maintenance.
+    pub refused: Option<String>,
 }
 
 /// All objects of the architecture.
 #[must_use]
-pub fn desire(architecture: &Architecture, secrets_version: &str, settings: &Settings) -> Desired {
+pub fn desire(observed: &Observed, secrets_version: &str, settings: &Settings) -> Desired {
+    let architecture = &observed.architecture;
     let name = architecture.name_any();
+    let objects = |(topic, timestamp): (&String, &Timestamp)| {
+        archive::objects(architecture, topic, timestamp, secrets_version, settings)
+    };
+    let (archives, maintenance) = observed.topics.iter().filter_map(objects).unzip();
     let accounts = [names::server(&name), names::worker_account(&name)];
     Desired {
         accounts: accounts
@@ -54,15 +77,17 @@ pub fn desire(architecture: &Architecture, secrets_version: &str, settings: &Set
         service: service(architecture),
         budget: (architecture.spec.serving.replicas > 1).then(|| budget(architecture)),
         server: server(architecture, secrets_version, settings),
+        archives,
+        maintenance,
     }
 }
 
-/// Makes it all stand, servers last, and removes what should not. Answers with the servers' Deployment.
+/// Makes it all stand, pods last, and removes what should not.
 ///
 /// # Errors
 /// What the API server says.
-pub async fn apply(desired: Desired, writer: &Writer, observed: &Observed) -> Result<Deployment, Error> {
-    let Desired { accounts, service, budget, server } = desired;
+pub async fn apply(desired: Desired, writer: &Writer, observed: &Observed) -> Result<Applied, Error> {
+    let Desired { accounts, service, budget, server, archives, maintenance } = desired;
     for account in accounts {
         writer.apply(&observed.accounts, account).await?;
     }
@@ -71,7 +96,28 @@ pub async fn apply(desired: Desired, writer: &Writer, observed: &Observed) -> Re
         Some(budget) => drop(writer.apply(&observed.budgets, budget).await?),
         None => delete_all(writer, &observed.budgets).await?,
     }
-    writer.apply(&observed.deployments, server).await
+    let server = writer.apply(&observed.deployments, server).await?;
+    let mut applied = Applied { server, archives: Vec::new(), refused: None };
+    for archive in archives {
+        applied.archives.push(writer.apply(&observed.deployments, archive).await?);
+    }
+    let mut kept: Vec<String> = applied.archives.iter().map(kube::ResourceExt::name_any).collect();
+    kept.push(applied.server.name_any());
+    for cron_job in maintenance {
+        kept.push(cron_job.name_any());
+        match writer.apply(&observed.cron_jobs, cron_job).await {
+            Ok(_) => {}
+            Err(error) if error.is_invalid() => applied.refused = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    for cron_job in observed.cron_jobs.iter().filter(|c| !kept.contains(&c.name_any())) {
+        writer.delete(cron_job).await?;
+    }
+    for archive in observed.deployments.iter().filter(|d| !kept.contains(&d.name_any())) {
+        writer.delete(archive).await?;
+    }
+    Ok(applied)
 }
 
 /// Removes it all, servers first.
@@ -79,6 +125,7 @@ pub async fn apply(desired: Desired, writer: &Writer, observed: &Observed) -> Re
 /// # Errors
 /// What the API server says.
 pub async fn delete(writer: &Writer, observed: &Observed) -> Result<(), Error> {
+    delete_all(writer, &observed.cron_jobs).await?;
     delete_all(writer, &observed.deployments).await?;
     delete_all(writer, &observed.services).await?;
     delete_all(writer, &observed.budgets).await?;
@@ -157,6 +204,7 @@ fn server(architecture: &Architecture, secrets_version: &str, settings: &Setting
         overrides: &serving.pod,
         account: names::server(&name),
         secrets_version,
+        life: Life::Stays,
     };
     let mut template = pod.template(settings, labels.clone(), BTreeMap::new());
     if let Some(spec) = &mut template.spec {

@@ -1,13 +1,18 @@
 //! What stands: the architecture, what belongs to it, its Secrets, its views. Needs a client.
 
+use std::collections::BTreeMap;
+
+use crds::feature_view::Timestamp;
 use crds::{Architecture, FeatureView};
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::ListParams;
 use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 
+use super::archive;
 use crate::context::Context;
 use crate::edges::{MissingSecret, Secrets};
 use crate::error::Error;
@@ -22,6 +27,10 @@ pub struct Observed {
     pub secrets: Result<Secrets, MissingSecret>,
     /// How many views name it.
     pub views: usize,
+    /// The topics that its views want archived.
+    pub topics: BTreeMap<String, Timestamp>,
+    /// Its CronJobs.
+    pub cron_jobs: Vec<CronJob>,
     /// Its Deployments.
     pub deployments: Vec<Deployment>,
     /// Its Services.
@@ -48,12 +57,20 @@ pub async fn observe(context: &Context, architecture: &Architecture) -> Result<O
     // A view that does not read is of another version; its architecture must not stand still for it.
     let views = Api::<DeserializeGuard<FeatureView>>::namespaced(context.client.clone(), &namespace);
     let views = views.list(&ListParams::default()).await.map_err(Error::read("the list of featureviews"))?;
+    let views: Vec<FeatureView> =
+        views.into_iter().filter_map(|v| v.0.ok()).filter(|v| v.spec.architecture_ref.name == name).collect();
+    let cron_jobs = match architecture.spec.offline_store {
+        Some(_) => owned(context, &architecture, &selector).await?,
+        None => Vec::new(),
+    };
     let deployments = owned(context, &architecture, &selector).await?;
     Ok(Some(Observed {
-        pods: unready_pods(context, &architecture, &deployments, &selector).await?,
+        topics: archive::topics(&architecture, views.iter()),
+        cron_jobs,
+        pods: unready_pods(context, &architecture, &deployments, false, &selector).await?,
         deployments,
         secrets: Secrets::read(&context.client, &architecture).await?,
-        views: views.iter().filter(|view| view.0.as_ref().is_ok_and(|v| v.spec.architecture_ref.name == name)).count(),
+        views: views.len(),
         services: owned(context, &architecture, &selector).await?,
         accounts: owned(context, &architecture, &selector).await?,
         budgets: owned(context, &architecture, &selector).await?,

@@ -2,11 +2,11 @@
 
 use crds::condition::{ConditionStatus, reasons, types};
 use crds::{Architecture, ArchitectureStatus};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use kube::runtime::events::EventType;
 
+use super::desire::Applied;
 use super::observe::Observed;
 use crate::conditions::{Conditions, find};
 use crate::context::Context;
@@ -17,13 +17,14 @@ use crate::workload::{is_available, is_rolled_out, replicas};
 
 type Verdict = (ConditionStatus, &'static str, String);
 
-/// The status to be written, if it differs from what stands. `server` is the servers' Deployment, if it was applied.
+/// The status to be written, if it differs from what stands.
 #[must_use]
-pub fn status(observed: &Observed, server: Option<&Deployment>, now: Timestamp) -> ArchitectureStatus {
+pub fn status(observed: &Observed, applied: Option<&Applied>, now: Timestamp) -> ArchitectureStatus {
+    let server = applied.map(|applied| &applied.server);
     let previous = observed.architecture.status.clone().unwrap_or_default();
     let generation = observed.architecture.metadata.generation;
     let (_, running, ready) = server.map(replicas).unwrap_or_default();
-    let verdicts = verdicts(observed, server);
+    let verdicts = verdicts(observed, applied);
     let mut conditions = Conditions::new(&previous.conditions, generation, now);
     for (type_, (status, reason, message)) in
         [types::READY, types::RECONCILING, types::STALLED, types::SPEC_ACCEPTED].into_iter().zip(verdicts)
@@ -33,6 +34,7 @@ pub fn status(observed: &Observed, server: Option<&Deployment>, now: Timestamp) 
     ArchitectureStatus {
         observed_generation: generation,
         views: i32::try_from(observed.views).unwrap_or(i32::MAX),
+        archives: i32::try_from(observed.topics.len()).unwrap_or(i32::MAX),
         endpoint: Some(names::endpoint(&observed.architecture)),
         replicas: running,
         ready_replicas: ready,
@@ -45,7 +47,7 @@ pub fn status(observed: &Observed, server: Option<&Deployment>, now: Timestamp) 
 }
 
 /// `Ready`, `Reconciling`, `Stalled`, `SpecAccepted`.
-fn verdicts(observed: &Observed, server: Option<&Deployment>) -> [Verdict; 4] {
+fn verdicts(observed: &Observed, applied: Option<&Applied>) -> [Verdict; 4] {
     let no = |reason| (ConditionStatus::False, reason, String::new());
     let accepted = (ConditionStatus::True, reasons::ACCEPTED, String::new());
     if observed.architecture.metadata.deletion_timestamp.is_some() {
@@ -66,25 +68,35 @@ fn verdicts(observed: &Observed, server: Option<&Deployment>) -> [Verdict; 4] {
             refused(ConditionStatus::False),
         ];
     }
-    let trouble = server.and_then(|server| trouble::of_deployment(server, &observed.pods));
-    let ready = match server {
-        Some(server) if is_available(server) => (ConditionStatus::True, reasons::HEALTHY, "serving".to_owned()),
-        Some(server) => {
-            let message = format!("no pod of Deployment {} is ready", server.name_any());
-            match &trouble {
-                Some(trouble) => (ConditionStatus::False, trouble.reason, format!("{message}; {}", trouble.message)),
-                None => (ConditionStatus::False, reasons::WORKLOAD_UNAVAILABLE, message),
-            }
+    if let Some(why) = applied.and_then(|applied| applied.refused.clone()) {
+        let refused = |status| (status, reasons::INVALID_SPEC, format!("spec.archive.maintenance: {why}"));
+        let (yes, no_) = (ConditionStatus::True, ConditionStatus::False);
+        return [refused(no_), no(reasons::IDLE), refused(yes), refused(no_)];
+    }
+    let Some(Applied { server, archives, .. }) = applied else {
+        let rolling = (ConditionStatus::True, reasons::ROLLING_OUT, String::new());
+        return [(ConditionStatus::Unknown, reasons::PENDING, String::new()), rolling, no(reasons::IDLE), accepted];
+    };
+    let all = || std::iter::once(server).chain(archives);
+    let trouble = all().filter(|d| !is_rolled_out(d)).find_map(|d| trouble::of_deployment(d, &observed.pods));
+    let ready = match (all().find(|d| !is_available(d)), &trouble) {
+        (None, _) => (ConditionStatus::True, reasons::HEALTHY, "serving".to_owned()),
+        (Some(workload), Some(trouble)) => {
+            let message = format!("no pod of Deployment {} is ready; {}", workload.name_any(), trouble.message);
+            (ConditionStatus::False, trouble.reason, message)
         }
-        None => (ConditionStatus::Unknown, reasons::PENDING, String::new()),
+        (Some(workload), None) => {
+            let message = format!("no pod of Deployment {} is ready", workload.name_any());
+            (ConditionStatus::False, reasons::WORKLOAD_UNAVAILABLE, message)
+        }
     };
     if let Some(Trouble { reason, message, .. }) = trouble.as_ref().filter(|t| t.stuck) {
         return [ready, no(reason), (ConditionStatus::True, reason, message.clone()), accepted];
     }
     let reconciling = match trouble {
-        _ if server.is_some_and(is_rolled_out) => no(reasons::IDLE),
+        _ if all().all(is_rolled_out) => no(reasons::IDLE),
         Some(trouble) => (ConditionStatus::True, trouble.reason, trouble.message),
-        None => (ConditionStatus::True, reasons::ROLLING_OUT, "feature servers are being rolled out".to_owned()),
+        None => (ConditionStatus::True, reasons::ROLLING_OUT, "pods are being rolled out".to_owned()),
     };
     [ready, reconciling, no(reasons::IDLE), accepted]
 }

@@ -24,8 +24,8 @@ pub struct MissingSecret {
 pub struct Secrets {
     /// The store.
     pub store: StoreAddress,
-    /// The log.
-    pub log: LogAddress,
+    /// The log, if there is one.
+    pub log: Option<LogAddress>,
     /// Opaque text that changes when any of them does. It tells nothing about their content.
     pub version: String,
 }
@@ -38,15 +38,26 @@ impl Secrets {
     pub async fn read(client: &Client, architecture: &Architecture) -> Result<Result<Self, MissingSecret>, Error> {
         let namespace = architecture.namespace().unwrap_or_default();
         let api = Api::<Secret>::namespaced(client.clone(), &namespace);
-        let (kafka, redis) = (&architecture.spec.kafka, &architecture.spec.online_store.redis);
+        let (kafka, redis) = (architecture.spec.kafka.as_ref(), &architecture.spec.online_store.redis);
+        let delta = architecture.spec.offline_store.as_ref().map(|store| &store.delta);
+        let log = |k: &crds::architecture::Kafka| LogAddress {
+            bootstrap: k.bootstrap_servers.clone(),
+            properties: BTreeMap::new(),
+        };
         let mut secrets = Self {
             store: StoreAddress { url: redis.url.clone(), settings: BTreeMap::new() },
-            log: LogAddress { bootstrap: kafka.bootstrap_servers.clone(), properties: BTreeMap::new() },
+            log: kafka.map(log),
             version: String::new(),
         };
+        // The operator itself never opens a table: of that Secret, only the version matters.
         let references = [
-            ("spec.kafka.secretRef", &kafka.secret_ref, &mut secrets.log.properties),
-            ("spec.onlineStore.redis.secretRef", &redis.secret_ref, &mut secrets.store.settings),
+            (
+                "spec.kafka.secretRef",
+                kafka.and_then(|k| k.secret_ref.as_ref()),
+                secrets.log.as_mut().map(|log| &mut log.properties),
+            ),
+            ("spec.onlineStore.redis.secretRef", redis.secret_ref.as_ref(), Some(&mut secrets.store.settings)),
+            ("spec.offlineStore.delta.secretRef", delta.and_then(|d| d.secret_ref.as_ref()), None),
         ];
         for (field, reference, settings) in references {
             let Some(reference) = reference else { continue };
@@ -62,7 +73,9 @@ impl Secrets {
                 secrets.version.push('_');
             }
             secrets.version.push_str(&version);
-            settings.extend(secret.data.unwrap_or_default().into_iter().map(|(name, value)| (name, value.0)));
+            if let Some(settings) = settings {
+                settings.extend(secret.data.unwrap_or_default().into_iter().map(|(name, value)| (name, value.0)));
+            }
         }
         Ok(Ok(secrets))
     }

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use engine::row::{CatalogEntry, Head, Live, Trouble};
+use engine::row::{CatalogEntry, Head, Live, RunReport, Trouble};
 use shell::redis::Connector;
 use shell::store::{Markers, Purge, RedisStore, RowStore, StoreError, Swap};
 
@@ -47,8 +47,14 @@ impl<S: RowStore> Store for Shared<S> {
     fn head<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<Head>> {
         Box::pin(async move { self.seen(self.store.pointer(key).await) })
     }
+    fn swap_head<'a>(&'a self, key: &'a str, expected: u64, head: &'a Head) -> EdgeResult<'a, Swap> {
+        Box::pin(async move { self.seen(self.store.swap_pointer(key, Some(expected), head).await) })
+    }
     fn make_head<'a>(&'a self, key: &'a str, head: &'a Head) -> EdgeResult<'a, Swap> {
         Box::pin(async move { self.seen(self.store.swap_pointer(key, None, head).await) })
+    }
+    fn run<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<RunReport>> {
+        Box::pin(async move { self.seen(self.store.run_report(key).await) })
     }
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers> {
         Box::pin(async move { self.seen(self.store.markers(key).await) })

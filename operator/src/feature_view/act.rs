@@ -15,6 +15,7 @@ use shell::store::Swap;
 
 use super::observe::{Observed, StoreFacts, StoreView, has_pods, revision_of};
 use super::phase::{Decision, Step};
+use super::pin;
 use crate::apply::Writer;
 use crate::context::Context;
 use crate::edges::EdgeError;
@@ -30,6 +31,8 @@ pub struct Acted {
     pub removed: Vec<String>,
     /// What the store said no to.
     pub problem: Option<String>,
+    /// Why the generation that the spec names cannot be served.
+    pub pin_problem: Option<String>,
     /// Why a revision could not be removed; reads do not suffer from it.
     pub removal_problem: Option<String>,
     /// Whether the round should come again soon.
@@ -51,25 +54,37 @@ pub async fn act(
     let mut acted = Acted::default();
     let StoreView::Known(facts) = store else { return Ok(acted) };
     if matches!(decision.step, Step::Promote) {
-        intend(context, writer, observed).await?;
+        intend(context, writer, observed, "Promoting").await?;
     }
     if let Err(error) = publish(observed, facts, plans, decision, &mut acted).await {
         acted.problem = Some(error.to_string());
         acted.waits = true;
         return Ok(acted);
     }
+    match pin::target(observed, facts) {
+        Ok(None) => {}
+        Ok(Some((revision, head))) => {
+            intend(context, writer, observed, "RollingBack").await?;
+            let key = head_key(&observed.view.uid().unwrap_or_default(), &revision);
+            match facts.store.swap_head(&key, head.fence.saturating_sub(1), &head).await {
+                Ok(_) => acted.waits = true,
+                Err(error) => acted.problem = Some(error.to_string()),
+            }
+        }
+        Err(problem) => acted.pin_problem = Some(problem),
+    }
     remove(context, observed, facts, decision, &mut acted).await?;
     Ok(acted)
 }
 
 /// Writes what is about to be done; who has an outdated view of the spec, or is no longer the leader, fails here.
-async fn intend(context: &Context, writer: &Writer, observed: &mut Observed) -> Result<(), Error> {
+async fn intend(context: &Context, writer: &Writer, observed: &mut Observed, phase: &str) -> Result<(), Error> {
     let mut status = observed.view.status.clone().unwrap_or_default();
-    status.phase = Some("Promoting".to_owned());
+    status.phase = Some(phase.to_owned());
     if observed.view.status.as_ref() != Some(&status) {
         observed.view = writer.status(&observed.view, &status).await?;
     }
-    tracing::info!(view = observed.view.name_any(), at = %(context.now)(), "moving the live pointer");
+    tracing::info!(view = observed.view.name_any(), at = %(context.now)(), phase, "moving a pointer");
     Ok(())
 }
 
@@ -88,10 +103,11 @@ async fn publish(
         let head = Head { incarnation: 0, generation: 0, horizon: 0, fence: 1 };
         facts.store.make_head(&head_key(&uid, wanted), &head).await?;
     }
+    let batches = plans.values().any(|plan| plan.mode.has_generations());
     let entry = CatalogEntry {
         uid: uid.clone(),
+        horizon_target_ms: batches.then(|| i64::from(observed.view.spec.freshness.horizon_target_seconds) * 1000),
         freshness_target_ms: i64::from(observed.view.spec.freshness.target_seconds) * 1000,
-        horizon_target_ms: None,
         plans: decision.run.iter().filter_map(|revision| plans.get(revision)).map(|plan| (**plan).clone()).collect(),
     };
     if !entry.plans.is_empty() && facts.catalog.as_ref() != Some(&entry) {
@@ -121,7 +137,9 @@ async fn remove(
     let now = (context.now)();
     let readable = SignedDuration::from_secs(context.settings.readable_seconds.into());
     for revision in &decision.retire {
-        let deployed = observed.deployments.iter().any(|d| revision_of(d) == Some(revision));
+        let deployed = observed.deployments.iter().any(|d| revision_of(d) == Some(revision))
+            || observed.cron_jobs.iter().any(|c| revision_of(c) == Some(revision))
+            || observed.jobs.iter().any(|j| revision_of(j) == Some(revision));
         if deployed
             || !is_unreadable(&status, revision, now, readable)
             || has_pods(context, &observed.view, Some(revision)).await?
@@ -131,7 +149,7 @@ async fn remove(
         let purge = Purge {
             uid: observed.view.uid().unwrap_or_default(),
             revision: Some(revision.clone()),
-            groups: vec![revision.clone()],
+            groups: if observed.streams() { vec![revision.clone()] } else { Vec::new() },
             log: facts.secrets.log.clone(),
             store: facts.secrets.store.clone(),
             rows: true,

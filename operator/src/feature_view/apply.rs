@@ -3,6 +3,8 @@
 //! Invariant: what is mounted stands before what mounts it, and goes after it.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
 use super::desire::Desired;
@@ -10,16 +12,22 @@ use super::observe::{Observed, revision_of};
 use super::phase::Decision;
 use crate::apply::Writer;
 use crate::error::Error;
+use crate::jobs;
+use crate::names::BATCH_KEY;
 use crate::workload::is_rolled_out;
 
 /// What stands after it was written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Applied {
     /// The Deployments, as the API server has them.
     pub streams: Vec<Deployment>,
+    /// The CronJobs, as the API server has them.
+    pub cron_jobs: Vec<CronJob>,
+    /// Why the API server does not take the schedule: it alone knows schedules and time zones whole.
+    pub refused: Option<String>,
 }
 
-/// Writes what should stand, plans first, and removes what should not, workers first.
+/// Writes what differs, workers last, and removes what is no longer wanted, workers first.
 ///
 /// # Errors
 /// What the API server says.
@@ -29,27 +37,59 @@ pub async fn apply(
     observed: &Observed,
     decision: &Decision,
 ) -> Result<Applied, Error> {
-    let Some(Desired { plans, streams }) = desired else {
-        return Ok(Applied { streams: observed.deployments.clone() });
+    let Some(Desired { config_maps, streams, cron_jobs, first_job }) = desired else {
+        let (streams, cron_jobs) = (observed.deployments.clone(), observed.cron_jobs.clone());
+        return Ok(Applied { streams, cron_jobs, refused: None });
     };
     let mut kept: Vec<String> = Vec::new();
-    for plan in plans {
-        kept.push(writer.apply(&observed.config_maps, plan).await?.name_any());
+    for map in config_maps {
+        kept.push(writer.apply(&observed.config_maps, map).await?.name_any());
     }
-    let mut applied = Applied { streams: Vec::new() };
+    let mut applied = Applied::default();
     for stream in streams {
         applied.streams.push(writer.apply(&observed.deployments, stream).await?);
     }
-    for stream in observed.deployments.iter().filter(|d| revision_of(*d).is_none_or(|r| decision.retire.contains(r))) {
+    for cron_job in cron_jobs {
+        match writer.apply(&observed.cron_jobs, cron_job).await {
+            Ok(cron_job) => applied.cron_jobs.push(cron_job),
+            Err(error) if error.is_invalid() => applied.refused = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
+    if let Some(job) = first_job {
+        writer.apply(&observed.jobs, job).await?;
+    }
+    for stream in observed.deployments.iter().filter(|d| retires(decision, revision_of(*d))) {
         writer.delete(stream).await?;
     }
-    for plan in observed.config_maps.iter().filter(|m| !kept.contains(&m.name_any())) {
-        let revision = revision_of(plan);
-        // A pod of the plan before may still have to start while its Deployment is rolled to the new one.
-        let rolled = applied.streams.iter().filter(|d| revision_of(*d) == revision).all(is_rolled_out);
-        if revision.is_none_or(|r| decision.retire.contains(r) || (decision.run.iter().any(|run| run == r) && rolled)) {
-            writer.delete(plan).await?;
+    for cron_job in observed.cron_jobs.iter().filter(|c| retires(decision, revision_of(*c))) {
+        writer.delete(cron_job).await?;
+    }
+    for job in observed.own_jobs().filter(|j| retires(decision, revision_of(*j))) {
+        writer.delete(job).await?;
+    }
+    for map in observed.config_maps.iter().filter(|m| !kept.contains(&m.name_any())) {
+        if retires(decision, revision_of(map)) || is_replaced(map, observed, &applied, decision) {
+            writer.delete(map).await?;
         }
     }
     Ok(applied)
+}
+
+fn retires(decision: &Decision, revision: Option<&str>) -> bool {
+    revision.is_none_or(|r| decision.retire.contains(r))
+}
+
+/// Whether another stands in its place and nothing that still has to start mounts it.
+fn is_replaced(map: &ConfigMap, observed: &Observed, applied: &Applied, decision: &Decision) -> bool {
+    let revision = revision_of(map);
+    let runs = revision.is_some_and(|r| decision.run.iter().any(|run| run == r));
+    if map.data.as_ref().is_some_and(|data| data.contains_key(BATCH_KEY)) {
+        let name = map.name_any();
+        let mounted =
+            observed.jobs.iter().filter(|j| !jobs::is_finished(j)).any(|j| jobs::config_maps(j).any(|m| m == name));
+        return runs && applied.refused.is_none() && !mounted;
+    }
+    // A pod of the plan before may still have to start while its Deployment is rolled to the new one.
+    runs && applied.streams.iter().filter(|d| revision_of(*d) == revision).all(is_rolled_out)
 }

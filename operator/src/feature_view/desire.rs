@@ -1,5 +1,6 @@
-//! The objects that a view should have. Pure; one file per kind.
+//! The objects that a view should have. Pure; one file per sort of work.
 
+mod batch;
 mod plan;
 mod stream;
 
@@ -9,19 +10,27 @@ use std::sync::Arc;
 use crds::Architecture;
 use engine::plan::Plan;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
+use kube::ResourceExt as _;
 
 use super::observe::Observed;
 use super::phase::Decision;
+use crate::jobs::is_finished;
+use crate::names;
 use crate::settings::Settings;
 
 /// What should stand, not yet written.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Desired {
-    /// One plan for each revision that runs.
-    pub plans: Vec<ConfigMap>,
-    /// One Deployment for each revision that runs.
+    /// The plans of stream workers and the configurations of batch runs, of each revision that runs.
+    pub config_maps: Vec<ConfigMap>,
+    /// One Deployment for each revision that runs, where the mode has stream workers.
     pub streams: Vec<Deployment>,
+    /// One CronJob for each revision that runs, where the mode has batch runs.
+    pub cron_jobs: Vec<CronJob>,
+    /// The Job that a new revision begins with. One that stands is never changed.
+    pub first_job: Option<Job>,
 }
 
 /// All objects of the view. Without an architecture there is nothing to be said: what stands, stays.
@@ -34,9 +43,31 @@ pub fn desire(
 ) -> Option<Desired> {
     let architecture: &Architecture = observed.architecture.as_ref()?;
     let view = &observed.view;
-    let run: Vec<&Arc<Plan>> = decision.run.iter().filter_map(|revision| plans.get(revision)).collect();
-    Some(Desired {
-        plans: run.iter().map(|plan| plan::config_map(view, plan)).collect(),
-        streams: run.iter().map(|plan| stream::deployment(view, architecture, plan, settings)).collect(),
-    })
+    let mut desired = Desired::default();
+    for plan in decision.run.iter().filter_map(|revision| plans.get(revision)) {
+        if plan.mode.has_stream_lanes() {
+            desired.config_maps.push(plan::config_map(view, plan));
+            desired.streams.extend(stream::deployment(view, architecture, plan, settings));
+        }
+        if plan.mode.has_generations()
+            && let Some(config) = batch::config_map(view, architecture, plan)
+        {
+            let name = config.name_any();
+            desired.config_maps.push(config);
+            let first = names::first_job(&view.name_any(), &plan.revision);
+            let standing = observed.jobs.iter().find(|job| job.name_any() == first);
+            let begins = standing.is_none()
+                && decision.first.as_ref() == Some(&plan.revision)
+                && !view.spec.suspend
+                && view.spec.serving_generation.is_none();
+            if begins {
+                desired.first_job = Some(batch::first_job(view, architecture, plan, &name, settings));
+            }
+            // Two runs of one revision only wait for each other's lease.
+            let pinned = view.spec.serving_generation.is_some();
+            let hold = pinned || begins || standing.is_some_and(|job| !is_finished(job));
+            desired.cron_jobs.extend(batch::cron_job(view, architecture, plan, &name, hold, settings));
+        }
+    }
+    Some(desired)
 }

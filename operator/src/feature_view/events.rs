@@ -44,6 +44,38 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         let note = format!("revision {active} is live");
         all.push(Happening::new(EventType::Normal, reasons::PROMOTED, "Promote", note));
     }
+    if let (Some(was), Some(is)) = (before.generation, after.generation)
+        && is < was
+        && before.active_revision == after.active_revision
+    {
+        let note = format!("generation {is} is served again in place of {was}");
+        all.push(Happening::new(EventType::Normal, reasons::ROLLED_BACK, "Publish", note));
+    }
+    if let Some(run) = after.last_run.as_ref().filter(|run| before.last_run.as_ref() != Some(run)) {
+        let why = run.message.clone().unwrap_or_default();
+        let generation = run.generation;
+        all.extend(match run.outcome.as_str() {
+            "Published" => {
+                let note = format!("generation {generation} of {} entities is served", run.rows);
+                Some(Happening::new(EventType::Normal, reasons::GENERATION_PUBLISHED, "Publish", note))
+            }
+            "Refused" => {
+                let note = format!("generation {generation}: {why}; the one before is served on");
+                Some(Happening::new(EventType::Warning, reasons::GENERATION_REFUSED, "Publish", note))
+            }
+            "Failed" => Some(Happening::new(EventType::Warning, reasons::RUN_FAILED, "Run", why)),
+            _ => None,
+        });
+    }
+    let stalled = |status| condition(status, types::STALLED).filter(|c| c.status == ConditionStatus::True);
+    let told = before.last_run != after.last_run
+        || stalled(after)
+            .is_some_and(|c| find(&after.conditions, types::SPEC_ACCEPTED).is_some_and(|s| s.reason == c.reason));
+    if let Some(is) = stalled(after).filter(|_| !told)
+        && stalled(before).is_none_or(|was| was.reason != is.reason)
+    {
+        all.push(Happening::new(EventType::Warning, &is.reason, "Observe", is.message));
+    }
     let ready = |status| condition(status, types::READY);
     if let Some(is) = ready(after).filter(|c| c.reason == reasons::STORE_UNREACHABLE)
         && ready(before).is_none_or(|was| was.reason != is.reason)

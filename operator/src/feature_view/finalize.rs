@@ -40,7 +40,15 @@ pub(super) async fn finalize(context: &Context, writer: &Writer, observed: Obser
     for stream in &observed.deployments {
         writer.delete(stream).await?;
     }
-    let state = if !observed.deployments.is_empty() || has_pods(context, &observed.view, None).await? {
+    for cron_job in &observed.cron_jobs {
+        writer.delete(cron_job).await?;
+    }
+    for job in observed.own_jobs() {
+        writer.delete(job).await?;
+    }
+    let stands =
+        !observed.deployments.is_empty() || !observed.cron_jobs.is_empty() || observed.own_jobs().next().is_some();
+    let state = if stands || has_pods(context, &observed.view, None).await? {
         State::Stuck("its workers are still stopping".to_owned())
     } else {
         remove(context, &observed).await?
@@ -81,7 +89,7 @@ async fn remove(context: &Context, observed: &Observed) -> Result<State, Error> 
     let purge = Purge {
         uid: view.uid().unwrap_or_default(),
         revision: None,
-        groups: if delete { revisions(observed).into_iter().collect() } else { Vec::new() },
+        groups: if delete && observed.streams() { revisions(observed).into_iter().collect() } else { Vec::new() },
         log: secrets.log,
         store: secrets.store,
         rows: delete,

@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crds::{Architecture, FeatureView};
-use engine::plan::{Assignments, Plan};
+use engine::plan::{Assignment, Assignments, Plan};
 use engine::row::{
-    CatalogEntry, Head, Live, Trouble, catalog_key, head_key, live_key, marker_key, trouble_key, write_test_key,
+    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, head_key, live_key, marker_key, run_key, trouble_key,
+    write_test_key,
 };
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -19,7 +21,8 @@ use crate::apply::Object;
 use crate::context::Context;
 use crate::edges::{EdgeError, Secrets, Store};
 use crate::error::Error;
-use crate::names::{ASSIGNMENTS_KEY, MANAGED_BY_SELECTOR, REVISION_LABEL, STREAM, VIEW_LABEL};
+use crate::jobs::is_finished;
+use crate::names::{ASSIGNMENTS_KEY, BATCH_KEY, MANAGED_BY_SELECTOR, REVISION_LABEL, VIEW_LABEL};
 use crate::workload::is_rolled_out;
 
 /// The view and its objects.
@@ -33,6 +36,10 @@ pub struct Observed {
     pub deployments: Vec<Deployment>,
     /// Its config maps.
     pub config_maps: Vec<ConfigMap>,
+    /// Its CronJobs.
+    pub cron_jobs: Vec<CronJob>,
+    /// Its Jobs, and those of its CronJobs.
+    pub jobs: Vec<Job>,
     /// Its pods, if not all of them are ready.
     pub pods: Vec<Pod>,
 }
@@ -57,6 +64,10 @@ pub struct StoreFacts {
     pub live: Option<Live>,
     /// Where the wanted revision's readable rows are.
     pub head: Option<Head>,
+    /// Where the live revision's readable rows are.
+    pub live_head: Option<Head>,
+    /// What became of the wanted revision's last batch run, if it has had one.
+    pub run: Option<RunReport>,
     /// How far the wanted revision has read; none if no revision is wanted.
     pub markers: Option<Markers>,
     /// What workers say keeps them from their work, by revision and worker.
@@ -84,18 +95,44 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let selector = format!("{MANAGED_BY_SELECTOR},{VIEW_LABEL}={name}");
     let deployments = owned(context, &view, &selector).await?;
     let config_maps = owned(context, &view, &selector).await?;
-    let pods = unready_pods(context, &view, &deployments, &selector).await?;
-    Ok(Some(Observed { view, architecture, deployments, config_maps, pods }))
+    let (mut cron_jobs, mut jobs) = (Vec::new(), Vec::new());
+    // A mode never changes, so a view without batch runs has nothing of them.
+    if architecture.as_ref().is_none_or(|a| a.spec.mode.batches()) {
+        cron_jobs = owned::<_, CronJob>(context, &view, &selector).await?;
+        let owners: Vec<String> = cron_jobs.iter().filter_map(kube::ResourceExt::uid).chain(view.uid()).collect();
+        let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
+        let list = api.list(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of jobs"))?;
+        jobs.extend(list.into_iter().filter(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid))));
+    }
+    let busy = jobs.iter().any(|job| !is_finished(job));
+    let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
+    Ok(Some(Observed { view, architecture, deployments, config_maps, cron_jobs, jobs, pods }))
 }
 
-/// The pods that carry the labels, unless every one of them is ready: then there is nothing to be learnt of them.
+impl Observed {
+    /// Whether its mode has stream workers, and so consumer groups.
+    #[must_use]
+    pub fn streams(&self) -> bool {
+        self.architecture.as_ref().is_some_and(|a| a.spec.mode.streams())
+    }
+
+    /// The Jobs that the view owns itself.
+    pub fn own_jobs(&self) -> impl Iterator<Item = &Job> {
+        let uid = self.view.uid().unwrap_or_default();
+        self.jobs.iter().filter(move |job| job.owner_references().iter().any(|o| o.uid == uid))
+    }
+}
+
+/// The pods that carry the labels, unless every one of them is ready and no Job is `busy`: then there is nothing to be
+/// learnt of them.
 pub(crate) async fn unready_pods<R: Object>(
     context: &Context,
     root: &R,
     deployments: &[Deployment],
+    busy: bool,
     selector: &str,
 ) -> Result<Vec<Pod>, Error> {
-    if deployments.iter().all(is_rolled_out) {
+    if !busy && deployments.iter().all(is_rolled_out) {
         return Ok(Vec::new());
     }
     let api = Api::<Pod>::namespaced(context.client.clone(), &root.namespace().unwrap_or_default());
@@ -112,13 +149,12 @@ pub(crate) async fn owned<R: Object, K: Object>(context: &Context, root: &R, sel
     Ok(items)
 }
 
-/// Whether any pod of the view, or of one of its revisions, is left.
+/// Whether any pod of the view, or of one of its revisions, is left: a worker's or a run's.
 ///
 /// # Errors
 /// What the API server says.
 pub async fn has_pods(context: &Context, view: &FeatureView, revision: Option<&str>) -> Result<bool, Error> {
-    let mut selector =
-        format!("{MANAGED_BY_SELECTOR},{}={STREAM},{VIEW_LABEL}={}", crate::names::COMPONENT_LABEL, view.name_any());
+    let mut selector = format!("{MANAGED_BY_SELECTOR},{VIEW_LABEL}={}", view.name_any());
     if let Some(revision) = revision {
         selector = format!("{selector},{REVISION_LABEL}={revision}");
     }
@@ -158,11 +194,21 @@ async fn facts(
     let store = context.edges.store(&secrets.store).await.map_err(text)?;
     let live = store.live(&live_key(&uid)).await.map_err(text)?;
     let mut catalog = store.catalog(&catalog_key(&architecture.uid().unwrap_or_default())).await.map_err(text)?;
-    let (mut head, mut markers) = (None, None);
+    let (mut head, mut markers, mut run) = (None, None, None);
     if let Some(plan) = plan {
         head = store.head(&head_key(&uid, &plan.revision)).await.map_err(text)?;
         markers = Some(store.markers(&marker_key(&uid, &plan.revision, 0, 0)).await.map_err(text)?);
+        if plan.mode.has_generations() {
+            run = store.run(&run_key(&uid, &plan.revision)).await.map_err(text)?;
+        }
     }
+    let live_head = match &live {
+        Some(live) if plan.is_none_or(|p| p.revision != live.revision) => {
+            store.head(&head_key(&uid, &live.revision)).await.map_err(text)?
+        }
+        Some(_) => head.clone(),
+        None => None,
+    };
     let mut troubles = BTreeMap::new();
     for revision in live.iter().map(|l| &l.revision).chain(plan.map(|p| &p.revision)) {
         if !troubles.contains_key(revision) {
@@ -173,7 +219,13 @@ async fn facts(
     let ready = observed.deployments.iter().all(is_rolled_out);
     let refusal = if ready { None } else { store.refusal(&write_test_key(&uid)).await.map_err(text)? };
     let catalog = catalog.remove(&observed.view.name_any());
-    Ok(StoreFacts { store, secrets, live, head, markers, troubles, refusal, catalog })
+    Ok(StoreFacts { store, secrets, live, head, live_head, run, markers, troubles, refusal, catalog })
+}
+
+/// What is read back of a configuration of batch runs.
+#[derive(serde::Deserialize)]
+struct BatchPlan {
+    assignment: Assignment,
 }
 
 /// Every plan of the view that is known, by revision: the wanted one, those in its config maps, those in the catalog.
@@ -190,9 +242,11 @@ pub fn plans(
             plans.insert(plan.revision.clone(), Arc::new(plan.clone()));
         }
     }
-    for text in observed.config_maps.iter().filter_map(|map| map.data.as_ref()?.get(ASSIGNMENTS_KEY)) {
-        let assignments = serde_json::from_str::<Assignments>(text).map(|a| a.assignments).unwrap_or_default();
-        for plan in assignments.into_iter().map(|a| a.plan) {
+    for data in observed.config_maps.iter().filter_map(|map| map.data.as_ref()) {
+        let stream = data.get(ASSIGNMENTS_KEY).and_then(|text| serde_json::from_str::<Assignments>(text).ok());
+        let batch = data.get(BATCH_KEY).and_then(|text| serde_json::from_str::<BatchPlan>(text).ok());
+        let all = stream.into_iter().flat_map(|a| a.assignments).chain(batch.map(|b| b.assignment));
+        for plan in all.map(|assignment| assignment.plan) {
             plans.insert(plan.revision.clone(), Arc::new(plan));
         }
     }

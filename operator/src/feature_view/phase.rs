@@ -33,8 +33,10 @@ pub struct Facts {
     pub present: BTreeSet<String>,
     /// Revisions whose plan is known.
     pub planned: BTreeSet<String>,
-    /// Whether the wanted revision has read its source up to now.
+    /// Whether the wanted revision has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
+    /// Whether the wanted revision has batch runs and has had none yet.
+    pub unrun: bool,
     /// Whether the workers are stopped on purpose.
     pub suspended: bool,
 }
@@ -69,8 +71,10 @@ pub struct Decision {
     pub run: Vec<String>,
     /// Revisions to be removed.
     pub retire: BTreeSet<String>,
-    /// Whether the wanted revision has read its source up to now.
+    /// Whether the wanted revision has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
+    /// The revision that has had no batch run yet, and does not wait for its schedule.
+    pub first: Option<String>,
 }
 
 impl Decision {
@@ -108,7 +112,8 @@ pub fn decide(facts: &Facts) -> Decision {
         retire.extend(facts.present.iter().chain(&facts.reported).cloned());
     }
     retire.retain(|revision| !kept.contains(revision));
-    Decision { step, active, candidate, run, retire, caught_up: facts.caught_up }
+    let first = wanted.filter(|w| facts.unrun && run.contains(w)).cloned();
+    Decision { step, active, candidate, run, retire, caught_up: facts.caught_up, first }
 }
 
 /// The facts of a round.
@@ -125,14 +130,22 @@ pub fn facts(observed: &Observed, resolved: &Result<Arc<Plan>, Refusal>, store: 
         present: observed.deployments.iter().filter_map(revision_of).map(str::to_owned).collect(),
         planned: plans(observed, resolved, store).into_keys().collect(),
         caught_up: false,
+        unrun: false,
         suspended: observed.view.spec.suspend,
     };
     facts.present.extend(observed.config_maps.iter().filter_map(revision_of).map(str::to_owned));
+    facts.present.extend(observed.cron_jobs.iter().filter_map(revision_of).map(str::to_owned));
+    facts.present.extend(observed.own_jobs().filter_map(revision_of).map(str::to_owned));
     if let StoreView::Known(known) = store {
         facts.live = Ok(known.live.as_ref().map(|live| live.revision.clone()));
         facts.present.extend(known.catalog.iter().flat_map(|entry| &entry.plans).map(|plan| plan.revision.clone()));
         let target = i64::from(observed.view.spec.freshness.target_seconds) * 1000;
-        facts.caught_up = known.markers.as_ref().is_some_and(|m| caught_up(m, now.as_millisecond(), target));
+        if let Ok(Plan { mode, .. }) = resolved.as_deref() {
+            let read = known.markers.as_ref().is_some_and(|m| caught_up(m, now.as_millisecond(), target));
+            let published = known.head.as_ref().is_some_and(|head| head.generation > 0);
+            facts.caught_up = (read || !mode.has_stream_lanes()) && (published || !mode.has_generations());
+            facts.unrun = mode.has_generations() && !published && known.run.is_none();
+        }
     }
     facts
 }

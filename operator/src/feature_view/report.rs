@@ -3,6 +3,8 @@
 //! Invariants: all conditions are there from the first round, Unknown where nothing is known; nothing in them changes
 //! unless the state does, so that an unchanged view is never written.
 
+mod batch;
+
 use std::sync::Arc;
 
 use crds::FeatureViewStatus;
@@ -55,17 +57,19 @@ impl Round<'_> {
         let stream = self.stream(active.as_deref());
         let (_, running, ready) = stream.map(replicas).unwrap_or_default();
 
-        let accepted = self.accepted();
         let mut conditions = Conditions::new(&previous.conditions, generation, self.now);
-        for (type_, (status, reason, message)) in [
+        let verdicts = [
             (types::READY, self.ready(&caught_up, stream)),
             (types::RECONCILING, self.reconciling(&caught_up, stream)),
             (types::STALLED, self.stalled()),
-            (types::SPEC_ACCEPTED, accepted),
+            (types::SPEC_ACCEPTED, self.accepted()),
             (types::CAUGHT_UP, caught_up.clone()),
-        ] {
+        ];
+        for (type_, (status, reason, message)) in verdicts.into_iter().chain(self.fresh().map(|v| (types::FRESH, v))) {
             conditions.set(type_, status, reason, message);
         }
+        let (served, horizon) = self.served(&previous);
+        let (previous_generation, last_run) = (self.previous_generation(&previous), self.last_run(&previous));
         FeatureViewStatus {
             observed_generation: generation,
             phase: Some(self.phase(&caught_up).to_owned()),
@@ -79,6 +83,10 @@ impl Round<'_> {
             estimated_row_bytes: self.resolved.as_ref().map_or(previous.estimated_row_bytes, |plan| {
                 engine::estimate::row_bytes(plan).ok().and_then(|estimate| i64::try_from(estimate.bytes).ok())
             }),
+            generation: served,
+            horizon,
+            previous_generation,
+            last_run,
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),
@@ -113,14 +121,25 @@ impl Round<'_> {
     }
 
     fn accepted(&self) -> Verdict {
-        match self.resolved {
+        match self.accepted_plan() {
             Ok(plan) => (
                 ConditionStatus::True,
                 reasons::ACCEPTED,
                 format!("revision {} of {} features", plan.revision, plan.features.len()),
             ),
-            Err(refusal) if refusal.pending => (ConditionStatus::Unknown, refusal.reason, refusal.message.clone()),
-            Err(refusal) => (ConditionStatus::False, refusal.reason, refusal.message.clone()),
+            Err(refusal) if refusal.pending => (ConditionStatus::Unknown, refusal.reason, refusal.message),
+            Err(refusal) => (ConditionStatus::False, refusal.reason, refusal.message),
+        }
+    }
+
+    /// The plan, unless the engine or the API server refuses the spec.
+    fn accepted_plan(&self) -> Result<&Plan, Refusal> {
+        let plan = self.resolved.as_ref().map_err(Clone::clone)?;
+        match &self.applied.refused {
+            Some(why) => {
+                Err(Refusal { reason: reasons::INVALID_SPEC, message: format!("spec.schedule: {why}"), pending: false })
+            }
+            None => Ok(plan),
         }
     }
 
@@ -142,14 +161,18 @@ impl Round<'_> {
         if let StoreView::Unreachable(problem) = self.store {
             return (ConditionStatus::Unknown, reasons::STORE_UNREACHABLE, problem.clone());
         }
+        if plan.mode.has_generations() && !self.has_generation() {
+            return self.no_generation(plan);
+        }
         (ConditionStatus::False, reasons::CATCHING_UP, format!("revision {} is reading its source", plan.revision))
     }
 
     fn ready(&self, caught_up: &Verdict, stream: Option<&Deployment>) -> Verdict {
-        if let Err(refusal) = self.resolved {
-            let status = if refusal.pending { ConditionStatus::Unknown } else { ConditionStatus::False };
-            return (status, refusal.reason, refusal.message.clone());
-        }
+        let plan = match self.accepted_plan() {
+            Ok(plan) => plan,
+            Err(Refusal { reason, message, pending: true }) => return (ConditionStatus::Unknown, reason, message),
+            Err(Refusal { reason, message, .. }) => return (ConditionStatus::False, reason, message),
+        };
         if let StoreView::Unreachable(problem) = self.store {
             return (ConditionStatus::Unknown, reasons::STORE_UNREACHABLE, problem.clone());
         }
@@ -169,6 +192,12 @@ impl Round<'_> {
                 reasons::RETIRING,
                 "this revision's earlier rows are being removed".to_owned(),
             );
+        }
+        if plan.mode.has_generations() && !self.serves_generation() {
+            return self.no_generation(plan);
+        }
+        if !plan.mode.has_stream_lanes() {
+            return (ConditionStatus::True, reasons::HEALTHY, "served".to_owned());
         }
         let Some(stream) = stream else {
             return (
@@ -198,19 +227,19 @@ impl Round<'_> {
 
     fn reconciling(&self, caught_up: &Verdict, stream: Option<&Deployment>) -> Verdict {
         let moving = |reason, message: &str| (ConditionStatus::True, reason, message.to_owned());
-        match (self.resolved, self.store) {
+        let plan = match (self.accepted_plan(), self.store) {
             (Err(refusal), _) if refusal.pending => return moving(reasons::PENDING, &refusal.message),
             (Err(_), _) => return (ConditionStatus::False, reasons::IDLE, String::new()),
             (_, StoreView::Unreachable(problem)) => return moving(reasons::STORE_UNREACHABLE, problem),
-            _ => {}
-        }
+            (Ok(plan), _) => plan,
+        };
         if self.observed.view.spec.suspend {
             return (ConditionStatus::False, reasons::SUSPENDED, String::new());
         }
         if self.decision.step == Step::AwaitRemoval {
             return moving(reasons::RETIRING, "this revision's earlier rows are being removed");
         }
-        match self.newest_trouble() {
+        match self.newest_trouble().or_else(|| self.run_trouble().filter(|_| caught_up.0 != ConditionStatus::True)) {
             Some(trouble) if trouble.stuck => return (ConditionStatus::False, trouble.reason, trouble.message),
             Some(trouble) => return moving(trouble.reason, &trouble.message),
             None => {}
@@ -224,16 +253,17 @@ impl Round<'_> {
         if let Some(problem) = &self.acted.removal_problem {
             return moving(reasons::RETIRING, problem);
         }
-        if !stream.is_some_and(is_rolled_out) {
+        if plan.mode.has_stream_lanes() && !stream.is_some_and(is_rolled_out) {
             return moving(reasons::ROLLING_OUT, "workers are being rolled out");
         }
         (ConditionStatus::False, reasons::IDLE, String::new())
     }
 
     fn stalled(&self) -> Verdict {
-        match self.resolved {
-            Err(refusal) if !refusal.pending => (ConditionStatus::True, refusal.reason, refusal.message.clone()),
-            _ => match self.newest_trouble().filter(|trouble| trouble.stuck && !self.observed.view.spec.suspend) {
+        let trouble = || self.newest_trouble().filter(|t| t.stuck).or_else(|| self.run_trouble().filter(|t| t.stuck));
+        match self.accepted_plan() {
+            Err(refusal) if !refusal.pending => (ConditionStatus::True, refusal.reason, refusal.message),
+            _ => match trouble().filter(|_| !self.observed.view.spec.suspend) {
                 Some(trouble) => (ConditionStatus::True, trouble.reason, trouble.message),
                 None => (ConditionStatus::False, reasons::IDLE, String::new()),
             },
@@ -272,7 +302,7 @@ impl Round<'_> {
     }
 
     fn phase(&self, caught_up: &Verdict) -> &'static str {
-        match (self.resolved, self.store) {
+        match (self.accepted_plan(), self.store) {
             (Err(refusal), _) if refusal.pending => return "Pending",
             (Err(_), _) => return "Invalid",
             (_, StoreView::Unreachable(_)) => return "StoreUnreachable",
@@ -301,6 +331,8 @@ impl Round<'_> {
         }
         let reading = status.candidate_revision.is_some()
             || find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
-        (reading && !self.observed.view.spec.suspend) || !status.retiring.is_empty()
+        // The end of a batch run is an event.
+        let polled = self.observed.streams() && !self.observed.view.spec.suspend;
+        (reading && polled) || !status.retiring.is_empty()
     }
 }

@@ -3,15 +3,18 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crds::FeatureView;
+use crds::architecture::Mode;
 use crds::condition::reasons;
+use crds::{Architecture, FeatureView};
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
 use engine::estimate::Estimate;
-use engine::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Plan, Stream, Table, TableFormat, TimestampField, TimestampUnit, ViewIdentity};
+use engine::value::ValueType;
 use kube::ResourceExt as _;
 use serde_json::Value;
 
 use super::observe::Observed;
+use crate::names;
 
 /// The largest plan that fits into a ConfigMap beside its metadata.
 const MAX_PLAN_BYTES: usize = 900 * 1024;
@@ -61,6 +64,11 @@ pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
             pending: false,
         });
     };
+    needs(&observed.view, architecture).map_err(|message| Refusal {
+        reason: reasons::INVALID_SPEC,
+        message,
+        pending: false,
+    })?;
     let plan = planned(known, observed, &text(&architecture.spec.mode))?;
     // Until the Architecture is observed, the version of its Secrets is unknown, and pods would be made only to be rolled.
     if architecture.status.as_ref().is_none_or(|s| s.observed_generation.is_none()) {
@@ -68,6 +76,31 @@ pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
         return Err(Refusal { reason: reasons::PENDING, message, pending: true });
     }
     Ok(plan)
+}
+
+/// What the architecture's mode needs of a view beyond what the engine does.
+fn needs(view: &FeatureView, architecture: &Architecture) -> Result<(), String> {
+    let (mode, name) = (architecture.spec.mode, text(&architecture.spec.mode));
+    let spec = &view.spec;
+    if mode.batches() && spec.schedule.is_none() {
+        return Err(format!(
+            "spec.schedule: mode {name} computes by batch runs; say when, such as {{schedule: \"0 3 * * *\"}}"
+        ));
+    }
+    if spec.silver.is_some() && mode.canonical() != Mode::Lakehouse {
+        return Err(format!(
+            "spec.silver: mode {name} takes events as they are, so its features would differ; leave it out, or use a Lakehouse"
+        ));
+    }
+    let archives = spec.archive || mode.canonical() == Mode::Lakehouse;
+    if archives && architecture.spec.offline_store.is_none() {
+        let reference = &spec.architecture_ref.name;
+        return Err(format!("spec.archive: Architecture {reference:?} has no spec.offlineStore to archive into"));
+    }
+    if (archives || mode.streams()) && architecture.spec.kafka.is_none() {
+        return Err(format!("spec.source.topic: Architecture {:?} has no spec.kafka", spec.architecture_ref.name));
+    }
+    Ok(())
 }
 
 fn planned(known: &Resolutions, observed: &Observed, mode: &str) -> Resolution {
@@ -85,7 +118,7 @@ fn planned(known: &Resolutions, observed: &Observed, mode: &str) -> Resolution {
 
 fn plan(view: &FeatureView, mode: &str) -> Resolution {
     let refuse = |message| Refusal { reason: reasons::INVALID_SPEC, message, pending: false };
-    let plan = engine::resolve::resolve(&definition(view, mode)).map_err(|problems| {
+    let mut plan = engine::resolve::resolve(&definition(view, mode)).map_err(|problems| {
         let mut lines: Vec<String> =
             problems.iter().take(MAX_PROBLEMS).map(|p| format!("{}: {}", p.field, p.message)).collect();
         if problems.len() > MAX_PROBLEMS {
@@ -93,6 +126,12 @@ fn plan(view: &FeatureView, mode: &str) -> Resolution {
         }
         refuse(lines.join("; "))
     })?;
+    check_rules(view, &plan).map_err(refuse)?;
+    // What Silver leaves out changes values, so it is part of the revision; plans know nothing of it.
+    if let Some(silver) = &view.spec.silver {
+        let silver = serde_json::to_string(silver).unwrap_or_default();
+        plan.revision = names::hex(format!("{}{silver}", plan.revision).as_bytes(), plan.revision.len());
+    }
     let bytes = plan.to_json().len();
     if bytes > MAX_PLAN_BYTES {
         return Err(refuse(format!(
@@ -104,6 +143,24 @@ fn plan(view: &FeatureView, mode: &str) -> Resolution {
         Ok(_) => Ok(Arc::new(plan)),
         Err(error) => Err(refuse(error.to_string())),
     }
+}
+
+/// That every rule of Silver is a condition over the source's columns, by the engine that will evaluate it.
+fn check_rules(view: &FeatureView, plan: &Plan) -> Result<(), String> {
+    let columns = engine::event::schema(&plan.source);
+    let rules = view.spec.silver.iter().flat_map(|silver| &silver.rules);
+    for (i, rule) in rules.enumerate() {
+        let field = format!("spec.silver.rules[{i}].expression");
+        match engine::expr::compile(&rule.expression, &columns) {
+            Ok(compiled) if compiled.value_type == ValueType::Boolean => {}
+            Ok(compiled) => {
+                let found = compiled.value_type;
+                return Err(format!("{field}: {:?} gives {found:?}; a rule must be true or false", rule.expression));
+            }
+            Err(error) => return Err(format!("{field}: {error}")),
+        }
+    }
+    Ok(())
 }
 
 fn too_heavy(estimate: &Estimate) -> String {
@@ -130,13 +187,19 @@ fn definition(view: &FeatureView, mode: &str) -> ViewDefinition {
         },
         mode: mode.to_owned(),
         entity_keys: spec.entity.keys.clone(),
-        stream: Some(Stream {
-            topic: spec.source.topic.clone(),
+        stream: spec.source.topic.clone().map(|topic| Stream {
+            topic,
             // The schema keeps it from being negative.
             epoch: u32::try_from(spec.source.epoch).unwrap_or_default(),
         }),
-        table: None,
-        archive: false,
+        table: spec.source.table.as_ref().map(|table| Table {
+            uri: table.uri.clone(),
+            format: match table.format {
+                crds::feature_view::TableFormat::Delta => TableFormat::Delta,
+                crds::feature_view::TableFormat::Parquet => TableFormat::Parquet,
+            },
+        }),
+        archive: spec.archive,
         timestamp: TimestampField {
             field: spec.source.timestamp.field.clone(),
             unit: unit(spec.source.timestamp.unit),
@@ -154,7 +217,7 @@ fn definition(view: &FeatureView, mode: &str) -> ViewDefinition {
             .collect(),
         allowed_lateness: spec.allowed_lateness.clone(),
         max_future: spec.max_future.clone(),
-        horizon_max_age: None,
+        horizon_max_age: spec.horizon_max_age.clone(),
         features: spec.features.iter().map(feature).collect(),
     }
 }

@@ -1,8 +1,10 @@
 //! What one run is handed: the plan, where its tables are, and the limits of its quality gate.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use engine::plan::{Assignment, Plan, Table};
+use lake::silver::{Rule, Silver};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -28,6 +30,9 @@ pub struct BatchConfig {
     /// What is read instead of the plan's own table: the view's Silver, or the archive of its topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceTable>,
+    /// What is brought up to the archive before the run reads [`Self::source`], which is made by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub silver: Option<SilverStep>,
     /// The limits that a generation must keep to be published.
     #[serde(default)]
     pub gate: Limits,
@@ -50,6 +55,50 @@ pub struct SourceTable {
     pub table: Table,
     /// What its rows are.
     pub rows: Rows,
+}
+
+/// How Silver is made of the archive; [`lake::silver::Silver`] says what its fields mean.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SilverStep {
+    /// The archive of the topic.
+    pub bronze: String,
+    /// The table that is made; its quarantine stands beside it.
+    pub table: String,
+    /// The folder of all tables, under which the view's tombstones are.
+    pub lake: String,
+    /// The columns that tell events apart.
+    #[serde(default)]
+    pub dedup: Vec<String>,
+    /// What must hold of an event.
+    #[serde(default)]
+    pub rules: Vec<SilverRule>,
+}
+
+/// A named expression that must hold of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SilverRule {
+    /// The reason under which an event is quarantined.
+    pub name: String,
+    /// SQL over the source's columns.
+    pub expression: String,
+}
+
+impl SilverStep {
+    /// The step as the lake carries it out.
+    #[must_use]
+    pub fn silver(&self, plan: Arc<Plan>) -> Silver {
+        let rule = |rule: &SilverRule| Rule { name: rule.name.clone(), sql: rule.expression.clone() };
+        Silver {
+            dedup: self.dedup.clone(),
+            rules: self.rules.iter().map(rule).collect(),
+            bronze: self.bronze.clone(),
+            silver: self.table.clone(),
+            tombstones: lake::erase::uri(&self.lake, &plan),
+            plan,
+        }
+    }
 }
 
 /// What the rows of a [`SourceTable`] are.

@@ -6,6 +6,7 @@ mod generation;
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion::prelude::SessionContext;
 use engine::lane::Layout;
 use engine::plan::Plan;
 use engine::program::Program;
@@ -174,7 +175,7 @@ impl Run {
             notes: Vec::new(),
         };
         let ended = tokio::select! {
-            ended = self.generation(&store, &lease, &session, &mut report) => ended,
+            ended = self.work(&store, &lease, &session, &mut report) => ended,
             () = lease.lost() => Err(PublishError::LeaseLost { key: lease.key().to_owned(), doing: "working" }.into()),
             () = shutdown.cancelled() => Err(RunError::Interrupted),
         };
@@ -194,6 +195,29 @@ impl Run {
             }
         }
         ended.map(|()| report)
+    }
+
+    /// Brings Silver up to the archive, where the source is made of it, and makes the next generation.
+    async fn work(
+        &self,
+        store: &RedisStore,
+        lease: &Lease,
+        session: &SessionContext,
+        report: &mut RunReport,
+    ) -> Result<(), RunError> {
+        if let Some(step) = &self.config.silver {
+            let spill = self.args.tables.temp_dir.as_deref();
+            let made = lake::silver::run(&step.silver(self.plan.clone()), &self.storage, session, spill, None).await?;
+            tracing::info!(
+                read = made.read,
+                added = made.added,
+                duplicates = made.duplicates,
+                rejected = made.rejected,
+                version = made.version,
+                "Silver stands"
+            );
+        }
+        self.generation(store, lease, session, report).await
     }
 }
 

@@ -1,5 +1,6 @@
 //! The Deployment of one revision's stream workers.
 
+use crds::architecture::Kafka;
 use crds::{Architecture, FeatureView};
 use engine::plan::Plan;
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment};
@@ -9,7 +10,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use kube::ResourceExt as _;
 
 use crate::names::{self, ASSIGNMENTS_KEY, PLAN_ANNOTATION};
-use crate::pods::{Mount, Pod, path};
+use crate::pods::{Life, Mount, Pod, path};
 use crate::settings::Settings;
 
 /// Memory beside the cached rows: the program, its buffers and a batch in flight.
@@ -20,11 +21,12 @@ pub(super) fn deployment(
     architecture: &Architecture,
     plan: &Plan,
     settings: &Settings,
-) -> Deployment {
+) -> Option<Deployment> {
+    let kafka = architecture.spec.kafka.as_ref()?;
     let name = view.name_any();
     let selector = names::stream_selector(view, &plan.revision);
     let labels = names::with_common(&selector, &name);
-    Deployment {
+    Some(Deployment {
         metadata: ObjectMeta {
             name: Some(names::stream_deployment(&name, &plan.revision)),
             namespace: view.namespace(),
@@ -43,7 +45,7 @@ pub(super) fn deployment(
                 }),
             }),
             revision_history_limit: Some(1),
-            template: pod(view, architecture, plan).template(
+            template: pod(view, architecture, kafka, plan).template(
                 settings,
                 labels,
                 names::labels([(PLAN_ANNOTATION, &plan.hash())]),
@@ -51,11 +53,11 @@ pub(super) fn deployment(
             ..DeploymentSpec::default()
         }),
         ..Deployment::default()
-    }
+    })
 }
 
-fn pod<'a>(view: &'a FeatureView, architecture: &'a Architecture, plan: &Plan) -> Pod<'a> {
-    let (kafka, redis) = (&architecture.spec.kafka, &architecture.spec.online_store.redis);
+fn pod<'a>(view: &'a FeatureView, architecture: &'a Architecture, kafka: &Kafka, plan: &Plan) -> Pod<'a> {
+    let redis = &architecture.spec.online_store.redis;
     let volume = Volume {
         config_map: Some(ConfigMapVolumeSource {
             name: names::plan_config_map(&view.name_any(), &plan.hash()),
@@ -82,5 +84,6 @@ fn pod<'a>(view: &'a FeatureView, architecture: &'a Architecture, plan: &Plan) -
         overrides: &worker.pod,
         account: names::worker_account(&architecture.name_any()),
         secrets_version: architecture.status.as_ref().and_then(|s| s.secrets_version.as_deref()).unwrap_or_default(),
+        life: Life::Stays,
     }
 }

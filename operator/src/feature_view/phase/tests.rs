@@ -20,6 +20,7 @@ fn facts(wanted: Option<&str>, live: Result<Option<&str>, ()>) -> Facts {
         present: BTreeSet::new(),
         planned: set(&["a", "b", "c"]),
         caught_up: false,
+        unrun: false,
         suspended: false,
     }
 }
@@ -121,9 +122,10 @@ proptest! {
     fn what_is_read_is_never_removed_and_the_pointer_moves_only_when_it_may(
         wanted in revision(), known in any::<bool>(), live in revision(), reported_active in revision(), reported in revisions(),
         retiring in revisions(), present in revisions(), planned in revisions(), caught_up in any::<bool>(), suspended in any::<bool>(),
+        unrun in any::<bool>(),
     ) {
         let live = if known { Ok(live) } else { Err(()) };
-        let f = Facts { wanted, live: live.clone(), reported, reported_active, retiring, present, planned, caught_up, suspended };
+        let f = Facts { wanted, live: live.clone(), reported, reported_active, retiring, present, planned, caught_up, unrun, suspended };
         let d = decide(&f);
         prop_assert_eq!(&d, &decide(&f));
         for kept in d.run.iter().chain(&d.active).chain(&d.candidate) {
@@ -138,6 +140,9 @@ proptest! {
         }
         if matches!(d.step, Step::Adopt | Step::Promote) {
             prop_assert!(known && d.candidate == f.wanted && !f.retiring.iter().any(|r| Some(r) == d.candidate.as_ref()));
+        }
+        if let Some(first) = &d.first {
+            prop_assert!(f.unrun && d.run.contains(first) && f.wanted.as_ref() == Some(first));
         }
         if !known {
             prop_assert!(d.step == Step::Hold && d.retire.iter().all(|r| f.retiring.contains(r)));

@@ -66,6 +66,7 @@ impl World {
             assignment: Assignment { incarnation: 0, plan: fixtures::resolve(&definition) },
             feature_table: folder.path().join("gold").display().to_string(),
             source: None,
+            silver: None,
             gate: Limits { max_row_count_drop: 0.95, max_null_share_rise: 1.0, max_psi: 1_000.0 },
             completeness: Completeness::NewestEvent,
             version_as_of: None,
