@@ -64,7 +64,8 @@ async fn redis(certificates: &Certificates, directory: &Path) -> (Redis, String)
     let (ca, cert) = (file("ca.crt", &certificates.authority), file("tls.crt", &certificates.server));
     let key = file("tls.key", &certificates.key);
     let [port] = free_ports().unwrap();
-    let user = format!("worker on >{REDIS_PASSWORD} ~* &* +@all");
+    let users = format!("user worker on >{REDIS_PASSWORD} ~* &* +@all\nuser default on nopass ~* &* +@all\n");
+    let users = file("users.acl", &users);
     let settings = [
         ("appendonly", "yes"),
         ("tls-port", &port.to_string()),
@@ -72,7 +73,7 @@ async fn redis(certificates: &Certificates, directory: &Path) -> (Redis, String)
         ("tls-cert-file", &cert),
         ("tls-key-file", &key),
         ("tls-auth-clients", "no"),
-        ("user", &user),
+        ("aclfile", &users),
     ];
     (Redis::start_with(&settings).await.unwrap(), format!("rediss://127.0.0.1:{port}"))
 }
@@ -91,7 +92,7 @@ async fn secrets_are_used_and_wrong_ones_are_told_without_showing_them() {
     let (certificates, directory) = (Certificates::make(), Directory::new("secure").unwrap());
     let (kafka, (redis, url)) = tokio::join!(kafka(&certificates), redis(&certificates, directory.path()));
     let mut world = World::over(kafka, redis, 2).await;
-    world.redis_url = url;
+    world.redis_url = Some(url);
     let folder = |name: &str| directory.path().join(name);
     let kafka_secret = |name: &str, password: &str| {
         let ca = certificates.authority.as_str();
