@@ -7,6 +7,7 @@
 mod bad_views;
 mod faults;
 mod malformed;
+mod modes;
 mod removal;
 mod upgrade;
 mod values;

@@ -4,5 +4,6 @@ mod drain;
 mod faults;
 mod letters;
 mod refusals;
+mod secure;
 mod stalls;
 mod world;

@@ -8,6 +8,10 @@ use serve::args::Args;
 /// Which build this is; `kind/images` names those that are to be told apart.
 const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
 
+/// An answer is many small pieces of memory, decoded, merged and gone a moment later, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
