@@ -2,13 +2,19 @@
 //! must hold, which nobody can override.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
-use rdkafka::config::FromClientConfigAndContext;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use thiserror::Error;
 
 use crate::config_dir::{self, ConfigDirError};
+
+/// More events than wait in a client that asked one question.
+const EVENTS: usize = 64;
 
 /// Where the brokers are and how to reach them.
 #[derive(Clone, Debug)]
@@ -86,6 +92,33 @@ impl KafkaSettings {
             }
             other => KafkaError::Client { bootstrap: self.bootstrap.clone(), detail: other.to_string() },
         })
+    }
+}
+
+/// Remembers what librdkafka last complained of. A refused password or certificate is told in its log alone: the question that
+/// fails for it says only that no broker could be reached.
+#[derive(Debug, Default)]
+pub struct Complaints(Mutex<Option<String>>);
+
+impl ClientContext for Complaints {
+    fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
+        if level as i32 <= RDKafkaLogLevel::Error as i32 {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+        }
+    }
+}
+
+impl ConsumerContext for Complaints {}
+
+/// The error of a question to the brokers, and what was complained of before it.
+pub fn explain(client: &BaseConsumer<Complaints>, error: &rdkafka::error::KafkaError) -> String {
+    // The log waits among other events; a poll takes one, and does not say whether more are left.
+    for _ in 0..EVENTS {
+        drop(client.poll(Duration::ZERO));
+    }
+    match &*client.context().0.lock().unwrap_or_else(PoisonError::into_inner) {
+        Some(complaint) => format!("{error}: {complaint}"),
+        None => error.to_string(),
     }
 }
 

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::metadata::MetadataTopic;
 use rdkafka::types::RDKafkaRespErr;
 use thiserror::Error;
 
-use crate::kafka::{KafkaError, KafkaSettings};
+use crate::kafka::{Complaints, KafkaError, KafkaSettings, explain};
 
 /// How long a broker may take to answer one question.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -72,8 +72,8 @@ pub async fn check(kafka: &KafkaSettings, topic: &str) -> Result<i32, TopicError
 pub fn partition_count(kafka: &KafkaSettings, topic: &str) -> Result<Option<i32>, TopicError> {
     let doing = "asking for the topic";
     let failed = |detail: String| TopicError::Kafka { bootstrap: kafka.bootstrap.clone(), doing, detail };
-    let client: BaseConsumer<DefaultConsumerContext> = kafka.client(&[], DefaultConsumerContext)?;
-    let metadata = client.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| failed(error.to_string()))?;
+    let client: BaseConsumer<Complaints> = kafka.client(&[], Complaints::default())?;
+    let metadata = client.fetch_metadata(Some(topic), TIMEOUT).map_err(|error| failed(explain(&client, &error)))?;
     let found = metadata.topics().iter().find(|found| found.name() == topic);
     let partitions = found.filter(|found| found.error().is_none()).map_or(0, |found| found.partitions().len());
     if let Some(error) = found.and_then(MetadataTopic::error)

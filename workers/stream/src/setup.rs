@@ -6,15 +6,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use engine::plan::Assignments;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::{ClientContext, DefaultClientContext};
+use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Headers, Message};
-use rdkafka::metadata::MetadataTopic;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use rdkafka::types::RDKafkaRespErr;
-use shell::kafka::{KafkaError, KafkaSettings};
+use shell::kafka::KafkaSettings;
+use shell::topic::{self, TopicError};
 use thiserror::Error;
 
 use crate::dead_letter::VIEW_UID;
@@ -44,10 +44,10 @@ pub enum SetupError {
         /// Why.
         source: Box<PlanError>,
     },
-    /// No client can be made.
+    /// The source topic cannot be read.
     #[error(transparent)]
-    Client(#[from] KafkaError),
-    /// The brokers do not answer.
+    Topic(#[from] TopicError),
+    /// The brokers do not answer a question about the dead-letter topic.
     #[error("kafka at {bootstrap} while {doing}: {detail}")]
     Kafka {
         /// Where.
@@ -56,22 +56,6 @@ pub enum SetupError {
         doing: &'static str,
         /// What librdkafka says.
         detail: String,
-    },
-    /// The source topic is not there.
-    #[error("topic {topic} does not exist or may not be described; create it, or fix source.topic")]
-    TopicMissing {
-        /// The topic.
-        topic: String,
-    },
-    /// The source topic drops superseded records, so that a replay would not see every event.
-    #[error(
-        "topic {topic} has cleanup.policy={policy}: a compacted topic does not keep every event; use one with cleanup.policy=delete"
-    )]
-    Compacted {
-        /// The topic.
-        topic: String,
-        /// Its policy.
-        policy: String,
     },
     /// The dead-letter topic is another view's.
     #[error(
@@ -93,10 +77,10 @@ impl SetupError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Assignments { .. } | Self::Plan { .. } => "PlanRefused",
-            Self::Client(_) => "KafkaRefused",
-            Self::Kafka { .. } => "KafkaUnreachable",
-            Self::TopicMissing { .. } => "TopicMissing",
-            Self::Compacted { .. } => "TopicCompacted",
+            Self::Topic(TopicError::Client(_)) => "KafkaRefused",
+            Self::Kafka { .. } | Self::Topic(TopicError::Kafka { .. }) => "KafkaUnreachable",
+            Self::Topic(TopicError::Missing { .. }) => "TopicMissing",
+            Self::Topic(TopicError::Compacted { .. }) => "TopicCompacted",
             Self::ForeignDeadLetters { .. } => "ForeignDeadLetters",
         }
     }
@@ -149,12 +133,7 @@ pub fn plans(path: &Path) -> Result<Arc<[PlanRun]>, SetupError> {
 /// [`SetupError`].
 pub async fn check(kafka: &KafkaSettings, plans: Arc<[PlanRun]>) -> Result<Checked, SetupError> {
     let topic = plans[0].topic.clone();
-    let partitions = {
-        let (kafka, topic) = (kafka.clone(), topic.clone());
-        blocking(move || partition_count(&kafka, &topic)).await?
-    };
-    let partitions = partitions.ok_or(SetupError::TopicMissing { topic: topic.clone() })?;
-    refuse_compacted(kafka, &topic).await?;
+    let partitions = topic::check(kafka, &topic).await?;
     for plan in plans.iter() {
         dead_letter_topic(kafka, plan).await?;
     }
@@ -176,51 +155,12 @@ fn failed(kafka: &KafkaSettings, doing: &'static str) -> impl Fn(rdkafka::error:
     move |error| SetupError::Kafka { bootstrap: bootstrap.clone(), doing, detail: error.to_string() }
 }
 
-/// How many partitions a topic has; `None` if there is no such topic.
-fn partition_count(kafka: &KafkaSettings, topic: &str) -> Result<Option<i32>, SetupError> {
-    let client: BaseConsumer<DefaultConsumerContext> = kafka.client(&[], DefaultConsumerContext)?;
-    let metadata = client.fetch_metadata(Some(topic), TIMEOUT).map_err(failed(kafka, "asking for the topic"))?;
-    let found = metadata.topics().iter().find(|found| found.name() == topic);
-    let partitions = found.filter(|found| found.error().is_none()).map_or(0, |found| found.partitions().len());
-    if let Some(error) = found.and_then(MetadataTopic::error)
-        && !matches!(
-            error,
-            RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART
-                | RDKafkaRespErr::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED
-        )
-    {
-        let detail = RDKafkaErrorCode::from(error).to_string();
-        let doing = "asking for the topic";
-        return Err(SetupError::Kafka { bootstrap: kafka.bootstrap.clone(), doing, detail });
-    }
-    Ok(i32::try_from(partitions).ok().filter(|partitions| *partitions > 0))
-}
-
-fn admin(kafka: &KafkaSettings) -> Result<AdminClient<DefaultClientContext>, SetupError> {
-    Ok(kafka.client(&[], DefaultClientContext)?)
-}
-
-async fn refuse_compacted(kafka: &KafkaSettings, topic: &str) -> Result<(), SetupError> {
-    let doing = "asking for the topic's cleanup.policy";
-    let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
-    let resource = [ResourceSpecifier::Topic(topic)];
-    let answer = admin(kafka)?.describe_configs(&resource, &options).await.map_err(failed(kafka, doing))?;
-    match answer.into_iter().next() {
-        Some(Ok(config)) => match config.get("cleanup.policy").and_then(|entry| entry.value.clone()) {
-            Some(policy) if policy.contains("compact") => {
-                Err(SetupError::Compacted { topic: topic.to_owned(), policy })
-            }
-            _ => Ok(()),
-        },
-        Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => {
-            Err(SetupError::TopicMissing { topic: topic.to_owned() })
-        }
-        Some(Err(code)) => {
-            tracing::warn!(topic, %code, "cannot see the topic's cleanup.policy; it must not be compact");
-            Ok(())
-        }
-        None => Ok(()),
-    }
+fn client<C: ClientContext, T: FromClientConfigAndContext<C>>(
+    kafka: &KafkaSettings,
+    ours: &[(&str, &str)],
+    context: C,
+) -> Result<T, SetupError> {
+    Ok(kafka.client(ours, context).map_err(TopicError::from)?)
 }
 
 /// Makes sure that the plan's dead-letter topic is there and its own.
@@ -229,12 +169,13 @@ async fn dead_letter_topic(kafka: &KafkaSettings, plan: &PlanRun) -> Result<(), 
     let topic = plan.dead_letters.clone();
     let known = {
         let (kafka, topic) = (kafka.clone(), topic.clone());
-        blocking(move || partition_count(&kafka, &topic)).await?
+        blocking(move || Ok(topic::partition_count(&kafka, &topic)?)).await?
     };
     let Some(partitions) = known else {
         let options = AdminOptions::new().request_timeout(Some(TIMEOUT)).operation_timeout(Some(TIMEOUT));
         let new = NewTopic::new(&topic, 1, TopicReplication::Fixed(-1));
-        let answer = admin(kafka)?.create_topics([&new], &options).await.map_err(failed(kafka, doing))?;
+        let admin: AdminClient<DefaultClientContext> = client(kafka, &[], DefaultClientContext)?;
+        let answer = admin.create_topics([&new], &options).await.map_err(failed(kafka, doing))?;
         return match answer.into_iter().next() {
             None | Some(Ok(_) | Err((_, RDKafkaErrorCode::TopicAlreadyExists))) => Ok(()),
             Some(Err((topic, code))) => {
@@ -252,7 +193,7 @@ async fn dead_letter_topic(kafka: &KafkaSettings, plan: &PlanRun) -> Result<(), 
 fn refuse_foreign(kafka: &KafkaSettings, topic: &str, partitions: i32, expected: &str) -> Result<(), SetupError> {
     let doing = "reading the dead-letter topic's first record";
     let ours = [("group.id", "featuremill-unused"), ("enable.auto.commit", "false"), ("auto.offset.reset", "earliest")];
-    let client: BaseConsumer<DefaultConsumerContext> = kafka.client(&ours, DefaultConsumerContext)?;
+    let client: BaseConsumer<DefaultConsumerContext> = client(kafka, &ours, DefaultConsumerContext)?;
     for partition in 0..partitions {
         let (low, high) = client.fetch_watermarks(topic, partition, TIMEOUT).map_err(failed(kafka, doing))?;
         if low >= high {

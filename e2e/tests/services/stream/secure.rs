@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use e2e::services::{Directory, Kafka, Redis, free_ports};
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair};
 
 use super::world::{Chance, TOPIC, World, events, now, record};
 
@@ -22,6 +22,8 @@ impl Certificates {
         let authority_key = KeyPair::generate().unwrap();
         let mut authority = CertificateParams::new(Vec::new()).unwrap();
         authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        // Were both called the same, the server's would look as if it had signed itself.
+        authority.distinguished_name.push(DnType::CommonName, "authority");
         let authority_pem = authority.self_signed(&authority_key).unwrap().pem();
         let key = KeyPair::generate().unwrap();
         let issuer = Issuer::new(authority, authority_key);
@@ -124,11 +126,11 @@ async fn secrets_are_used_and_wrong_ones_are_told_without_showing_them() {
 
     world.arguments = arguments(&kafka_secret("k-wrong", "kafka-guess"), &right_redis);
     let mut wrong = world.worker("wrong-kafka");
-    wrong.unready("uthentication").await;
+    wrong.unready("Invalid username or password").await;
     wrong.process.kill().await.unwrap();
     world.arguments = arguments(&right_kafka, &redis_secret("r-wrong", "redis-guess"));
     let mut wrong = world.worker("wrong-redis");
-    wrong.unready("WRONGPASS").await;
+    wrong.unready("Password authentication failed").await;
     wrong.process.kill().await.unwrap();
 
     for log in ["right", "wrong-kafka", "wrong-redis"] {
