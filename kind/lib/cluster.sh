@@ -44,6 +44,13 @@ networking: {disableDefaultCNI: true, kubeProxyMode: nftables, podSubnet: 10.244
 YAML
 }
 
+# cluster_is FLAVOUR IMAGE: whether the cluster is one that would be made today.
+cluster_is() {
+  cluster_config "$1" | cmp -s - "$state/kind.yaml" || return 1
+  # A stock image is named by its version; ours by all that goes in.
+  [ "$1" != own ] || [ "$(docker container inspect -f '{{.Config.Image}}' "$node")" = "$2" ]
+}
+
 # cluster_create FLAVOUR IMAGE
 cluster_create() {
   cluster_exists && return

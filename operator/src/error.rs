@@ -8,7 +8,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum Error {
     /// The API server could not be read.
-    #[error("reading {what}: {source}")]
+    #[error("reading {what}: {}", said(source))]
     Read {
         /// What was being read.
         what: String,
@@ -16,7 +16,7 @@ pub enum Error {
         source: Box<kube::Error>,
     },
     /// The API server did not take a write.
-    #[error("writing {what}: {source}")]
+    #[error("writing {what}: {}", said(source))]
     Write {
         /// What was being written.
         what: String,
@@ -79,6 +79,14 @@ impl Error {
     pub fn retry_after(&self, attempts: u32) -> Duration {
         let first = if self.is_conflict() { 50 } else { 500 };
         Duration::from_millis((first << attempts.min(10)).min(60_000))
+    }
+}
+
+/// The API server's own words; the rest of its answer says the same again, for machines.
+fn said(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
+        other => other.to_string(),
     }
 }
 

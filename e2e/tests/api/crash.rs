@@ -198,7 +198,7 @@ async fn an_operator_that_hears_of_nothing_does_it_all_from_what_it_reads() {
         if let Some(candidate) = &status.candidate_revision {
             world.catch_up(&view.metadata.uid.clone().unwrap(), candidate).await;
         }
-        if status.active_revision != first.active_revision { Ok(()) } else { Err(format!("{:?}", status.phase)) }
+        if status.active_revision == first.active_revision { Err(format!("{:?}", status.phase)) } else { Ok(()) }
     })
     .await;
     let second = finish(&world).await.status.unwrap();

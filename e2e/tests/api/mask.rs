@@ -104,7 +104,7 @@ fn clean(value: &mut Value) {
         Value::Object(fields) => {
             // The one condition that names a time.
             let fresh = fields.get("type").and_then(Value::as_str) == Some("Fresh");
-            fields.retain(|key, _| !NOISE.contains(&key.as_str()) && !(fresh && key == "message"));
+            fields.retain(|key, _| !(NOISE.contains(&key.as_str()) || fresh && key == "message"));
             fields.values_mut().for_each(clean);
         }
         Value::Array(items) => items.iter_mut().for_each(clean),

@@ -51,8 +51,8 @@ pub enum CompletenessError {
     },
 }
 
-/// The time before which the source holds every event, in milliseconds; `None` for one without events. Event times after
-/// `latest` are not believed.
+/// The time before which the source holds every event, in milliseconds; `None` for one without events, or an archive that has
+/// only begun. Event times after `latest` are not believed.
 ///
 /// # Errors
 /// [`CompletenessError`].
@@ -65,10 +65,12 @@ pub async fn complete_until(
 ) -> Result<Option<i64>, CompletenessError> {
     let uri = || history.uri.clone();
     match (how, &history.delta) {
-        (Completeness::Declared | Completeness::Archive, Some(table)) => {
+        (Completeness::Declared, Some(table)) => {
             let declared = lake::completeness(table, &history.uri).await?;
             declared.map(Some).ok_or_else(|| CompletenessError::Undeclared { uri: uri() })
         }
+        // An archive says so by itself, as soon as it has read each partition once.
+        (Completeness::Archive, Some(table)) => Ok(lake::completeness(table, &history.uri).await?),
         (Completeness::Declared | Completeness::Archive, None) => Err(CompletenessError::NoDeclaration { uri: uri() }),
         (Completeness::NewestEvent, _) => newest(history, plan, session, latest).await,
     }

@@ -1,6 +1,6 @@
 //! Logs: one subscriber for the process, as text for people or JSON for collectors.
 //!
-//! What is logged follows `RUST_LOG`, and `info` without it. Records of crates that use `log` (librdkafka's bindings do)
+//! What is logged follows `RUST_LOG`, and `info` of ours without it. Records of crates that use `log` (librdkafka's bindings do)
 //! go the same way.
 
 use std::io::IsTerminal as _;
@@ -44,7 +44,8 @@ pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
     let filter = if std::env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
         EnvFilter::try_from_default_env().map_err(|source| TelemetryError::Filter { source })?
     } else {
-        EnvFilter::new("info")
+        // Delta's kernel tells of every snapshot it takes.
+        EnvFilter::new("info,buoyant_kernel=warn,delta_kernel=warn,deltalake=warn")
     };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match format {

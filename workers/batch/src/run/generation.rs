@@ -108,7 +108,7 @@ impl Run {
         let stands = head.as_ref().map_or((0, 0), |head| (head.generation, head.horizon));
         (report.generation, report.horizon_ms) = stands;
         let Some(complete) = complete else {
-            report.notes.push(format!("{} holds no events", history.uri));
+            report.notes.push(format!("{} holds no events, or has not been read to an end yet", history.uri));
             return Ok(None);
         };
         let horizon = horizon(&self.plan, complete);
