@@ -278,3 +278,26 @@ async fn what_is_late_or_lost_makes_a_run_read_everything() {
     next(events(&mut dice, 50, 100, START + 10 * DAY, START + 11 * DAY), &mut all, "the store lost writes").await;
     next(events(&mut dice, 50, 100, START + 11 * DAY, START + 12 * DAY), &mut all, "on top of the last").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_old_version_of_the_table_gives_that_versions_features() {
+    let world = World::new().await;
+    let mut dice = Dice(17);
+    let old = events(&mut dice, 30, 1_000, START, START + 6 * DAY);
+    append(&world.source(), &old).await;
+    let version = lake::open(&world.source(), &Storage::local(), None).await.unwrap().version().unwrap();
+    let more = events(&mut dice, 40, 1_000, START, START + 12 * DAY);
+    append(&world.source(), &more).await;
+    world.run_to(0).await;
+    let all = [old.clone(), more].concat();
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
+
+    let uri = world.source();
+    let mut then = World::with(|definition| definition.table.as_mut().unwrap().uri = uri).await;
+    then.config.version_as_of = Some(version);
+    then.run_to(0).await;
+    assert_eq!(then.report().await.table_version, i64::try_from(version).ok());
+    let head = then.head().await.unwrap();
+    assert_eq!(head.horizon, oracle::horizon(&old));
+    assert_eq!(then.served().await, oracle::values(&old, head.horizon));
+}

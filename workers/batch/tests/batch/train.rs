@@ -101,10 +101,14 @@ impl World {
     }
 
     /// What `ask` must be answered for a view: `None` if every feature is NULL because the entity is not known then.
-    fn expected(&self, plan: &Plan, ask: &Ask) -> Option<BTreeMap<String, Option<Value>>> {
+    fn expected(
+        plan: &Plan,
+        ask: &Ask,
+        by_user: &BTreeMap<&str, Vec<&Event>>,
+    ) -> Option<BTreeMap<String, Option<Value>>> {
         let (who, at) = (ask.who.as_ref()?, ask.at?);
-        let before = |event: &&Event| event.user.as_ref() == Some(who) && event.at.unwrap() < at;
-        let events: Vec<&Event> = self.events.iter().filter(before).collect();
+        let of = by_user.get(who.as_str())?;
+        let events: Vec<&Event> = of.iter().copied().filter(|event| event.at.unwrap() < at).collect();
         let newest = events.iter().map(|event| event.at.unwrap()).max()?;
         if plan.time.retention_ms.is_some_and(|retention| newest < at - retention) {
             return None;
@@ -128,18 +132,22 @@ impl World {
     /// Checks every row of the training set; how many values were neither NULL nor 0.
     async fn check(&self) -> usize {
         let (mut seen, mut telling) = (vec![0; self.asks.len()], 0);
+        let mut by_user: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+        for event in &self.events {
+            by_user.entry(event.user.as_deref().unwrap()).or_default().push(event);
+        }
         for batch in self.rows().await {
             let ids = batch.column_by_name("id").unwrap().as_primitive::<Int64Type>().clone();
-            for view in &self.config.views {
-                let plan = &view.assignment.plan;
-                for feature in &plan.features {
-                    let name = format!("{}__{}", plan.view.name, feature.name);
-                    let column = batch.column_by_name(&name).unwrap();
-                    for (row, id) in ids.values().iter().enumerate() {
-                        let ask = &self.asks[usize::try_from(*id).unwrap()];
-                        let expected = self.expected(plan, ask).and_then(|mut of| of.remove(&feature.name).flatten());
+            for plan in self.config.views.iter().map(|view| &view.assignment.plan) {
+                let column = |name: &str| batch.column_by_name(&format!("{}__{name}", plan.view.name)).unwrap();
+                let columns: Vec<_> = plan.features.iter().map(|feature| (feature, column(&feature.name))).collect();
+                for (row, id) in ids.values().iter().enumerate() {
+                    let ask = &self.asks[usize::try_from(*id).unwrap()];
+                    let mut expected = Self::expected(plan, ask, &by_user).unwrap_or_default();
+                    for (feature, column) in &columns {
                         let found = value(&feature.value_type, column, row);
-                        assert_eq!(found, expected, "{name} of {ask:?}");
+                        let expected = expected.remove(&feature.name).flatten();
+                        assert_eq!(found, expected, "{} of {}, {ask:?}", feature.name, plan.view.name);
                         telling += usize::from(found.is_some_and(|value| value != Value::Int64(0)));
                     }
                 }
@@ -208,6 +216,17 @@ async fn features_are_as_they_were_at_each_boundary() {
     let (code, log) = world.run(&[]).await;
     assert_eq!(code, 0, "{log}");
     world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes minutes: make soak"]
+async fn a_hundred_thousand_questions_are_answered_as_at_each_boundary() {
+    let world = World::new(TableFormat::Delta, 100_000).await;
+    let (code, log) = world.run(&[]).await;
+    assert_eq!(code, 0, "{log}");
+    let telling = world.check().await;
+    println!("{} pairs, {telling} values that are neither NULL nor 0, all equal", world.asks.len());
+    assert!(telling > 100_000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
