@@ -372,3 +372,6 @@ impl<S: RowStore> Processor<S> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
