@@ -5,4 +5,5 @@ mod faults;
 mod letters;
 mod refusals;
 mod stalls;
+mod transactions;
 mod world;
