@@ -1,11 +1,16 @@
 //! Where the partitions end, asked of the brokers once a second for all of them at once; and whether the brokers answer.
+//!
+//! The end is that of the log, not the last stable offset: what stands behind an open transaction is in the topic and has
+//! not been read. The group's consumer, which reads what is committed, would be told the latter; so a client of its own asks.
 
 use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::Consumer;
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+
+use shell::kafka::KafkaSettings;
 
 use crate::group::GroupConsumer;
 use crate::shared::{End, Shared, now_ms};
@@ -22,9 +27,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Asks until `stop` is dropped. The consumer is held only while a question is under way, so that it can be closed.
 pub fn watch<S>(shared: &Shared<S>, consumer: &Weak<GroupConsumer>, stop: &mpsc::Receiver<()>) {
     let mut next_metadata = Instant::now();
+    let mut asker = None;
     loop {
         let Some(consumer) = consumer.upgrade() else { return };
-        let mut answer = ends(shared, &consumer);
+        let mut answer = ends(shared, &consumer, &mut asker);
         if answer.is_ok() && Instant::now() >= next_metadata {
             answer = partitions(shared, &consumer);
             next_metadata = Instant::now() + METADATA_PERIOD;
@@ -49,7 +55,22 @@ fn release(consumer: Arc<GroupConsumer>) {
     drop(consumer);
 }
 
-fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer) -> KafkaResult<()> {
+/// A client that asks for the ends of the log.
+type Asker = BaseConsumer<DefaultConsumerContext>;
+
+fn asker(kafka: &KafkaSettings) -> KafkaResult<Asker> {
+    let ours = [
+        // Never used: without a group librdkafka makes no consumer.
+        ("group.id", "featuremill-unused"),
+        ("client.id", "featuremill-stream-ends"),
+        ("enable.auto.commit", "false"),
+        ("isolation.level", "read_uncommitted"),
+        ("reconnect.backoff.max.ms", "3000"),
+    ];
+    kafka.client(&ours, DefaultConsumerContext).map_err(|error| KafkaError::ClientCreation(error.to_string()))
+}
+
+fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer, known: &mut Option<Asker>) -> KafkaResult<()> {
     let assignment = consumer.assignment()?;
     if assignment.count() == 0 {
         return Ok(());
@@ -58,9 +79,13 @@ fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer) -> KafkaResult<()> {
     for element in assignment.elements() {
         question.add_partition_offset(element.topic(), element.partition(), Offset::End)?;
     }
+    let asker = match known {
+        Some(asker) => asker,
+        none => none.insert(asker(&shared.kafka)?),
+    };
     let as_of = now_ms();
     // A "time" of −1 asks for the end, of all partitions in one request a broker.
-    let answer = consumer.offsets_for_times(question, TIMEOUT)?;
+    let answer = asker.offsets_for_times(question, TIMEOUT)?;
     let mut failed = Ok(());
     for element in answer.elements() {
         match (element.error(), element.offset()) {

@@ -100,6 +100,7 @@ fn processor(store: &Slow, runtime: &tokio::runtime::Runtime) -> Processor<Slow>
     let readiness = Readiness::default();
     let shared = Shared::new(
         World {
+            kafka: kafka.clone(),
             plans: [plan_run()].into(),
             topic: "events".into(),
             partitions: 1,
