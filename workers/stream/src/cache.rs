@@ -109,7 +109,8 @@ impl LaneCache {
             // The first candidate: what stands at its place is compared later.
             self.index.find(self.hasher.hash_one(entity), |_| true).copied()
         };
-        let near = entities.filter_map(first).filter_map(|at| self.get(at)).fold(0, |near, slot| near ^ slot.entity.len());
+        let near =
+            entities.filter_map(first).filter_map(|at| self.get(at)).fold(0, |near, slot| near ^ slot.entity.len());
         std::hint::black_box(near);
     }
 

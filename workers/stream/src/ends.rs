@@ -1,16 +1,13 @@
 //! Where the partitions end, asked of the brokers once a second for all of them at once; and whether the brokers answer.
-//!
-//! The end is that of the log, not the last stable offset: what stands behind an open transaction is in the topic and has
-//! not been read. The group's consumer, which reads what is committed, would be told the latter; so a client of its own asks.
 
 use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-use shell::kafka::KafkaSettings;
+use shell::ends::{Asker, asker};
 
 use crate::group::GroupConsumer;
 use crate::shared::{End, Shared, now_ms};
@@ -55,21 +52,6 @@ fn release(consumer: Arc<GroupConsumer>) {
     drop(consumer);
 }
 
-/// A client that asks for the ends of the log.
-type Asker = BaseConsumer<DefaultConsumerContext>;
-
-fn asker(kafka: &KafkaSettings) -> KafkaResult<Asker> {
-    let ours = [
-        // Never used: without a group librdkafka makes no consumer.
-        ("group.id", "featuremill-unused"),
-        ("client.id", "featuremill-stream-ends"),
-        ("enable.auto.commit", "false"),
-        ("isolation.level", "read_uncommitted"),
-        ("reconnect.backoff.max.ms", "3000"),
-    ];
-    kafka.client(&ours, DefaultConsumerContext).map_err(|error| KafkaError::ClientCreation(error.to_string()))
-}
-
 fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer, known: &mut Option<Asker>) -> KafkaResult<()> {
     let assignment = consumer.assignment()?;
     if assignment.count() == 0 {
@@ -81,7 +63,10 @@ fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer, known: &mut Option<Aske
     }
     let asker = match known {
         Some(asker) => asker,
-        none => none.insert(asker(&shared.kafka)?),
+        none => {
+            let made = asker(&shared.kafka, "featuremill-stream-ends");
+            none.insert(made.map_err(|error| KafkaError::ClientCreation(error.to_string()))?)
+        }
     };
     let as_of = now_ms();
     // A "time" of −1 asks for the end, of all partitions in one request a broker.

@@ -8,6 +8,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use engine::row::Marker;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use shell::admin::Readiness;
+pub use shell::ends::End;
+use shell::ends::PartitionEnds;
 use shell::kafka::KafkaSettings;
 use tokio::runtime::Handle;
 
@@ -17,32 +19,6 @@ use crate::link::{Connected, Link};
 use crate::metrics::Metrics;
 use crate::plan_run::PlanRun;
 use crate::progress::Durable;
-
-/// A partition's end, as the brokers said.
-#[derive(Clone, Copy, Debug)]
-pub struct End {
-    /// The offset that the next record will have, be those before it committed or not.
-    pub offset: i64,
-    /// When it was asked for, in milliseconds since the epoch: everything written before that is below `offset`.
-    pub as_of: i64,
-}
-
-/// A partition's ends: the newest, and the one that is waited for. Where producers' transactions follow one another there
-/// is always one open, so that the newest end would be replaced before it is reached.
-#[derive(Clone, Copy, Debug)]
-struct Ends {
-    newest: End,
-    awaited: End,
-}
-
-impl Ends {
-    /// When the partition was last known to end at or before `position`.
-    fn reached(&mut self, position: i64) -> Option<i64> {
-        let reached = [self.newest, self.awaited].into_iter().find(|end| position >= end.offset)?;
-        self.awaited = self.newest;
-        Some(reached.as_of)
-    }
-}
 
 /// The shared world.
 pub struct Shared<S> {
@@ -67,7 +43,7 @@ pub struct Shared<S> {
     /// The bytes of lanes that one processor may hold.
     pub cache_bytes: usize,
     partitions: AtomicI32,
-    ends: Mutex<HashMap<i32, Ends>>,
+    ends: Mutex<HashMap<i32, PartitionEnds>>,
     durable: Mutex<HashMap<i32, Durable>>,
 }
 
@@ -140,7 +116,7 @@ impl<S> Shared<S> {
 
     /// The end of a partition as last asked for.
     pub fn end(&self, partition: i32) -> Option<End> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).map(|ends| ends.newest)
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).map(PartitionEnds::newest)
     }
 
     /// The latest time, in milliseconds since the epoch, of which it is known that everything written to the partition
@@ -152,7 +128,7 @@ impl<S> Shared<S> {
     /// A partition ends there.
     pub fn set_end(&self, partition: i32, end: End) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
-        ends.entry(partition).or_insert(Ends { newest: end, awaited: end }).newest = end;
+        ends.entry(partition).or_insert(PartitionEnds::new(end)).set(end);
     }
 
     /// The store has everything of a partition before `offset`.
@@ -240,22 +216,4 @@ pub enum Request {
 pub fn now_ms() -> i64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_end_is_waited_for_until_it_is_reached() {
-        let end = |offset, as_of| End { offset, as_of };
-        let mut ends = Ends { newest: end(10, 1), awaited: end(10, 1) };
-        assert_eq!(ends.reached(9), None);
-        // Newer ends come before it is reached, time and again.
-        for (offset, as_of) in [(20, 2), (30, 3)] {
-            ends.newest = end(offset, as_of);
-        }
-        assert_eq!(ends.reached(10), Some(1));
-        assert_eq!((ends.reached(29), ends.reached(30)), (None, Some(3)));
-    }
 }

@@ -100,7 +100,9 @@ fn a_schema_without_columns_still_compiles_constants() {
 
 #[test]
 fn an_integer_that_overflows_is_a_failure_and_not_another_number() {
-    let batch = RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![i64::MAX, i64::MIN, 3])) as ArrayRef)]).unwrap();
+    let batch =
+        RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![i64::MAX, i64::MIN, 3])) as ArrayRef)])
+            .unwrap();
     let mut wrong = Vec::new();
     for sql in ["a + 1", "a - 1", "a * 2", "-a", "abs(a)"] {
         let mut failures = Vec::new();

@@ -9,9 +9,7 @@ use prometheus_client::registry::Registry;
 use rdkafka::message::{OwnedMessage, Timestamp};
 use shell::admin::Readiness;
 use shell::kafka::KafkaSettings;
-use shell::store::{
-    LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError, Swap,
-};
+use shell::store::{LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError, Swap};
 use tokio::sync::Notify;
 
 use super::*;
