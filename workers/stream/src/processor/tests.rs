@@ -28,6 +28,7 @@ struct Slow {
     store: MemoryStore,
     begun: Arc<AtomicBool>,
     go_on: Arc<Notify>,
+    marked: Arc<Notify>,
     gone_on: Arc<Notify>,
 }
 
@@ -43,7 +44,9 @@ impl RowStore for Slow {
         Ok(outcomes)
     }
     async fn write_marker(&self, key: &str, partitions: i32, write: MarkerWrite) -> Result<Outcome, StoreError> {
-        self.store.write_marker(key, partitions, write).await
+        let outcome = self.store.write_marker(key, partitions, write).await;
+        self.marked.notify_one();
+        outcome
     }
     async fn markers(&self, key: &str) -> Result<Markers, StoreError> {
         self.store.markers(key).await
@@ -175,7 +178,9 @@ fn a_flush_that_outlasts_the_giving_up_of_its_partition_loses_nothing() {
     read(&mut first, &store, &records, 3);
     // What a revocation does, and a drain, with a shorter limit: one row is stored, the next stands still.
     first.flush_all(Duration::from_millis(100));
-    std::thread::sleep(Duration::from_millis(100));
+    // A marker would be written by now.
+    let marked = async { tokio::time::timeout(Duration::from_millis(200), store.marked.notified()).await };
+    let _ = runtime.block_on(marked);
     let markers = runtime.block_on(store.markers(&first.shared.plans[0].marker_key)).unwrap();
     let marker = markers.by_partition.get(&0).map(|marker| marker.offset);
 
