@@ -6,5 +6,6 @@ mod faults;
 mod maintenance;
 mod refusals;
 mod s3;
+mod transactions;
 mod world;
 mod zombies;

@@ -6,4 +6,5 @@ mod letters;
 mod refusals;
 mod secure;
 mod stalls;
+mod transactions;
 mod world;

@@ -8,7 +8,10 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shell::admin::Readiness;
+pub use shell::ends::End;
+use shell::ends::{Asker, PartitionEnds, asker};
 use shell::group::GroupConsumer;
+use shell::kafka::KafkaSettings;
 
 /// The subject of the brokers' readiness.
 pub const SUBJECT: &str = "kafka";
@@ -19,22 +22,13 @@ const METADATA_EVERY: u32 = 30;
 /// How long the brokers may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A partition's end, as the brokers said.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct End {
-    /// The offset that the next record will have, or the last stable offset.
-    pub offset: i64,
-    /// When it was asked for, in milliseconds since the epoch: everything written before that is below `offset`.
-    pub as_of: i64,
-}
-
 /// What the brokers said of the topic. Clones share it.
 #[derive(Clone, Debug, Default)]
 pub struct Ends(Arc<Mutex<Known>>);
 
 #[derive(Debug, Default)]
 struct Known {
-    ends: HashMap<i32, End>,
+    ends: HashMap<i32, PartitionEnds>,
     partitions: i32,
 }
 
@@ -48,12 +42,18 @@ impl Ends {
     /// The end of a partition as last asked for.
     #[must_use]
     pub fn end(&self, partition: i32) -> Option<End> {
-        self.with(|known| known.ends.get(&partition).copied())
+        self.with(|known| known.ends.get(&partition).map(PartitionEnds::newest))
     }
 
     /// A partition ends there.
     pub fn set(&self, partition: i32, end: End) {
-        self.with(|known| known.ends.insert(partition, end));
+        self.with(|known| known.ends.entry(partition).or_insert(PartitionEnds::new(end)).set(end));
+    }
+
+    /// See [`PartitionEnds::reached`].
+    #[must_use]
+    pub fn reached(&self, partition: i32, position: i64) -> Option<i64> {
+        self.with(|known| known.ends.get_mut(&partition)?.reached(position))
     }
 
     /// How many partitions the topic has.
@@ -77,15 +77,17 @@ pub fn now_ms() -> i64 {
 /// Asks until `stop` is dropped. The consumer is held only while a question is under way, so that it can be closed.
 pub fn watch(
     ends: &Ends,
+    kafka: &KafkaSettings,
     topic: &str,
     readiness: &Readiness,
     consumer: &Weak<GroupConsumer>,
     stop: &mpsc::Receiver<()>,
 ) {
     let mut until_metadata = 0;
+    let mut asker = None;
     loop {
         let Some(consumer) = consumer.upgrade() else { return };
-        let mut answer = ask_ends(ends, &consumer);
+        let mut answer = ask_ends(ends, kafka, &consumer, &mut asker);
         if answer.is_ok() && until_metadata == 0 {
             answer = ask_partitions(ends, topic, &consumer);
             until_metadata = METADATA_EVERY;
@@ -106,7 +108,12 @@ pub fn watch(
     }
 }
 
-fn ask_ends(ends: &Ends, consumer: &GroupConsumer) -> KafkaResult<()> {
+fn ask_ends(
+    ends: &Ends,
+    kafka: &KafkaSettings,
+    consumer: &GroupConsumer,
+    known: &mut Option<Asker>,
+) -> KafkaResult<()> {
     let assignment = consumer.assignment()?;
     if assignment.count() == 0 {
         return Ok(());
@@ -115,9 +122,16 @@ fn ask_ends(ends: &Ends, consumer: &GroupConsumer) -> KafkaResult<()> {
     for element in assignment.elements() {
         question.add_partition_offset(element.topic(), element.partition(), Offset::End)?;
     }
+    let asker = match known {
+        Some(asker) => asker,
+        none => {
+            let made = asker(kafka, "featuremill-archive-ends");
+            none.insert(made.map_err(|error| KafkaError::ClientCreation(error.to_string()))?)
+        }
+    };
     let as_of = now_ms();
     // A "time" of −1 asks for the end, of all partitions in one request a broker.
-    let answer = consumer.offsets_for_times(question, TIMEOUT)?;
+    let answer = asker.offsets_for_times(question, TIMEOUT)?;
     let mut failed = Ok(());
     for element in answer.elements() {
         match (element.error(), element.offset()) {

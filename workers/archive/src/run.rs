@@ -125,6 +125,7 @@ impl Process {
             .map_err(|error| error.to_string())?;
         let field = args.timestamp_field.as_deref().map(|field| (field, args.timestamp_unit.into()));
         let world = World {
+            kafka: self.kafka.clone(),
             topic: args.topic.clone(),
             ends: Ends::new(partitions),
             event_times: EventTimes::new(field, args.max_future_ms),

@@ -23,6 +23,7 @@ use rdkafka::topic_partition_list::TopicPartitionList;
 use shell::admin::Readiness;
 use shell::backoff::Backoff;
 use shell::group::GroupConsumer;
+use shell::kafka::KafkaSettings;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +55,8 @@ pub enum Exit {
 
 /// What the worker is given.
 pub struct World {
+    /// How the brokers are reached.
+    pub kafka: KafkaSettings,
     /// The topic.
     pub topic: String,
     /// Where its partitions end.
@@ -174,9 +177,9 @@ impl Worker {
     pub fn run(mut self, shutdown: &CancellationToken) -> Exit {
         let (stop, stopped) = mpsc::channel();
         let watcher = {
-            let (ends, topic) = (self.world.ends.clone(), self.world.topic.clone());
+            let (ends, kafka, topic) = (self.world.ends.clone(), self.world.kafka.clone(), self.world.topic.clone());
             let (readiness, consumer) = (self.world.readiness.clone(), Arc::downgrade(&self.consumer));
-            std::thread::spawn(move || ends::watch(&ends, &topic, &readiness, &consumer, &stopped))
+            std::thread::spawn(move || ends::watch(&ends, &kafka, &topic, &readiness, &consumer, &stopped))
         };
         let mut exit = match self.consumer.subscribe(&[&self.world.topic]) {
             Ok(()) => None,
@@ -335,8 +338,8 @@ impl Worker {
                 if let Some(position) = positions.get(partition).filter(|position| part.stale != Some(**position)) {
                     part.position = part.position.max(*position);
                 }
-                if part.position >= end.offset {
-                    part.read_to_end_at = part.read_to_end_at.max(end.as_of);
+                if let Some(at) = self.world.ends.reached(*partition, part.position) {
+                    part.read_to_end_at = part.read_to_end_at.max(at);
                 }
             }
             let label = PartitionLabel { partition: *partition };

@@ -1,7 +1,7 @@
 //! Publication: a generation's lanes into their slots, the slots of vanished entities emptied, the head flipped.
 //!
-//! Every step is a script that first checks the run's lease, so that a run which lost it changes nothing; all of them may be
-//! done again. Rows are written in bulk over several connections, many rows a call and many calls a round trip.
+//! Every step is a script that first checks the run's lease and the head it set out from, so that a run which lost the one,
+//! or under which the other was moved, changes nothing; all of them may be done again. Rows are written in bulk over several connections, many rows a call and many calls a round trip.
 
 mod scripts;
 
@@ -93,13 +93,31 @@ pub struct Publisher {
     scripts: [String; 3],
     lease_key: String,
     token: String,
+    head_key: String,
+    /// The fence of the head that the run saw; empty if there was none.
+    seen: String,
     row_prefix: String,
     slot: String,
     ttl_ms: i64,
 }
 
+/// What is published, and over which head.
+#[derive(Clone, Copy, Debug)]
+pub struct Target<'a> {
+    /// The view's UID.
+    pub uid: &'a str,
+    /// The revision.
+    pub revision: &'a str,
+    /// The incarnation of the rows.
+    pub incarnation: u32,
+    /// The generation.
+    pub generation: u64,
+    /// The fence of the head that it is to take the place of; `None`: there is none.
+    pub seen: Option<u64>,
+}
+
 impl Publisher {
-    /// For rows whose keys start with `row_prefix`. A row that has nothing but stream lanes left lives on for `ttl_ms`.
+    /// For the rows of `target`. A row that has nothing but stream lanes left lives on for `ttl_ms`.
     ///
     /// # Errors
     /// [`PublishError::Redis`].
@@ -107,10 +125,10 @@ impl Publisher {
         connector: &Connector,
         connections: u16,
         lease: &Lease,
-        row_prefix: String,
-        generation: u64,
+        target: Target<'_>,
         ttl_ms: Option<i64>,
     ) -> Result<Self, PublishError> {
+        let Target { uid, revision, incarnation, generation, seen } = target;
         let mut open = Vec::new();
         for _ in 0..connections.max(1) {
             open.push(connector.connect().await?);
@@ -121,7 +139,9 @@ impl Publisher {
             scripts,
             lease_key: lease.key().to_owned(),
             token: lease.token().to_owned(),
-            row_prefix,
+            head_key: row::head_key(uid, revision),
+            seen: seen.map(|fence| fence.to_string()).unwrap_or_default(),
+            row_prefix: row::row_prefix(uid, revision, incarnation),
             slot: row::batch_field(generation, 0),
             ttl_ms: ttl_ms.unwrap_or(0),
         })
@@ -190,17 +210,11 @@ impl Publisher {
         Ok(removed)
     }
 
-    /// Points the head at the new generation, iff it still has the fence that was `seen`.
+    /// Points the head at the new generation, iff it still has the fence that was seen. `published` stands at `beside`.
     ///
     /// # Errors
     /// [`PublishError`].
-    pub async fn flip(
-        &self,
-        (uid, revision): (&str, &str),
-        seen: Option<u64>,
-        head: &Head,
-        published: &Published,
-    ) -> Result<(), PublishError> {
+    pub async fn flip(&self, head: &Head, beside: &str, published: &Published) -> Result<(), PublishError> {
         let doing = "flipping the head";
         for connection in &self.connections {
             // A store that was replaced behind a proxy may lack rows that its predecessor acknowledged.
@@ -208,19 +222,18 @@ impl Publisher {
                 return Err(PublishError::StoreReplaced);
             }
         }
-        let key = row::head_key(uid, revision);
         let text = |value: serde_json::Result<String>| {
             value.map_err(|error| self.connections[0].unexpected(doing, error.to_string()))
         };
         let mut call = cmd("EVALSHA");
-        call.arg(&self.scripts[2]).arg(3).arg(&self.lease_key).arg(&key).arg(published_key(uid, revision));
-        call.arg(&self.token).arg(seen.map(|fence| fence.to_string()).unwrap_or_default());
+        call.arg(&self.scripts[2]).arg(3).arg(&self.lease_key).arg(&self.head_key).arg(beside);
+        call.arg(&self.token).arg(&self.seen);
         call.arg(text(serde_json::to_string(head))?).arg(text(serde_json::to_string(published))?);
         let mut pipeline = Pipeline::new();
         pipeline.add_command(call);
         match self.calls().run(&self.connections[0], doing, &pipeline).await?.first() {
             Some(1) => Ok(()),
-            _ => Err(PublishError::HeadMoved { key }),
+            _ => Err(PublishError::HeadMoved { key: self.head_key.clone() }),
         }
     }
 
@@ -235,6 +248,8 @@ impl Publisher {
             scripts: self.scripts.clone(),
             lease_key: self.lease_key.clone(),
             token: self.token.clone(),
+            head_key: self.head_key.clone(),
+            seen: self.seen.clone(),
             row_prefix: self.row_prefix.clone(),
             slot: self.slot.clone(),
         }
@@ -247,19 +262,21 @@ struct Calls {
     scripts: [String; 3],
     lease_key: String,
     token: String,
+    head_key: String,
+    seen: String,
     row_prefix: String,
     slot: String,
 }
 
 impl Calls {
-    /// A call of a script over the rows of some entities, up to and with the token.
+    /// A call of a script over the rows of some entities, up to and with the fence.
     fn call<'a>(&self, script: usize, entities: impl ExactSizeIterator<Item = &'a str>) -> Cmd {
         let mut call = cmd("EVALSHA");
-        call.arg(&self.scripts[script]).arg(entities.len() + 1).arg(&self.lease_key);
+        call.arg(&self.scripts[script]).arg(entities.len() + 2).arg(&self.lease_key).arg(&self.head_key);
         for entity in entities {
             call.arg([self.row_prefix.as_str(), entity].concat());
         }
-        call.arg(&self.token);
+        call.arg(&self.token).arg(&self.seen);
         call
     }
 
@@ -284,7 +301,7 @@ impl Calls {
         self.run(connection, "writing rows", &pipeline).await.map(drop)
     }
 
-    /// Runs calls in one round trip; their answers, none of which says that the lease is lost.
+    /// Runs calls in one round trip; their answers, none of which says that the lease is lost or the head was moved.
     async fn run(
         &self,
         connection: &Connection,
@@ -298,7 +315,10 @@ impl Calls {
             }
             answers => answers?,
         };
-        let lost = |_| PublishError::LeaseLost { key: self.lease_key.clone(), doing };
-        answers.into_iter().map(|answer| u64::try_from(answer).map_err(lost)).collect()
+        let refused = |answer| match answer {
+            -2 => PublishError::HeadMoved { key: self.head_key.clone() },
+            _ => PublishError::LeaseLost { key: self.lease_key.clone(), doing },
+        };
+        answers.into_iter().map(|answer| u64::try_from(answer).map_err(|_| refused(answer))).collect()
     }
 }

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod config_dir;
+pub mod ends;
 pub mod group;
 pub mod kafka;
 pub mod redis;

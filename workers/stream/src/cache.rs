@@ -52,10 +52,13 @@ pub struct Expiry {
 }
 
 impl Expiry {
-    /// Whether a row written at `written` may be gone by now. A tenth is left for clocks that differ.
-    fn may_have_passed(&self, written: Option<Instant>) -> bool {
-        let (Some(ttl), Some(written)) = (self.ttl_ms, written) else { return false };
-        self.now.duration_since(written).as_millis() * 10 >= u128::from(ttl.unsigned_abs()) * 9
+    /// Whether the row of a lane may be gone by now. A tenth is left for clocks that differ. When a row was last written that
+    /// was read back and not written since, nobody here knows: it may be about to go.
+    fn may_have_passed(&self, base: Option<i64>, written: Option<Instant>) -> bool {
+        let Some(ttl) = self.ttl_ms else { return false };
+        written.map_or(base.is_some(), |written| {
+            self.now.duration_since(written).as_millis() * 10 >= u128::from(ttl.unsigned_abs()) * 9
+        })
     }
 }
 
@@ -190,7 +193,7 @@ impl LaneCache {
         let mut writes = Vec::with_capacity(changed.len());
         for at in &changed {
             let Some(slot) = self.slots[*at as usize].as_mut() else { continue };
-            let may_have_expired = expiry.may_have_passed(slot.written);
+            let may_have_expired = expiry.may_have_passed(slot.base, slot.written);
             let whole = may_have_expired || slot.base.is_none();
             if whole {
                 slot.lane.forget_written();

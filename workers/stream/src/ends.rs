@@ -7,6 +7,8 @@ use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
+use shell::ends::{Asker, asker};
+
 use crate::group::GroupConsumer;
 use crate::shared::{End, Shared, now_ms};
 
@@ -22,9 +24,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Asks until `stop` is dropped. The consumer is held only while a question is under way, so that it can be closed.
 pub fn watch<S>(shared: &Shared<S>, consumer: &Weak<GroupConsumer>, stop: &mpsc::Receiver<()>) {
     let mut next_metadata = Instant::now();
+    let mut asker = None;
     loop {
         let Some(consumer) = consumer.upgrade() else { return };
-        let mut answer = ends(shared, &consumer);
+        let mut answer = ends(shared, &consumer, &mut asker);
         if answer.is_ok() && Instant::now() >= next_metadata {
             answer = partitions(shared, &consumer);
             next_metadata = Instant::now() + METADATA_PERIOD;
@@ -49,7 +52,7 @@ fn release(consumer: Arc<GroupConsumer>) {
     drop(consumer);
 }
 
-fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer) -> KafkaResult<()> {
+fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer, known: &mut Option<Asker>) -> KafkaResult<()> {
     let assignment = consumer.assignment()?;
     if assignment.count() == 0 {
         return Ok(());
@@ -58,9 +61,16 @@ fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer) -> KafkaResult<()> {
     for element in assignment.elements() {
         question.add_partition_offset(element.topic(), element.partition(), Offset::End)?;
     }
+    let asker = match known {
+        Some(asker) => asker,
+        none => {
+            let made = asker(&shared.kafka, "featuremill-stream-ends");
+            none.insert(made.map_err(|error| KafkaError::ClientCreation(error.to_string()))?)
+        }
+    };
     let as_of = now_ms();
     // A "time" of −1 asks for the end, of all partitions in one request a broker.
-    let answer = consumer.offsets_for_times(question, TIMEOUT)?;
+    let answer = asker.offsets_for_times(question, TIMEOUT)?;
     let mut failed = Ok(());
     for element in answer.elements() {
         match (element.error(), element.offset()) {

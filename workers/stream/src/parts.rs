@@ -19,10 +19,11 @@ const REFRESH: Duration = Duration::from_millis(900);
 pub(crate) fn collect<S>(shared: &Shared<S>, partition: i32, reading: &mut Reading<S>, parts: &mut Vec<Part>) {
     let now = Instant::now();
     let end = shared.end(partition);
+    let read_to_end_at = shared.read_to_end_at(partition, reading.position);
     for (number, (plan, state)) in shared.plans.iter().zip(&mut reading.plans).enumerate() {
         let expiry = Expiry { ttl_ms: plan.ttl_ms, now };
         let (writes, slots) = state.cache.writes(&plan.layout, &plan.row_prefix, expiry);
-        let marker = marker_write(partition, reading.position, end, state);
+        let marker = marker_write(partition, reading.position, end, read_to_end_at, state);
         let due = state.marked.is_none_or(|marked| now.duration_since(marked) >= REFRESH);
         let news = state.marker.is_none_or(|known| known.offset != marker.marker.offset);
         if !writes.is_empty() || due || news {
@@ -31,8 +32,15 @@ pub(crate) fn collect<S>(shared: &Shared<S>, partition: i32, reading: &mut Readi
     }
 }
 
-/// The marker of a plan when everything before `position` is processed and written.
-fn marker_write(partition: i32, position: i64, end: Option<End>, state: &PlanState) -> MarkerWrite {
+/// The marker of a plan when everything before `position` is processed and written, which the partition ended at or before
+/// at `read_to_end_at`.
+fn marker_write(
+    partition: i32,
+    position: i64,
+    end: Option<End>,
+    read_to_end_at: Option<i64>,
+    state: &PlanState,
+) -> MarkerWrite {
     let base = state.marker.map(|marker| marker.offset);
     let letters = state.letters.lock().unwrap_or_else(PoisonError::into_inner);
     // A plan that starts later than others of the worker has not lost what it had.
@@ -42,7 +50,7 @@ fn marker_write(partition: i32, position: i64, end: Option<End>, state: &PlanSta
         offset,
         event_time: state.event_time,
         end_offset: end.map_or(offset, |end| end.offset.max(offset)),
-        read_to_end_at: end.filter(|end| position >= end.offset).map_or(before, |end| end.as_of.max(before)),
+        read_to_end_at: read_to_end_at.map_or(before, |at| at.max(before)),
     };
     MarkerWrite { partition, base, marker }
 }

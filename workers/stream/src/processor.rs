@@ -99,7 +99,7 @@ impl<S: RowStore> Processor<S> {
                     Err(mpsc::TryRecvError::Empty) => break,
                 }
             }
-            self.end_flight(false);
+            self.end_flight();
             let over = self.cache_bytes() > self.shared.cache_bytes;
             let read = if over || self.changed() >= MOST * self.flush_lanes() { 0 } else { self.poll() };
             let now = Instant::now();
@@ -278,19 +278,19 @@ impl<S: RowStore> Processor<S> {
         self.flight = Some(flight);
     }
 
-    /// Takes in the result of the flush that is under way, if it has ended or `wait` says to wait for it.
-    fn end_flight(&mut self, wait: bool) {
+    /// Takes in the result of the flush that is under way, if it has ended.
+    fn end_flight(&mut self) {
         let Some(flight) = &mut self.flight else { return };
-        let report = if wait {
-            self.shared.runtime.block_on(flight).ok()
-        } else {
-            match flight.try_recv() {
-                Err(oneshot::error::TryRecvError::Empty) => return,
-                report => report.ok(),
-            }
-        };
+        match flight.try_recv() {
+            Err(oneshot::error::TryRecvError::Empty) => {}
+            report => self.landed(report.ok()),
+        }
+    }
+
+    /// Takes in the result of a flush; one that panicked has none.
+    fn landed(&mut self, report: Option<Report>) {
         self.flight = None;
-        let Some(report) = report else { return };
+        let Some(report) = report else { return self.restart_all("a flush ended without a result") };
         self.pace.end(report.elapsed, Instant::now());
         let Report { done, error, written, superseded, elapsed } = report;
         if written + superseded > 0 {
@@ -304,12 +304,16 @@ impl<S: RowStore> Processor<S> {
             if let Some(number) = self.shared.link.number() {
                 self.shared.link.broke(number, &error);
             }
-            // Which lanes the store has is not known any more, of no partition of this thread.
-            for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
-                self.end(partition, Ended::Restart(reason.clone()));
-            }
+            self.restart_all(&reason);
         } else if self.cache_bytes() > self.shared.cache_bytes {
             self.shrink();
+        }
+    }
+
+    /// Which lanes the store has is not known any more, of no partition of this thread.
+    fn restart_all(&mut self, reason: &str) {
+        for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
+            self.end(partition, Ended::Restart(reason.to_owned()));
         }
     }
 
@@ -345,11 +349,15 @@ impl<S: RowStore> Processor<S> {
         let deadline = Instant::now() + limit;
         self.shared.dead_letters.flush(limit / 2);
         self.wait_for_flight(deadline);
-        // A second round writes what was superseded by another owner in the first; more than that is another's now.
+        // A second round writes what was superseded by another owner in the first; more than that is another's now. None
+        // begins behind a flush that is still under way: its marker might pass what that one has yet to write.
         for _ in 0..3 {
+            if self.flight.is_some() || Instant::now() >= deadline {
+                break;
+            }
             self.begin_flight();
             self.wait_for_flight(deadline);
-            if self.changed() == 0 || Instant::now() >= deadline {
+            if self.changed() == 0 {
                 break;
             }
         }
@@ -358,17 +366,15 @@ impl<S: RowStore> Processor<S> {
         }
     }
 
+    /// Waits for the flush that is under way; one that has not ended by `deadline` stays under way.
     fn wait_for_flight(&mut self, deadline: Instant) {
         let Some(flight) = &mut self.flight else { return };
         let left = deadline.saturating_duration_since(Instant::now());
-        let (report, done) = oneshot::channel();
-        match self.shared.runtime.block_on(async { tokio::time::timeout(left, flight).await }) {
-            Ok(Ok(result)) => {
-                drop(report.send(result));
-                self.flight = Some(done);
-                self.end_flight(true);
-            }
-            Ok(Err(_)) | Err(_) => self.flight = None,
+        if let Ok(report) = self.shared.runtime.block_on(async { tokio::time::timeout(left, flight).await }) {
+            self.landed(report.ok());
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -142,6 +142,7 @@ impl Process {
         let dead_letters = DeadLetters::new(&self.kafka, self.readiness.clone()).map_err(client_error)?;
         let consumer = group::consumer(&self.kafka, &group, protocol, queue_kib).map_err(client_error)?;
         let world = World {
+            kafka: self.kafka.clone(),
             plans,
             topic,
             partitions,

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use engine::row::Marker;
 use rdkafka::consumer::base_consumer::PartitionQueue;
 use shell::admin::Readiness;
+pub use shell::ends::End;
+use shell::ends::PartitionEnds;
+use shell::kafka::KafkaSettings;
 use tokio::runtime::Handle;
 
 use crate::dead_letter::DeadLetters;
@@ -17,17 +20,10 @@ use crate::metrics::Metrics;
 use crate::plan_run::PlanRun;
 use crate::progress::Durable;
 
-/// A partition's end, as the brokers said.
-#[derive(Clone, Copy, Debug)]
-pub struct End {
-    /// The offset that the next record will have, or the last stable offset.
-    pub offset: i64,
-    /// When it was asked for, in milliseconds since the epoch: everything written before that is below `offset`.
-    pub as_of: i64,
-}
-
 /// The shared world.
 pub struct Shared<S> {
+    /// How the brokers are reached.
+    pub kafka: KafkaSettings,
     /// The plans.
     pub plans: Arc<[PlanRun]>,
     /// Their topic.
@@ -47,12 +43,14 @@ pub struct Shared<S> {
     /// The bytes of lanes that one processor may hold.
     pub cache_bytes: usize,
     partitions: AtomicI32,
-    ends: Mutex<HashMap<i32, End>>,
+    ends: Mutex<HashMap<i32, PartitionEnds>>,
     durable: Mutex<HashMap<i32, Durable>>,
 }
 
 /// What [`Shared`] is made of.
 pub struct World<S> {
+    /// See [`Shared::kafka`].
+    pub kafka: KafkaSettings,
     /// See [`Shared::plans`].
     pub plans: Arc<[PlanRun]>,
     /// See [`Shared::topic`].
@@ -77,9 +75,20 @@ impl<S> Shared<S> {
     /// Shares a world.
     #[must_use]
     pub fn new(world: World<S>, runtime: Handle) -> Self {
-        let World { plans, topic, partitions, link, metrics, readiness, dead_letters, flush_interval, cache_bytes } =
-            world;
+        let World {
+            kafka,
+            plans,
+            topic,
+            partitions,
+            link,
+            metrics,
+            readiness,
+            dead_letters,
+            flush_interval,
+            cache_bytes,
+        } = world;
         Self {
+            kafka,
             plans,
             topic,
             link,
@@ -107,12 +116,19 @@ impl<S> Shared<S> {
 
     /// The end of a partition as last asked for.
     pub fn end(&self, partition: i32) -> Option<End> {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).map(PartitionEnds::newest)
+    }
+
+    /// The latest time, in milliseconds since the epoch, of which it is known that everything written to the partition
+    /// before it is below `position`.
+    pub fn read_to_end_at(&self, partition: i32, position: i64) -> Option<i64> {
+        self.ends.lock().unwrap_or_else(PoisonError::into_inner).get_mut(&partition)?.reached(position)
     }
 
     /// A partition ends there.
     pub fn set_end(&self, partition: i32, end: End) {
-        self.ends.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, end);
+        let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
+        ends.entry(partition).or_insert(PartitionEnds::new(end)).set(end);
     }
 
     /// The store has everything of a partition before `offset`.

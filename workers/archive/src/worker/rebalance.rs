@@ -10,7 +10,7 @@ use shell::group::Rebalance;
 
 use super::{Part, Phase, STORE, Worker};
 use crate::args::OnGap;
-use crate::ends::{self, End, SUBJECT};
+use crate::ends::SUBJECT;
 use crate::metrics::PartitionLabel;
 use crate::start::{Observed, Start, decide};
 
@@ -96,11 +96,9 @@ impl Worker {
         self.world.metrics.version.set(i64::try_from(bronze.version()).unwrap_or(i64::MAX));
         let mut facts = Vec::with_capacity(partitions.len());
         for (partition, position) in positions {
-            let as_of = ends::now_ms();
             let answer = self.consumer.fetch_watermarks(&self.world.topic, partition, TIMEOUT);
             let (low, end) =
                 answer.map_err(|error| (SUBJECT, format!("asking for the ends of partition {partition}: {error}")))?;
-            self.world.ends.set(partition, End { offset: end, as_of });
             facts.push((partition, Observed { position, low, end }));
         }
         Ok(facts)

@@ -1,13 +1,18 @@
 //! The Lua that runs inside Redis. Each script is atomic and answers -1, having changed nothing, unless the lease is held.
+//! Those that change rows answer -2, having changed nothing, unless the head is still the one that the run saw: after a
+//! rollback the slot they write to may be the one that is served.
 
-/// Many rows a call. KEYS: the lease, row keys. ARGV: the token, the slot's head field, then for each row how many fields
-/// to set, and their names and bytes. Other segments of the slot, of the generation that stood there before, are removed.
+/// Many rows a call. KEYS: the lease, the head, row keys. ARGV: the token, the fence that the head must have (empty: no
+/// head), the slot's head field, then for each row how many fields to set, and their names and bytes. Other segments of the slot, of the generation that stood there before, are removed.
 /// A row that a head may name does not expire. Answers how many rows there were.
 pub(super) const WRITE: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
-local slot, at = ARGV[2], 3
+local stands, fence = redis.call('GET', KEYS[2]), ''
+if stands then fence = string.format('%.0f', cjson.decode(stands).fence) end
+if fence ~= ARGV[2] then return -2 end
+local slot, at = ARGV[3], 4
 local inside = slot .. '.'
-for k = 2, #KEYS do
+for k = 3, #KEYS do
   local first = at + 1
   local last = at + 2 * tonumber(ARGV[at])
   at = last + 1
@@ -19,17 +24,20 @@ for k = 2, #KEYS do
   redis.call('HSET', KEYS[k], unpack(ARGV, first, last))
   redis.call('PERSIST', KEYS[k])
 end
-return #KEYS - 1
+return #KEYS - 2
 ";
 
-/// Empties a slot of many rows. KEYS: the lease, row keys. ARGV: the token, the slot's head field, the first and last
-/// generation that are removed, the time to live in ms of a row that has other fields left (0: none). The stored
+/// Empties a slot of many rows. KEYS: the lease, the head, row keys. ARGV: the token, the fence that the head must have
+/// (empty: no head), the slot's head field, the first and last generation that are removed, the time to live in ms of a row that has other fields left (0: none). The stored
 /// generation is bytes 9 to 17 of the head, big-endian. Answers of how many rows something was removed.
 pub(super) const REMOVE: &str = r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
-local slot, first, last, ttl = ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local stands, fence = redis.call('GET', KEYS[2]), ''
+if stands then fence = string.format('%.0f', cjson.decode(stands).fence) end
+if fence ~= ARGV[2] then return -2 end
+local slot, first, last, ttl = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local inside, removed = slot .. '.', 0
-for k = 2, #KEYS do
+for k = 3, #KEYS do
   local head = redis.call('HGET', KEYS[k], slot)
   if head then
     local stored = struct.unpack('>l', head, 10)

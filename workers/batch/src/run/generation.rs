@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use datafusion::prelude::SessionContext;
-use engine::row::{FeatureReport, Head, RunOutcome, RunReport, batch_field, head_key, row_prefix};
+use engine::row::{FeatureReport, Head, RunOutcome, RunReport, batch_field, head_key};
 use engine::time::horizon;
 use futures::TryStreamExt as _;
 use redis::cmd;
@@ -18,7 +18,7 @@ use crate::gate::judge;
 use crate::history::History;
 use crate::lease::Lease;
 use crate::produce::{Produced, summarise, texts};
-use crate::publish::{Published, Publisher, published_key};
+use crate::publish::{Published, Publisher, Target, published_key};
 
 /// What a run sets out to make.
 #[derive(Debug)]
@@ -143,12 +143,16 @@ impl Run {
     }
 
     async fn publisher(&self, lease: &Lease, task: &Task) -> Result<Publisher, RunError> {
-        let (uid, revision) = (&self.plan.view.uid, &self.plan.revision);
-        let prefix = row_prefix(uid, revision, self.config.assignment.incarnation);
+        let target = Target {
+            uid: &self.plan.view.uid,
+            revision: &self.plan.revision,
+            incarnation: self.config.assignment.incarnation,
+            generation: task.generation,
+            seen: task.head.as_ref().map(|head| head.fence),
+        };
         // In a Lambda, what is left of a row whose batch lane goes are stream lanes, which expire.
         let ttl = self.plan.time.retention_ms;
-        let connections = self.args.redis_connections;
-        Ok(Publisher::connect(&self.connector, connections, lease, prefix, task.generation, ttl).await?)
+        Ok(Publisher::connect(&self.connector, self.args.redis_connections, lease, target, ttl).await?)
     }
 
     /// Removes the rows of generations that were committed under this number or a later one, and never published: by a
@@ -214,7 +218,8 @@ impl Run {
             source: task.history.version.clone(),
             at_ms: now_ms(),
         };
-        publisher.flip((&self.plan.view.uid, &self.plan.revision), seen, &head, &published).await?;
+        let beside = published_key(&self.plan.view.uid, &self.plan.revision);
+        publisher.flip(&head, &beside, &published).await?;
         Ok(())
     }
 }

@@ -209,3 +209,43 @@ async fn a_run_whose_lease_passed_on_cannot_commit_over_its_successor() {
     table.commit(1, again, 9, HashMap::new()).await.unwrap();
     assert_eq!((table.generations(0).unwrap(), count(&table).await), (vec![1], 3));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_began_before_a_rollback_leaves_the_generation_gone_back_to_whole() {
+    let mut world = World::new().await;
+    world.flags = ["--lease-ms", "60000", "--redis-connections", "1"].map(Into::into).to_vec();
+    let mut by_version = BTreeMap::new();
+    let mut all = Vec::new();
+    for day in 0..2 {
+        let from = START + (9 + day) * DAY;
+        let more = events(&mut Dice(20), 300, 2_000, from - DAY, from);
+        append(&world.source(), &more).await;
+        all.extend(more);
+        world.run_to(0).await;
+        by_version.insert(world.head().await.unwrap().generation, (world.head().await.unwrap(), all.clone()));
+    }
+    append(&world.source(), &events(&mut Dice(21), 300, 2_000, START + 11 * DAY, START + 12 * DAY)).await;
+    // The run has seen the head, and has written nothing yet.
+    let (mut run, log) = world.start();
+    let begun = || std::fs::read_to_string(&log).unwrap().contains("a generation is to be made");
+    while !begun() && run.try_wait().unwrap().is_none() {
+        tokio::task::yield_now().await;
+    }
+    signal(&run, "-STOP");
+    assert!(world.lanes(3).await.is_empty(), "it was stopped too late to test anything");
+
+    // Going back, as the operator does it: one compare-and-set of the head.
+    let (served, (first, events)) = (world.head().await.unwrap(), &by_version[&1]);
+    assert_eq!((served.generation, first.generation), (2, 1));
+    let head = engine::row::Head { fence: served.fence + 1, ..first.clone() };
+    let key = engine::row::head_key(&world.plan().view.uid, &world.plan().revision);
+    let text = serde_json::to_string(&head).unwrap();
+    redis::cmd("SET").arg(key).arg(text).query_async::<()>(&mut world.connection.clone()).await.unwrap();
+    signal(&run, "-CONT");
+    let status = run.wait().await.unwrap();
+
+    assert_eq!(status.code(), Some(1), "{}", std::fs::read_to_string(log).unwrap());
+    assert_eq!(world.head().await, Some(head.clone()));
+    let (found, expected) = (world.served().await, oracle::values(events, head.horizon));
+    assert!(found == expected, "of {} entities {} are still served", expected.len(), found.len());
+}

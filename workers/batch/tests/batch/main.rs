@@ -1,6 +1,7 @@
 //! The batch worker from the outside: the real binary, a real Redis, real tables in a folder.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod archive;
 mod faults;
 #[path = "../../src/fixtures.rs"]
 mod fixtures;

@@ -19,8 +19,9 @@ use datafusion_common::{DFSchema, DataFusionError};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion_expr::simplify::SimplifyContext;
-use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, Volatility, cast};
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator, Volatility, cast, lit};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use datafusion_physical_expr::expressions::BinaryExpr as PhysicalBinaryExpr;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use thiserror::Error;
 
@@ -87,6 +88,7 @@ pub fn compile(sql: &str, schema: &Schema) -> Result<Compiled, ExprError> {
     let expr = sql::parse(sql, &df_schema)?;
     refuse_volatile(sql, &expr)?;
     let expr = divide_truly(expr, &df_schema).map_err(plan_error)?;
+    let expr = negate_by_subtraction(expr, &df_schema).map_err(plan_error)?;
 
     let context = SimplifyContext::builder().with_schema(Arc::new(df_schema.clone())).build();
     let simplifier = ExprSimplifier::new(context);
@@ -100,6 +102,7 @@ pub fn compile(sql: &str, schema: &Schema) -> Result<Compiled, ExprError> {
     let expr = simplifier.simplify(expr).map_err(plan_error)?;
     let physical = create_physical_expr(&expr, &df_schema, &ExecutionProps::new(), &PhysicalPlanningContext::default())
         .map_err(plan_error)?;
+    let physical = check_overflow(physical).map_err(plan_error)?;
     Ok(Compiled { sql: sql.to_owned(), value_type, reads, physical })
 }
 
@@ -156,6 +159,31 @@ fn divide_truly(expr: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> 
             Ok(Transformed::yes(Expr::BinaryExpr(BinaryExpr::new(Box::new(left), Operator::Divide, Box::new(right)))))
         }
         other => Ok(Transformed::no(other)),
+    })
+    .map(|t| t.data)
+}
+
+/// `-a` of integers as `0 - a`: a negation wraps around, and cannot be told not to.
+fn negate_by_subtraction(expr: Expr, schema: &DFSchema) -> Result<Expr, DataFusionError> {
+    expr.transform_up(|e| match e {
+        Expr::Negative(inner)
+            if !matches!(*inner, Expr::Literal(..)) && inner.get_type(schema).is_ok_and(|t| t.is_signed_integer()) =>
+        {
+            let minus = BinaryExpr::new(Box::new(lit(0_i64)), Operator::Minus, inner);
+            Ok(Transformed::yes(Expr::BinaryExpr(minus)))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+    .map(|t| t.data)
+}
+
+/// Lets sums, differences and products that overflow fail, where they would wrap around by default.
+fn check_overflow(expr: Arc<dyn PhysicalExpr>) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+    expr.transform_up(|e| {
+        let Some(binary) = e.downcast_ref::<PhysicalBinaryExpr>() else { return Ok(Transformed::no(e)) };
+        let (left, right) = (Arc::clone(binary.left()), Arc::clone(binary.right()));
+        let checked = PhysicalBinaryExpr::new(left, *binary.op(), right).with_fail_on_overflow(true);
+        Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>))
     })
     .map(|t| t.data)
 }

@@ -97,3 +97,30 @@ fn a_schema_without_columns_still_compiles_constants() {
     let empty = Schema::new(Vec::<Field>::new());
     assert_eq!(compile("1 + 1", &empty).unwrap().value_type, ValueType::Int64);
 }
+
+#[test]
+fn an_integer_that_overflows_is_a_failure_and_not_another_number() {
+    let batch =
+        RecordBatch::try_from_iter([("a", Arc::new(Int64Array::from(vec![i64::MAX, i64::MIN, 3])) as ArrayRef)])
+            .unwrap();
+    let mut wrong = Vec::new();
+    for sql in ["a + 1", "a - 1", "a * 2", "-a", "abs(a)"] {
+        let mut failures = Vec::new();
+        let values = compile(sql, batch.schema().as_ref()).unwrap().evaluate(&batch, &mut failures);
+        let values: Vec<_> = values.as_primitive::<Int64Type>().iter().collect();
+        let exact = |a: i128| match sql {
+            "a + 1" => a + 1,
+            "a - 1" => a - 1,
+            "a * 2" => a * 2,
+            "-a" => -a,
+            _ => a.abs(),
+        };
+        for (row, a) in [i64::MAX, i64::MIN, 3].into_iter().enumerate() {
+            let expected = i64::try_from(exact(a.into())).ok();
+            if values[row] != expected || failures.iter().any(|f| f.row == row) == expected.is_some() {
+                wrong.push(format!("{sql} of {a} is {:?}, not {expected:?}", values[row]));
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+}

@@ -5,8 +5,8 @@
 //! column a part. A column begins with a varint: 0 and the index of an earlier column of counts that is equal; 1 if no
 //! tile has the part; 2 if all have; 3 + i for the i-th map of bits, which follows where it is new.
 //!
-//! Invariant: the bytes depend on the tiles and on `top` alone, not on the lane's bounds, so a segment whose tiles did not
-//! change need not be written again.
+//! Invariant: the bytes depend on the tiles, the rungs they stand on and `top` alone, not on where the lane's bounds lie
+//! between them, so a segment need not be written again while its tiles neither change nor come to another rung.
 
 use crate::aggregate::codec::{Cursor, Malformed, put_len, put_packed};
 use crate::aggregate::column::{self, Slot};

@@ -30,7 +30,7 @@ impl Default for Table {
 
 impl Table {
     /// Moves the bounds to what they are at `newest`, which never falls, and the tiles with them. The old starts of tiles
-    /// that moved, and new ones in other spans, are added to `moved`.
+    /// that moved or came to another rung, and new ones in other spans, are added to `moved`.
     pub fn age(&mut self, layout: &TableLayout, newest: i64, moved: &mut Vec<i64>) {
         if newest < self.valid_until {
             return;
@@ -158,7 +158,9 @@ impl Table {
         for read in first..end {
             let start = self.starts[read];
             let place = self.place(layout, start);
-            if place != Some(start) {
+            let rung = before[..layout.ladder.rungs.len()].iter().position(|bound| start >= *bound);
+            // One that starts where a coarser one does keeps its start, but stands in the bytes by its rung.
+            if place != Some(start) || rung.unwrap_or(layout.ladder.rungs.len()) != self.rung(layout, start) {
                 moved.push(start);
             }
             let Some(place) = place else { continue };

@@ -18,3 +18,4 @@ mod oracle;
 mod orders;
 mod plans;
 mod reads;
+mod regular;

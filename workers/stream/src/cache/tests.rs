@@ -85,3 +85,19 @@ fn only_what_the_store_has_is_dropped_and_then_it_is_read_back() {
     assert_eq!((again, load), (stored, true), "its slot is used again, and its row must be read");
     assert!(cache.slot("new").1, "the store may have any other too, for all we know");
 }
+
+#[test]
+fn a_row_that_was_read_back_may_expire_before_it_is_written() {
+    let (plan, now) = (plan_run(), Instant::now());
+    let mut cache = LaneCache::new(false);
+    let (slot, _) = cache.slot("ada");
+    let mut lane = Lane::new();
+    lane.set_offset(7);
+    cache.load(slot, lane);
+    let _ = cache.lane_for(slot, 7);
+    let (writes, _) = cache.writes(&plan.layout, "p/", expiry(Some(3_600_000), now));
+    // Its last write may have been nearly an hour ago: gone by now, it is no loss of the store's.
+    let write = &writes[0];
+    let outcome = shell::store::decide(None, write.base, write.new, write.whole, write.may_have_expired);
+    assert_eq!(outcome, shell::store::Outcome::Written);
+}

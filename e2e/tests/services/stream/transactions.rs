@@ -1,0 +1,61 @@
+//! Transactions of producers: what stands behind one that is open has not been read, and nobody may say that it was.
+
+use std::time::Duration;
+
+use e2e::services::until;
+use rdkafka::ClientConfig;
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
+
+use super::world::{Chance, LIMIT, TOPIC, World, events, now, record};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_behind_an_open_transaction_counts_as_unread() {
+    let world = World::new(1).await;
+    let (mut chance, now_ms) = (Chance(31), now());
+    let all = events(&mut chance, 20, 5, now_ms);
+    let put = |from: usize, to: usize| all[from..to].iter().map(|event| record(event, 0, now_ms)).collect::<Vec<_>>();
+    world.kafka.produce(TOPIC, put(0, 10)).await.unwrap();
+    let mut worker = world.worker("worker");
+    world.until_read(10).await;
+    let complete_to = async || world.markers().await[&0].read_to_end_at;
+
+    // A producer that begins a transaction and hangs: its record holds back all that come after it.
+    let bootstrap = world.kafka.bootstrap();
+    let hanging = tokio::task::spawn_blocking(move || {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", bootstrap).set("transactional.id", "hangs");
+        let producer: FutureProducer = config.create().unwrap();
+        producer.init_transactions(LIMIT).unwrap();
+        producer.begin_transaction().unwrap();
+        let held = producer.send_result(FutureRecord::<(), [u8]>::to(TOPIC).partition(0).payload(b"{}")).unwrap();
+        producer.flush(LIMIT).unwrap();
+        drop(held);
+        producer
+    });
+    let hanging = hanging.await.unwrap();
+    let before = now();
+    world.kafka.produce(TOPIC, put(10, 20)).await.unwrap();
+
+    let claimed = until("a claim of completeness", Duration::from_secs(8), async || match complete_to().await {
+        at if at > before + 3_000 => Ok(at),
+        at => Err(format!("complete to {at}")),
+    });
+    let claimed = claimed.await.ok();
+    let read = world.markers().await[&0].offset;
+    assert_eq!(
+        claimed.map(|at| at - before),
+        None,
+        "the topic was said to be read to its end that many ms after ten events were written which nobody has read: the marker is {read}"
+    );
+    // It is said again once they are read.
+    let aborted = tokio::task::spawn_blocking(move || hanging.abort_transaction(LIMIT).map(|()| hanging));
+    drop(aborted.await.unwrap().unwrap());
+    until("completeness", LIMIT, async || match complete_to().await {
+        at if at > before => Ok(()),
+        at => Err(format!("complete to {at}")),
+    })
+    .await
+    .unwrap();
+    world.assert_equal(&all, now_ms).await;
+    worker.ready().await;
+}

@@ -1,0 +1,88 @@
+//! Where partitions end, and since when a reader has been there.
+//!
+//! The end is that of the log, not the last stable offset: what stands behind an open transaction is in the topic and has
+//! not been read. A consumer that reads what is committed would be told the latter, so a client of its own asks.
+
+use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
+
+use crate::kafka::{KafkaError, KafkaSettings};
+
+/// A client that is told the ends of the log.
+pub type Asker = BaseConsumer<DefaultConsumerContext>;
+
+/// Makes an [`Asker`].
+///
+/// # Errors
+/// [`KafkaError`].
+pub fn asker(kafka: &KafkaSettings, client_id: &str) -> Result<Asker, KafkaError> {
+    let ours = [
+        // Never used: without a group librdkafka makes no consumer.
+        ("group.id", "featuremill-unused"),
+        ("client.id", client_id),
+        ("enable.auto.commit", "false"),
+        ("isolation.level", "read_uncommitted"),
+        ("reconnect.backoff.max.ms", "3000"),
+    ];
+    kafka.client(&ours, DefaultConsumerContext)
+}
+
+/// A partition's end, as the brokers said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    /// The offset that the next record will have, be those before it committed or not.
+    pub offset: i64,
+    /// When it was asked for, in milliseconds since the epoch: everything written before that is below `offset`.
+    pub as_of: i64,
+}
+
+/// A partition's ends: the newest, and the one that is waited for. Where producers' transactions follow one another there
+/// is always one open, so that the newest end would be replaced before it is reached.
+#[derive(Clone, Copy, Debug)]
+pub struct PartitionEnds {
+    newest: End,
+    awaited: End,
+}
+
+impl PartitionEnds {
+    /// A partition that ends there.
+    #[must_use]
+    pub fn new(end: End) -> Self {
+        Self { newest: end, awaited: end }
+    }
+
+    /// The newest end.
+    #[must_use]
+    pub fn newest(&self) -> End {
+        self.newest
+    }
+
+    /// It ends there now.
+    pub fn set(&mut self, end: End) {
+        self.newest = end;
+    }
+
+    /// The latest time, in milliseconds since the epoch, of which it is known that everything written before it is below
+    /// `position`.
+    pub fn reached(&mut self, position: i64) -> Option<i64> {
+        let reached = [self.newest, self.awaited].into_iter().find(|end| position >= end.offset)?;
+        self.awaited = self.newest;
+        Some(reached.as_of)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_end_is_waited_for_until_it_is_reached() {
+        let end = |offset, as_of| End { offset, as_of };
+        let mut ends = PartitionEnds::new(end(10, 1));
+        assert_eq!(ends.reached(9), None);
+        // Newer ends come before it is reached, time and again.
+        ends.set(end(20, 2));
+        ends.set(end(30, 3));
+        assert_eq!(ends.reached(10), Some(1));
+        assert_eq!((ends.reached(29), ends.reached(30)), (None, Some(3)));
+    }
+}

@@ -1,0 +1,197 @@
+//! A flush that outlasts the time a partition has to be given up in.
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use engine::row::{CatalogEntry, RunReport, Trouble};
+use prometheus_client::registry::Registry;
+use rdkafka::message::{OwnedMessage, Timestamp};
+use shell::admin::Readiness;
+use shell::kafka::KafkaSettings;
+use shell::store::{LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError, Swap};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::dead_letter::DeadLetters;
+use crate::fixtures::plan_run;
+use crate::fold::Source;
+use crate::group;
+use crate::link::Link;
+use crate::shared::World;
+
+const START: i64 = 1_700_000_000_000;
+
+/// A store whose first flush stands still after its first row, as one of many round trips does when the server is slow.
+#[derive(Clone, Default)]
+struct Slow {
+    store: MemoryStore,
+    begun: Arc<AtomicBool>,
+    go_on: Arc<Notify>,
+    marked: Arc<Notify>,
+    gone_on: Arc<Notify>,
+}
+
+impl RowStore for Slow {
+    async fn flush(&self, partition: i32, ttl: Option<i64>, writes: &[LaneWrite]) -> Result<Vec<Outcome>, StoreError> {
+        if self.begun.swap(true, Ordering::SeqCst) {
+            return self.store.flush(partition, ttl, writes).await;
+        }
+        let mut outcomes = self.store.flush(partition, ttl, &writes[..1]).await?;
+        self.go_on.notified().await;
+        outcomes.extend(self.store.flush(partition, ttl, &writes[1..]).await?);
+        self.gone_on.notify_one();
+        Ok(outcomes)
+    }
+    async fn write_marker(&self, key: &str, partitions: i32, write: MarkerWrite) -> Result<Outcome, StoreError> {
+        let outcome = self.store.write_marker(key, partitions, write).await;
+        self.marked.notify_one();
+        outcome
+    }
+    async fn markers(&self, key: &str) -> Result<Markers, StoreError> {
+        self.store.markers(key).await
+    }
+    async fn load(&self, partition: i32, keys: &[String]) -> Result<Vec<Segments>, StoreError> {
+        self.store.load(partition, keys).await
+    }
+    async fn pointer<P: Pointer>(&self, key: &str) -> Result<Option<P>, StoreError> {
+        self.store.pointer(key).await
+    }
+    async fn swap_pointer<P: Pointer>(&self, key: &str, expected: Option<u64>, to: &P) -> Result<Swap, StoreError> {
+        self.store.swap_pointer(key, expected, to).await
+    }
+    async fn catalog(&self, key: &str) -> Result<BTreeMap<String, CatalogEntry>, StoreError> {
+        self.store.catalog(key).await
+    }
+    async fn put_catalog(&self, key: &str, view: &str, entry: &CatalogEntry) -> Result<(), StoreError> {
+        self.store.put_catalog(key, view, entry).await
+    }
+    async fn remove_catalog(&self, key: &str, view: &str) -> Result<(), StoreError> {
+        self.store.remove_catalog(key, view).await
+    }
+    async fn run_report(&self, key: &str) -> Result<Option<RunReport>, StoreError> {
+        self.store.run_report(key).await
+    }
+    async fn put_run_report(&self, key: &str, report: &RunReport) -> Result<(), StoreError> {
+        self.store.put_run_report(key, report).await
+    }
+    async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {
+        self.store.troubles(key).await
+    }
+    async fn say_trouble(&self, key: &str, who: &str, what: Option<&Trouble>, ttl: i64) -> Result<(), StoreError> {
+        self.store.say_trouble(key, who, what, ttl).await
+    }
+    async fn refusal(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.store.refusal(key).await
+    }
+    async fn purge(&self, prefix: &str, cursor: u64) -> Result<Purge, StoreError> {
+        self.store.purge(prefix, cursor).await
+    }
+}
+
+fn record(offset: i64, user: &str) -> OwnedMessage {
+    let payload = format!(r#"{{"user":"{user}","amount":1,"at":{START}}}"#);
+    let stamp = Timestamp::CreateTime(START);
+    OwnedMessage::new(Some(payload.into_bytes()), None, "events".into(), stamp, 0, offset, None)
+}
+
+/// A worker without brokers.
+fn processor(store: &Slow, runtime: &tokio::runtime::Runtime) -> Processor<Slow> {
+    let kafka = KafkaSettings { bootstrap: "127.0.0.1:1".into(), config_dir: None };
+    let readiness = Readiness::default();
+    let shared = Shared::new(
+        World {
+            kafka: kafka.clone(),
+            plans: [plan_run()].into(),
+            topic: "events".into(),
+            partitions: 1,
+            link: Link::fixed(store.clone()),
+            metrics: crate::metrics::Metrics::new(&mut Registry::default()),
+            readiness: readiness.clone(),
+            dead_letters: DeadLetters::new(&kafka, readiness).unwrap(),
+            flush_interval: Duration::from_millis(100),
+            cache_bytes: 1 << 20,
+        },
+        runtime.handle().clone(),
+    );
+    let consumer = group::consumer(&kafka, "g", crate::args::GroupProtocol::Classic, 1024).unwrap();
+    let (commands, requests) = (mpsc::channel().1, mpsc::channel().0);
+    Processor::new(Arc::new(shared), consumer, commands, requests, 0)
+}
+
+/// Starts partition 0 where the marker in the store says.
+fn start(processor: &mut Processor<Slow>, store: &Slow) {
+    let shared = processor.shared.clone();
+    let markers = shared.runtime.block_on(store.markers(&shared.plans[0].marker_key)).unwrap();
+    let marker = markers.by_partition.get(&0).copied();
+    let position = marker.map_or(0, |marker| marker.offset);
+    let connection = Connected { number: 1, store: store.clone() };
+    let plans = vec![PlanState::new(&shared.plans[0], position, marker)];
+    let queue = processor.consumer.split_partition_queue("events", 0).unwrap();
+    let reading = Some(Reading { term: 1, connection, position, plans, drained: false });
+    processor.partitions.insert(0, Partition { queue, reading });
+}
+
+/// Reads from `records`, whose first has offset 0, up to `end`.
+fn read(processor: &mut Processor<Slow>, store: &Slow, records: &[OwnedMessage], end: usize) {
+    let shared = processor.shared.clone();
+    let reading = processor.partitions.get_mut(&0).unwrap().reading.as_mut().unwrap();
+    let from = usize::try_from(reading.position).unwrap();
+    let source = Source { partition: 0, store, runtime: &shared.runtime, metrics: &shared.metrics };
+    let fold = reading.plans[0].fold(&shared.plans[0], &records[from..end], &source, |_, _, _| {});
+    fold.unwrap();
+    reading.position = i64::try_from(end).unwrap();
+}
+
+/// How many events the store has of each user.
+fn events(store: &Slow, users: &[&str]) -> Vec<i64> {
+    let plan = plan_run();
+    let count = |user: &&str| {
+        let keys = [format!("{}{user}", plan.row_prefix)];
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let row = runtime.block_on(store.load(0, &keys)).unwrap().remove(0);
+        let segments: Vec<(u8, &[u8])> = row.iter().map(|(n, bytes)| (*n, bytes.as_slice())).collect();
+        let Ok(lane) = engine::lane::Lane::decode(&plan.layout, &segments) else { return 0 };
+        let read = engine::read::Reader::new(&plan.layout).read(&[lane], START + 1, &[0]).remove(0);
+        match read.value {
+            Some(engine::value::Value::Int64(count)) => count,
+            _ => 0,
+        }
+    };
+    users.iter().map(count).collect()
+}
+
+#[test]
+fn a_flush_that_outlasts_the_giving_up_of_its_partition_loses_nothing() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let store = Slow::default();
+    let records: Vec<OwnedMessage> =
+        ["ada", "bob", "cyd", "bob"].iter().zip(0..).map(|(user, offset)| record(offset, user)).collect();
+
+    let mut first = processor(&store, &runtime);
+    start(&mut first, &store);
+    read(&mut first, &store, &records, 2);
+    first.begin_flight();
+    while !store.begun.load(Ordering::SeqCst) {
+        std::thread::yield_now();
+    }
+    read(&mut first, &store, &records, 3);
+    // What a revocation does, and a drain, with a shorter limit: one row is stored, the next stands still.
+    first.flush_all(Duration::from_millis(100));
+    // A marker would be written by now.
+    let marked = async { tokio::time::timeout(Duration::from_millis(200), store.marked.notified()).await };
+    let _ = runtime.block_on(marked);
+    let markers = runtime.block_on(store.markers(&first.shared.plans[0].marker_key)).unwrap();
+    let marker = markers.by_partition.get(&0).map(|marker| marker.offset);
+
+    // Its next owner goes on from the marker.
+    let mut second = processor(&store, &runtime);
+    start(&mut second, &store);
+    read(&mut second, &store, &records, 4);
+    second.flush_all(Duration::from_secs(5));
+    store.go_on.notify_one();
+    runtime.block_on(store.gone_on.notified());
+
+    let counts = events(&store, &["ada", "bob", "cyd"]);
+    assert_eq!(counts, [1, 2, 1], "the marker that the first owner left is {marker:?}");
+}
