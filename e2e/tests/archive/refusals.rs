@@ -62,7 +62,7 @@ async fn records_that_are_gone_hold_the_partition_until_a_person_decides() {
 async fn anothers_table_is_left_alone() {
     let world = World::new(1).await;
     let identity = Identity { uid: "somebody".into(), owner: Owner::Topic(TOPIC.into()) };
-    lake::ensure(&world.uri(), &Storage::local(), &bronze::spec(identity)).await.unwrap();
+    lake::ensure(&world.uri(), &Storage::local(), &bronze::spec(identity, None)).await.unwrap();
     let mut worker = world.worker("worker", &[]);
     worker.unready("belongs to topic events (somebody)").await;
     assert_eq!(world.state().await.unwrap().0, 0);

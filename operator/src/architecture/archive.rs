@@ -30,15 +30,15 @@ const MAINTENANCE_RETRIES: i32 = 2;
 /// How many Jobs of maintenance are kept, of those that succeeded and of those that failed.
 const MAINTENANCE_HISTORY: i32 = 1;
 
-/// The topics to be archived, each with the event time of its events. Where views differ in how they read that, the first
-/// by name has its way: a run reads the events themselves again.
+/// The topics to be archived, each with the event time of its events. Where views differ in how they read that, the oldest has
+/// its way, and so it stays when another comes: the table says by what it goes, and runs of views that differ refuse it.
 #[must_use]
 pub fn topics<'a>(
     architecture: &Architecture,
     views: impl Iterator<Item = &'a FeatureView>,
 ) -> BTreeMap<String, Timestamp> {
     let mut views: Vec<&FeatureView> = views.filter(|view| view.metadata.deletion_timestamp.is_none()).collect();
-    views.sort_by_key(|view| view.name_any());
+    views.sort_by_key(|view| (view.creation_timestamp(), view.name_any()));
     let every = architecture.spec.mode.canonical() == crds::architecture::Mode::Lakehouse;
     let mut topics = BTreeMap::new();
     for view in views {

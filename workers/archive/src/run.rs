@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use engine::plan::TimestampField;
 use lake::bronze::Bronze;
 use lake::{Identity, Owner, Storage};
 use prometheus_client::registry::Registry;
@@ -97,6 +98,12 @@ impl Process {
         }
     }
 
+    /// The field that holds the event time.
+    fn field(&self) -> Option<TimestampField> {
+        let field = self.args.timestamp_field.clone()?;
+        Some(TimestampField { field, unit: self.args.timestamp_unit.into() })
+    }
+
     /// How many partitions the topic has, and the table. The folders are read anew, so that rotated Secrets are seen.
     async fn check(&self) -> Result<(i32, Bronze), String> {
         let check = async {
@@ -105,7 +112,9 @@ impl Process {
             let table = &self.args.table;
             let storage = Storage::from_dir(table.store_config_dir.as_deref()).map_err(|error| error.to_string())?;
             let identity = Identity { uid: table.uid.clone(), owner: Owner::Topic(topic.clone()) };
-            let bronze = Bronze::open(&table.table, &storage, identity).await.map_err(|error| error.to_string())?;
+            let bronze = Bronze::open(&table.table, &storage, identity, self.field().as_ref())
+                .await
+                .map_err(|error| error.to_string())?;
             Ok((partitions, bronze))
         };
         tokio::select! {
@@ -123,12 +132,12 @@ impl Process {
         let group = format!("{}.archive.{}", args.table.uid, args.topic);
         let consumer = group::consumer(&self.kafka, &group, "featuremill-archive", protocol, queue_kib)
             .map_err(|error| error.to_string())?;
-        let field = args.timestamp_field.as_deref().map(|field| (field, args.timestamp_unit.into()));
+        let field = self.field();
         let world = World {
             kafka: self.kafka.clone(),
             topic: args.topic.clone(),
             ends: Ends::new(partitions),
-            event_times: EventTimes::new(field, args.max_future_ms),
+            event_times: EventTimes::new(field.as_ref().map(|by| (by.field.as_str(), by.unit)), args.max_future_ms),
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             runtime: Handle::current(),

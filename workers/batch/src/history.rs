@@ -19,6 +19,7 @@ use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::config::{Rows, SourceTable};
 use crate::incremental::{Changes, earliest};
 
 /// Why a source cannot be opened.
@@ -86,6 +87,19 @@ impl History {
         session: &SessionContext,
     ) -> Result<Self, HistoryError> {
         Self::table(plan.source.table.as_ref().ok_or(HistoryError::NoTable)?, version, storage, session).await
+    }
+
+    /// That an archive means the same time by an event as the plan does.
+    ///
+    /// # Errors
+    /// [`LakeError::EventTime`].
+    pub fn check_event_time(&self, plan: &Plan, source: Option<&SourceTable>) -> Result<(), HistoryError> {
+        match (&self.delta, source) {
+            (Some(table), Some(SourceTable { rows: Rows::Archive, .. })) => {
+                Ok(lake::bronze::check_event_time(table, &self.uri, Some(&plan.source.timestamp))?)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Opens any table: at `version`, or the newest.

@@ -10,12 +10,15 @@ mod state;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
+use deltalake::DeltaTable;
+use engine::plan::TimestampField;
 
 pub use append::{Bronze, Chunk};
 pub(crate) use state::parse_state;
 pub use state::{Gap, Progress, STATE, State, completeness, state};
 
-use crate::table::{Identity, TableSpec};
+use crate::error::LakeError;
+use crate::table::{Identity, TableSpec, properties};
 
 /// The partition of the record.
 pub const PARTITION: &str = "partition";
@@ -75,10 +78,34 @@ pub fn header_fields() -> Fields {
     Fields::from(vec![Field::new("key", DataType::Utf8, false), Field::new("value", DataType::Binary, true)])
 }
 
-/// What a Bronze table must be.
+/// The table property that says by which field of its records, and in which unit, an archive knows the times of events.
+///
+/// Files are skipped and completeness is told by them: whoever means another time by an event would miss some.
+pub const EVENT_TIME_BY: &str = "featuremill.eventTimeBy";
+
+fn event_time_by(field: Option<&TimestampField>) -> String {
+    field.map_or_else(|| "the record's time".to_owned(), |by| format!("{} in {:?}", by.field, by.unit))
+}
+
+/// That an archive knows the times of its events by this field, or with `None` by their records' times. One that does not
+/// say is believed.
+///
+/// # Errors
+/// [`LakeError::EventTime`].
+pub fn check_event_time(table: &DeltaTable, uri: &str, field: Option<&TimestampField>) -> Result<(), LakeError> {
+    let expected = event_time_by(field);
+    match properties(table, uri)?.remove(EVENT_TIME_BY) {
+        Some(found) if found != expected => Err(LakeError::EventTime { uri: uri.to_owned(), found, expected }),
+        _ => Ok(()),
+    }
+}
+
+/// What a Bronze table must be, whose events' times are read from `field`.
 #[must_use]
-pub fn spec(identity: Identity) -> TableSpec {
+pub fn spec(identity: Identity, field: Option<&TimestampField>) -> TableSpec {
+    let by = event_time_by(field);
     let properties = [
+        (EVENT_TIME_BY, by.as_str()),
         // The offsets and times are what files are skipped by; statistics of payloads would only fill the log.
         ("delta.dataSkippingNumIndexedCols", "4"),
         ("delta.checkpointInterval", "50"),

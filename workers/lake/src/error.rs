@@ -71,6 +71,18 @@ pub enum LakeError {
         /// Who asked.
         expected: String,
     },
+    /// The archive knows the times of its events by another field than the reader's.
+    #[error(
+        "{uri} knows the times of its events by {found}, not by {expected}; all views of a topic that is archived must agree on source.timestamp, or be of different Architectures"
+    )]
+    EventTime {
+        /// The archive.
+        uri: String,
+        /// The field it goes by, and its unit.
+        found: String,
+        /// The reader's.
+        expected: String,
+    },
     /// The table's columns are not what is to be written.
     #[error("{uri}, column {column}: {detail}")]
     Schema {

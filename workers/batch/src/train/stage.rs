@@ -63,8 +63,9 @@ impl View {
         };
         let program = Arc::new(Program::new(plan.clone()).map_err(|error| failed(error.to_string()))?);
         let layout = Arc::new(Layout::new(&plan).map_err(|error| failed(error.to_string()))?);
-        let history =
-            History::open(&reading(&plan, view.source.as_ref()), view.version_as_of, storage, session).await?;
+        let reads = reading(&plan, view.source.as_ref());
+        let history = History::open(&reads, view.version_as_of, storage, session).await?;
+        history.check_event_time(&plan, view.source.as_ref())?;
         let name = |feature: &engine::plan::Feature| {
             if full_names { format!("{}__{}", plan.view.name, feature.name) } else { feature.name.clone() }
         };

@@ -7,7 +7,7 @@ use arrow::array::{
     ArrayRef, BinaryArray, Date32Array, Int32Array, Int64Array, RecordBatch, TimestampMicrosecondArray, new_null_array,
 };
 use batch::config::{Completeness, Rows, SourceTable};
-use engine::plan::{Table, TableFormat};
+use engine::plan::{Table, TableFormat, TimestampField, TimestampUnit};
 use lake::bronze::{self, Bronze, Chunk, Progress};
 use lake::{Identity, Owner, Storage};
 
@@ -16,8 +16,8 @@ use crate::oracle;
 use crate::source::{Event, START};
 use crate::world::World;
 
-/// An archive of these events, of which the archive's own idea of time is `event_time`.
-async fn archive(uri: &str, events: &[Event], event_time: impl Fn(usize, i64) -> i64) {
+/// An archive of these events, whose times it reads `by` a field as `event_time`.
+async fn archive(uri: &str, events: &[Event], by: &TimestampField, event_time: impl Fn(usize, i64) -> i64) {
     let times: Vec<i64> = events.iter().map(|event| event.at.unwrap()).collect();
     let payload = |event: &Event| {
         let Event { user, at, kind, amount } = event;
@@ -50,24 +50,26 @@ async fn archive(uri: &str, events: &[Event], event_time: impl Fn(usize, i64) ->
         gaps: Vec::new(),
     };
     let identity = Identity { uid: "architecture".to_owned(), owner: Owner::Topic("events".to_owned()) };
-    Bronze::open(uri, &Storage::local(), identity).await.unwrap().append(&chunk).await.unwrap();
+    Bronze::open(uri, &Storage::local(), identity, Some(by)).await.unwrap().append(&chunk).await.unwrap();
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn events_are_those_of_the_views_own_time_though_the_archive_goes_by_another_views() {
-    let mut world = World::new().await;
-    let uri = world.folder.path().join("bronze").display().to_string();
+fn day_of_events() -> Vec<Event> {
     let event = |i: i64| Event {
         user: Some(format!("u{}", i % 3)),
         at: Some(START + i * HOUR),
         kind: Some("buy".to_owned()),
         amount: Some(i),
     };
-    let events: Vec<Event> = (0..24).map(event).collect();
-    // The view by whose field the archive goes means, of every other event, a time days later.
-    archive(&uri, &events, |i, time| if i % 2 == 0 { time } else { time + 5 * DAY }).await;
-    let table = Table { uri, format: TableFormat::Delta };
-    world.config.source = Some(SourceTable { table, rows: Rows::Archive });
+    (0..24).map(event).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_read_as_the_events_themselves_are() {
+    let mut world = World::new().await;
+    let uri = world.folder.path().join("bronze").display().to_string();
+    let events = day_of_events();
+    archive(&uri, &events, &world.plan().source.timestamp, |_, time| time).await;
+    world.config.source = Some(SourceTable { table: Table { uri, format: TableFormat::Delta }, rows: Rows::Archive });
     world.config.completeness = Completeness::Archive;
     world.run_to(0).await;
     let head = world.head().await.unwrap();
@@ -76,4 +78,18 @@ async fn events_are_those_of_the_views_own_time_though_the_archive_goes_by_anoth
         served.iter().map(|(user, values)| (user.clone(), values["events"].clone())).collect::<BTreeMap<_, _>>()
     };
     assert_eq!(counts(&world.served().await), counts(&oracle::values(&events, head.horizon)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_means_another_time_by_its_events_is_refused() {
+    let mut world = World::new().await;
+    let uri = world.folder.path().join("bronze").display().to_string();
+    // The view by whose field the archive goes means, of every other event, a time days later.
+    let theirs = TimestampField { field: "seen_at".to_owned(), unit: TimestampUnit::Milliseconds };
+    archive(&uri, &day_of_events(), &theirs, |i, time| if i % 2 == 0 { time } else { time + 5 * DAY }).await;
+    world.config.source = Some(SourceTable { table: Table { uri, format: TableFormat::Delta }, rows: Rows::Archive });
+    world.config.completeness = Completeness::Archive;
+    let ended = world.run_to(2).await;
+    assert!(ended.log.contains("by seen_at in Milliseconds, not by at in Milliseconds"), "{}", ended.log);
+    assert!(world.head().await.is_none_or(|head| head.generation == 0), "it served something");
 }

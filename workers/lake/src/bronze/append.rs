@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use arrow::array::RecordBatch;
 use deltalake::DeltaTable;
+use engine::plan::TimestampField;
 use serde_json::{Map, Value};
 
 use super::state::{Gap, Progress, STATE, State, state};
-use super::{app_id, spec};
+use super::{app_id, check_event_time, spec};
 use crate::commit::{Info, Txn, commit, last_txn};
 use crate::error::LakeError;
 use crate::files::Writer;
@@ -42,9 +43,15 @@ impl Bronze {
     ///
     /// # Errors
     /// As [`ensure`].
-    pub async fn open(uri: &str, storage: &Storage, identity: Identity) -> Result<Self, LakeError> {
+    pub async fn open(
+        uri: &str,
+        storage: &Storage,
+        identity: Identity,
+        field: Option<&TimestampField>,
+    ) -> Result<Self, LakeError> {
         let uid = identity.uid.clone();
-        let table = ensure(uri, storage, &spec(identity)).await?;
+        let table = ensure(uri, storage, &spec(identity, field)).await?;
+        check_event_time(&table, uri, field)?;
         let state = state(&table, uri).await?.unwrap_or_default();
         Ok(Self { uri: uri.to_owned(), uid, table, state })
     }

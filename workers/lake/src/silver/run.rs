@@ -73,6 +73,7 @@ pub async fn run(
     version_as_of: Option<u64>,
 ) -> Result<Report, LakeError> {
     let source = table::open(&config.bronze, storage, version_as_of).await?;
+    bronze::check_event_time(&source, &config.bronze, Some(&config.plan.source.timestamp))?;
     let archived = bronze::state(&source, &config.bronze).await?.unwrap_or_default();
     let (spec, quarantine_spec) = (config.spec()?, config.quarantine_spec());
     let (uri, quarantine_uri) = (config.silver.as_str(), config.quarantine());

@@ -68,8 +68,8 @@ fn up_to(ends: &[i64]) -> Vec<(i32, i64)> {
 async fn each_offset_stands_once_whatever_zombies_do_and_states_add_up() {
     let world = World::new();
     let uri = bronze::uri(&world.uri("lake"), "events");
-    let mut a = Bronze::open(&uri, &world.storage, identity()).await.unwrap();
-    let mut b = Bronze::open(&uri, &world.storage, identity()).await.unwrap();
+    let mut a = Bronze::open(&uri, &world.storage, identity(), None).await.unwrap();
+    let mut b = Bronze::open(&uri, &world.storage, identity(), None).await.unwrap();
     assert_eq!(a.positions(&[0, 1]).await.unwrap(), [(0, None), (1, None)].into());
     a.append(&chunk(&[(0, None, 10)], 2)).await.unwrap();
     // Another partition, of a worker that has not seen this commit: both states are kept.
@@ -94,7 +94,7 @@ async fn each_offset_stands_once_whatever_zombies_do_and_states_add_up() {
 async fn compaction_keeps_the_rows_and_the_state() {
     let world = World::new();
     let uri = bronze::uri(&world.uri("lake"), "events");
-    let mut bronze = Bronze::open(&uri, &world.storage, identity()).await.unwrap();
+    let mut bronze = Bronze::open(&uri, &world.storage, identity(), None).await.unwrap();
     for step in 0..6 {
         let after = (step > 0).then_some(step * 10);
         bronze.append(&chunk(&[(0, after, step * 10 + 10)], 1)).await.unwrap();
@@ -114,7 +114,7 @@ async fn compaction_keeps_the_rows_and_the_state() {
     let done = maintain(&uri, &world.storage, &world.session, now).await.unwrap();
     assert!(done.vacuumed >= 6, "{done:?}");
     assert_eq!(coordinates(&world, &uri, None).await, up_to(&[61]));
-    let mut again = Bronze::open(&uri, &world.storage, identity()).await.unwrap();
+    let mut again = Bronze::open(&uri, &world.storage, identity(), None).await.unwrap();
     assert_eq!(again.positions(&[0]).await.unwrap(), [(0, Some(61))].into());
     again.append(&chunk(&[(0, Some(61), 70)], 1)).await.unwrap();
     assert_eq!(coordinates(&world, &uri, None).await, up_to(&[70]));
@@ -124,14 +124,14 @@ async fn compaction_keeps_the_rows_and_the_state() {
 async fn a_restored_bronze_reads_again_what_came_later() {
     let world = World::new();
     let uri = bronze::uri(&world.uri("lake"), "events");
-    let mut bronze = Bronze::open(&uri, &world.storage, identity()).await.unwrap();
+    let mut bronze = Bronze::open(&uri, &world.storage, identity(), None).await.unwrap();
     bronze.append(&chunk(&[(0, None, 10)], 2)).await.unwrap();
     bronze.append(&chunk(&[(0, Some(10), 20), (1, None, 3)], 2)).await.unwrap();
     let ids = [bronze::app_id("u", 0), bronze::app_id("u", 1)];
     restore(&uri, &world.storage, 1, &ids).await.unwrap();
     assert_eq!(coordinates(&world, &uri, None).await, up_to(&[10]));
     // The running worker is told, also when it has nothing to add but that there is nothing.
-    let mut idle = Bronze::open(&uri, &world.storage, identity()).await.unwrap();
+    let mut idle = Bronze::open(&uri, &world.storage, identity(), None).await.unwrap();
     idle.append(&chunk(&[(0, Some(10), 20), (1, None, 3)], 2)).await.unwrap();
     let still = Chunk { batches: Vec::new(), ..chunk(&[(0, Some(20), 20)], 2) };
     restore(&uri, &world.storage, 1, &ids).await.unwrap();

@@ -67,7 +67,8 @@ struct Topic {
 impl Topic {
     async fn new(world: &World) -> Self {
         let identity = Identity { uid: "arch".into(), owner: Owner::Topic("events".into()) };
-        let bronze = Bronze::open(&world.uri("bronze/events"), &world.storage, identity).await.unwrap();
+        let (uri, time) = (world.uri("bronze/events"), plan().source.timestamp.clone());
+        let bronze = Bronze::open(&uri, &world.storage, identity, Some(&time)).await.unwrap();
         Self { bronze, ends: BTreeMap::new() }
     }
 
