@@ -175,4 +175,7 @@ fn count(answer: &Answer<'_>, metrics: &Metrics) {
         let count: usize = answer.features.iter().map(of).sum();
         metrics.served(status, count as u64);
     }
+    let overflowed =
+        |column: &FeatureColumn<'_>| column.slots.iter().filter(|&&slot| column.cells[slot].overflow).count();
+    metrics.overflowed(answer.features.iter().map(overflowed).sum::<usize>() as u64);
 }

@@ -52,10 +52,12 @@ pub struct Cell {
     pub status: Status,
     /// The newest event it stands on, in milliseconds since the epoch.
     pub event_time: Option<i64>,
+    /// Whether it is NULL because a number was too large for its type, or stands on one that is.
+    pub overflow: bool,
 }
 
 impl Cell {
-    const NOT_FOUND: Self = Self { value: None, status: Status::NotFound, event_time: None };
+    const NOT_FOUND: Self = Self { value: None, status: Status::NotFound, event_time: None, overflow: false };
 }
 
 /// A lane that cannot be decoded.
@@ -90,6 +92,7 @@ struct Base {
 struct Note {
     inexact: bool,
     newest: Option<i64>,
+    overflow: bool,
 }
 
 /// The value of every selected feature for every distinct entity, at `t`: by feature in the selection's order, then by
@@ -184,7 +187,10 @@ fn read(revision: &Revision, found: &[Option<Found>], features: &[usize], t: i64
             let read = reads.as_mut().and_then(Iterator::next);
             let (value, note) = match read {
                 None => (None, Note::default()),
-                Some(read) => (read.value, Note { inexact: read.status == ReadStatus::Inexact, newest: read.newest }),
+                Some(read) => {
+                    let inexact = read.status == ReadStatus::Inexact;
+                    (read.value, Note { inexact, newest: read.newest, overflow: read.overflow })
+                }
             };
             if let (Some(values), Some(notes)) = (&mut base.values.columns[feature], &mut base.notes[feature]) {
                 values.push(value);
@@ -208,15 +214,18 @@ fn cells(revision: &Revision, feature: usize, found: &[Option<Found>], base: &Ba
             return Cell::NOT_FOUND;
         }
         let notes = reads.iter().filter_map(|&f| base.notes[f].as_ref().map(|notes| notes[entity]));
-        let note = notes
-            .fold(Note::default(), |a, b| Note { inexact: a.inexact || b.inexact, newest: a.newest.max(b.newest) });
+        let note = notes.fold(Note::default(), |a, b| Note {
+            inexact: a.inexact || b.inexact,
+            newest: a.newest.max(b.newest),
+            overflow: a.overflow || b.overflow,
+        });
         let value = values.get(entity).cloned().flatten().filter(|_| !note.inexact);
         let status = match (&value, note.inexact) {
             (_, true) => Status::Invalid,
             (Some(_), false) => Status::Present,
             (None, false) => Status::NullValue,
         };
-        Cell { value, status, event_time: note.newest }
+        Cell { value, status, event_time: note.newest, overflow: note.overflow }
     };
     found.iter().enumerate().map(cell).collect()
 }

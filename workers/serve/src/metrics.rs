@@ -26,6 +26,7 @@ pub struct Metrics {
     latency: Histogram,
     pointer_retries: Counter,
     undecodable: Counter,
+    overflows: Counter,
     store_errors: Counter,
     polls: [Counter; 2],
     views: Gauge,
@@ -64,6 +65,7 @@ impl Metrics {
             latency: latency.clone(),
             pointer_retries: Counter::default(),
             undecodable: Counter::default(),
+            overflows: Counter::default(),
             store_errors: Counter::default(),
             polls: ["good", "failed"].map(|result| polls.get_or_create_owned(&ByResult { result })),
             views: Gauge::default(),
@@ -82,6 +84,11 @@ impl Metrics {
             "undecodable_lanes",
             "Lanes in the online store that could not be decoded",
             metrics.undecodable.clone(),
+        );
+        registry.register(
+            "overflows",
+            "Values served as NULL because a number was too large for its type",
+            metrics.overflows.clone(),
         );
         registry.register("store_errors", "Reads the online store did not answer", metrics.store_errors.clone());
         registry.register("catalog_polls", "Polls of the catalog by result", polls);
@@ -112,6 +119,11 @@ impl Metrics {
         if count > 0 {
             self.served[status as usize].inc_by(count);
         }
+    }
+
+    /// `count` values were NULL because a number was too large for its type.
+    pub fn overflowed(&self, count: u64) {
+        self.overflows.inc_by(count);
     }
 
     /// A read is repeated because a pointer had moved.

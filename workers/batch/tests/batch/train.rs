@@ -219,7 +219,6 @@ async fn features_are_as_they_were_at_each_boundary() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "takes minutes: make soak"]
 async fn a_hundred_thousand_questions_are_answered_as_at_each_boundary() {
     let world = World::new(TableFormat::Delta, 100_000).await;
     let (code, log) = world.run(&[]).await;

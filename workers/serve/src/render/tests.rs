@@ -2,11 +2,11 @@
 use super::*;
 
 fn present(value: Value, event_time: i64) -> Cell {
-    Cell { value: Some(value), status: Status::Present, event_time: Some(event_time) }
+    Cell { value: Some(value), status: Status::Present, event_time: Some(event_time), overflow: false }
 }
 
 fn without_value(status: Status) -> Cell {
-    Cell { value: None, status, event_time: None }
+    Cell { value: None, status, event_time: None, overflow: false }
 }
 
 fn answer<'a>(features: Vec<FeatureColumn<'a>>, entities: &'a [serde_json::Value]) -> Answer<'a> {

@@ -185,3 +185,28 @@ async fn a_lane_that_cannot_be_decoded_fails_the_answer_and_names_no_person() {
     assert!(!message.contains("ada "), "{message}");
     assert!(ask(&reader, &body(json!(["bob"])), NOON).await.is_ok());
 }
+
+#[tokio::test]
+async fn a_sum_too_large_for_its_type_is_null_and_counted() {
+    let features = vec![
+        aggregate("total", "Sum", Some("amount"), Some("1h")),
+        expression("half", "total / 2"),
+        count("looks", "look", Some("1h")),
+    ];
+    let huge = plan("huge", &[("u", "String")], features);
+    let fake = FakeStore::new(|contents| {
+        contents.publish(&huge, NOON);
+        let look = |seconds: i64| event(NOON - seconds * 1_000, "ada", "look", 1.7e308);
+        store(contents, &huge, 0, 0, &[look(2), look(1)]);
+    });
+    let (reader, _stop) = reader(fake).await;
+    let mut registry = prometheus_client::registry::Registry::default();
+    let reader = Reader { metrics: std::sync::Arc::new(serve::metrics::Metrics::new(&mut registry)), ..reader };
+    let body = json!({"feature_service": "huge", "entities": {"u": ["ada"]}});
+    let answer = ask(&reader, &body, NOON + 500).await.unwrap();
+    let statuses: Vec<&Json> = answer["results"].as_array().unwrap().iter().map(|r| &r["statuses"][0]).collect();
+    assert_eq!(statuses[statuses.len() - 3..], ["NULL_VALUE", "NULL_VALUE", "PRESENT"]);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert!(text.contains("featuremill_serve_overflows_total 2\n"), "{text}");
+}
