@@ -18,7 +18,7 @@ pub const SUBJECT: &str = "kafka";
 /// How often ends are asked for.
 const PERIOD: Duration = Duration::from_secs(1);
 /// In how many of those the number of partitions is asked for as well.
-const METADATA_EVERY: u32 = 30;
+const METADATA_EVERY: u32 = 5;
 /// How long the brokers may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 

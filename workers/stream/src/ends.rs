@@ -17,7 +17,7 @@ pub const SUBJECT: &str = "kafka";
 /// How often ends are asked for.
 const PERIOD: Duration = Duration::from_secs(1);
 /// How often the number of partitions is asked for.
-const METADATA_PERIOD: Duration = Duration::from_secs(30);
+const METADATA_PERIOD: Duration = Duration::from_secs(5);
 /// How long the brokers may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -5,6 +5,7 @@ use super::fields::Fields;
 use super::record::Record;
 use super::reject::{Reason, Reject};
 use crate::plan::{Plan, TimePolicy};
+use crate::time::TIME_LIMIT;
 
 /// The longest payload that is taken unless [`Decoder::with_max_bytes`] says otherwise: 1 MiB.
 pub const DEFAULT_MAX_BYTES: usize = 1 << 20;
@@ -94,6 +95,10 @@ impl Decoder {
 
     /// Whether the event counts, by its record alone: its time lies in `[record time − retention, record time + maxFuture]`.
     fn admit(&self, time: i64, record_time: i64) -> Result<(), Reject> {
+        if time.unsigned_abs() > TIME_LIMIT.unsigned_abs() {
+            let detail = format!("the event time {time} is further than {TIME_LIMIT} ms from 1970");
+            return Err(Reject::new(Reason::WrongType, detail));
+        }
         let most = self.time.max_future_ms;
         if time > record_time.saturating_add(most) {
             let ahead = i128::from(time) - i128::from(record_time);

@@ -19,6 +19,7 @@ use thiserror::Error;
 use super::columns::{Columns, schema};
 use super::reject::Reason;
 use crate::plan::Plan;
+use crate::time::TIME_LIMIT;
 use crate::value::ValueType;
 use convert::Conversion;
 
@@ -182,7 +183,9 @@ impl Importer {
         };
         let mut taken = Vec::with_capacity(rows);
         for (row, time) in times.values().iter().copied().enumerate() {
-            let fault = faults.of(row).or((time > admission.latest).then_some(Reason::TooFarInFuture));
+            let far = (time > admission.latest).then_some(Reason::TooFarInFuture);
+            let no_time = (time.unsigned_abs() > TIME_LIMIT.unsigned_abs()).then_some(Reason::WrongType);
+            let fault = faults.of(row).or(no_time).or(far);
             if let Some(reason) = fault {
                 *imported.rejected.entry(reason).or_default() += 1;
                 taken.push(false);

@@ -178,7 +178,8 @@ impl RowStore for MemoryStore {
         if outcome == Outcome::Written {
             let hash = state.hashes.entry(key.to_owned()).or_default();
             hash.insert(field, write.marker.encode().into_bytes());
-            hash.insert(PARTITIONS_FIELD.to_owned(), partitions.to_string().into_bytes());
+            let known = hash.get(PARTITIONS_FIELD).and_then(|text| std::str::from_utf8(text).ok()?.parse().ok());
+            hash.insert(PARTITIONS_FIELD.to_owned(), partitions.max(known.unwrap_or(0)).to_string().into_bytes());
         }
         Ok(outcome)
     }

@@ -47,15 +47,16 @@ pub(super) fn header(write: &LaneWrite) -> [u8; 19] {
     bytes
 }
 
-/// One marker. KEYS: the marker hash. ARGV: field, text, its offset, base (-1: none), how many partitions the topic has.
-/// Answers as [`FLUSH`] does.
+/// One marker. KEYS: the marker hash. ARGV: field, text, its offset, base (-1: none), how many partitions the topic has:
+/// never fewer than before, for a worker may not have heard of new ones yet. Answers as [`FLUSH`] does.
 pub(super) const MARKER: &str = r"
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
 local new, base, at = tonumber(ARGV[3]), tonumber(ARGV[4]), -1
 if stored then at = tonumber(string.match(stored, '^(-?%d+):')) end
 if at > new then return 1 end
 if at < base then return 2 end
-redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], 'partitions', ARGV[5])
+local partitions = tonumber(redis.call('HGET', KEYS[1], 'partitions') or '0')
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[2], 'partitions', math.max(partitions, tonumber(ARGV[5])))
 return 0
 ";
 
