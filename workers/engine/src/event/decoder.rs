@@ -95,10 +95,6 @@ impl Decoder {
 
     /// Whether the event counts, by its record alone: its time lies in `[record time − retention, record time + maxFuture]`.
     fn admit(&self, time: i64, record_time: i64) -> Result<(), Reject> {
-        if time.unsigned_abs() > TIME_LIMIT.unsigned_abs() {
-            let detail = format!("the event time {time} is further than {TIME_LIMIT} ms from 1970");
-            return Err(Reject::new(Reason::WrongType, detail));
-        }
         let most = self.time.max_future_ms;
         if time > record_time.saturating_add(most) {
             let ahead = i128::from(time) - i128::from(record_time);
@@ -114,6 +110,10 @@ impl Decoder {
                     "the event time {time} is {behind} ms behind the record's time {record_time}, of at most {most} ms"
                 );
                 Err(Reject::new(Reason::TooLate, detail))
+            }
+            _ if time.unsigned_abs() > TIME_LIMIT.unsigned_abs() => {
+                let detail = format!("the event time {time} is further than {TIME_LIMIT} ms from 1970");
+                Err(Reject::new(Reason::WrongType, detail))
             }
             _ => Ok(()),
         }

@@ -185,7 +185,7 @@ impl Importer {
         for (row, time) in times.values().iter().copied().enumerate() {
             let far = (time > admission.latest).then_some(Reason::TooFarInFuture);
             let no_time = (time.unsigned_abs() > TIME_LIMIT.unsigned_abs()).then_some(Reason::WrongType);
-            let fault = faults.of(row).or(no_time).or(far);
+            let fault = faults.of(row).or(far).or(no_time);
             if let Some(reason) = fault {
                 *imported.rejected.entry(reason).or_default() += 1;
                 taken.push(false);
