@@ -20,16 +20,26 @@ const EXAMPLE: &str = include_str!("../../../examples/modes/shopper.yaml");
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
-/// The example in one mode, over this test's topic and table.
-fn example(world: &World, mode: &str, table: &str) -> String {
+/// A folder of the bucket that no earlier run has used: tables stay when their view goes, and are never another's.
+fn lake(world: &World) -> String {
+    format!("s3://lake/{}-{}", world.namespace, Timestamp::now().as_millisecond())
+}
+
+/// The example in one mode, over this test's topic and lake.
+fn example(world: &World, mode: &str, lake: &str) -> String {
     let yaml = EXAMPLE
         .replace("mode: Lambda #", &format!("mode: {mode} #"))
         .replace("topic: clickstream", &format!("topic: {}", world.topic))
-        .replace("s3://lake/shop/clicks", table)
-        .replace("uri: s3://lake/shop\n", &format!("uri: s3://lake/{}\n", world.namespace))
+        .replace("s3://lake/shop/clicks", &table(lake))
+        .replace("uri: s3://lake/shop\n", &format!("uri: {lake}\n"))
         .replace("*/5 * * * *", "* * * * *");
-    assert!(yaml.contains(&format!("mode: {mode} #")) && yaml.contains(table), "the example has changed");
+    assert!(yaml.contains(&format!("mode: {mode} #")) && yaml.contains(&table(lake)), "the example has changed");
     yaml
+}
+
+/// The history table in a lake.
+fn table(lake: &str) -> String {
+    format!("{lake}/clicks")
 }
 
 /// Writes a history table of the events that meet `events`, which is said to be complete up to `complete_until`.
@@ -109,10 +119,10 @@ async fn four_modes_serve_equal_values() {
     let common = (last + HOUR) / HOUR * HOUR;
     for mode in ["Kappa", "Batch", "Lambda", "Lakehouse"] {
         let mut world = World::bare(&format!("mode-{}", mode.to_lowercase()), 8).await;
-        let table = format!("s3://lake/{}/clicks", world.namespace);
-        history(&clickstream, &table, "true", last + 4 * DAY);
+        let lake = lake(&world);
+        history(&clickstream, &table(&lake), "true", last + 4 * DAY);
         send(&world, &clickstream.events);
-        world.apply(&example(&world, mode, &table));
+        world.apply(&example(&world, mode, &lake));
         if mode != "Kappa" {
             horizon(&world, common).await;
         }
@@ -134,10 +144,10 @@ async fn lambda_counts_each_event_on_its_own_side_of_the_horizon() {
     let clickstream = Clickstream::fetch().unwrap().ending_at(Timestamp::now().as_millisecond());
     let last = clickstream.events.last().unwrap().ts;
     let mut world = World::bare("lambda", 8).await;
-    let table = format!("s3://lake/{}/clicks", world.namespace);
+    let lake = lake(&world);
     // Every fiftieth event came too late for the table, every seventieth never came to the topic.
-    history(&clickstream, &table, "i % 50 != 0", last - 5 * DAY);
-    world.apply(&example(&world, "Lambda", &table));
+    history(&clickstream, &table(&lake), "i % 50 != 0", last - 5 * DAY);
+    world.apply(&example(&world, "Lambda", &lake));
     let horizon = horizon(&world, i64::MIN).await;
     assert!(horizon <= last - 8 * DAY && horizon > last - 9 * DAY, "less the lateness, to the coarsest tile");
     let arrived = |from: i64, to: i64| {
@@ -166,7 +176,7 @@ async fn lambda_counts_each_event_on_its_own_side_of_the_horizon() {
     compare(&world, &client, &clickstream, &rule, last / 60_000 * 60_000 + 59_999);
 
     // The late ones enter with the next generation.
-    history(&clickstream, &table, "true", last - 4 * DAY);
+    history(&clickstream, &table(&lake), "true", last - 4 * DAY);
     let next = self::horizon(&world, horizon + DAY).await;
     let rule = format!("ts < {next} OR (ts >= {next} AND i % 70 != 1)");
     compare(&world, &client, &clickstream, &rule, last / 60_000 * 60_000 + 59_999);
