@@ -60,7 +60,8 @@ pub async fn run(cluster: &Cluster) -> Result<bool, String> {
     println!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "featureview,architecture"])?);
 
     let equal = check(&clickstream, &client, &features, &users)?;
-    report::next(cluster, NAMESPACE);
+    let shown = report::most_active(&clickstream, 2 * 24 * HOUR);
+    report::next(cluster, NAMESPACE, shown.first().unwrap_or(&users[0]));
     Ok(equal)
 }
 

@@ -23,6 +23,21 @@ load() {
   docker save "${wanted[@]}" | docker exec -i "$node" ctr --namespace=k8s.io images import --digests -
 }
 
+# forget_old NAME: builds of an image, tagged by their hash, that no other tag names any more, in the engine and on the node.
+forget_old() {
+  local image tag id kept
+  kept=$(docker image ls --no-trunc --format '{{.Tag}} {{.ID}}' "$1" | awk '$1 !~ /^[0-9a-f]{12}$/ {print $2}')
+  docker image ls --no-trunc --format '{{.Tag}} {{.ID}}' "$1" | while read -r tag id; do
+    if [[ $tag =~ ^[0-9a-f]{12}$ ]] && ! grep -qxF "$id" <<<"$kept"; then
+      docker rmi "$1:$tag" >/dev/null || true
+    fi
+  done
+  cluster_exists || return 0
+  on_node images ls -q | { grep -E "/$1:[0-9a-f]{12}$" || true; } | while read -r image; do
+    have_image "$1:${image##*:}" || on_node images rm "$image" >/dev/null || true
+  done
+}
+
 # ctr would otherwise warn of cgroup v1 at each call.
 on_node() { docker exec --env CONTAINERD_SUPPRESS_DEPRECATION_WARNINGS=1 "$node" ctr --namespace=k8s.io "$@"; }
 

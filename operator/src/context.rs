@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
-use kube::runtime::events::Recorder;
 use tokio_util::sync::CancellationToken;
 
 use crate::edges::Edges;
+use crate::events::Recorders;
 use crate::feature_view::resolve::Resolutions;
 use crate::metrics::Metrics;
 use crate::purge::Purges;
@@ -25,7 +25,7 @@ pub struct Context {
     /// Telemetry.
     pub metrics: Metrics,
     /// Writes events, and joins those that repeat.
-    pub recorder: Recorder,
+    pub recorders: Recorders,
     /// What specs resolved to, so that an unchanged one is planned once.
     pub resolutions: Resolutions,
     /// The removals that run beside reconciliation.

@@ -14,7 +14,7 @@ use kube::api::ListParams;
 use kube::core::PartialObjectMeta;
 use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config as ControllerConfig};
-use kube::runtime::events::{Recorder, Reporter};
+use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::{Api, Client, Resource, ResourceExt as _};
 use shell::admin::Readiness;
@@ -26,6 +26,7 @@ use crate::apply::Object;
 use crate::context::{Context, Failures};
 use crate::edges::Edges;
 use crate::error::is_not_found;
+use crate::events::Recorders;
 use crate::lease::Elector;
 use crate::metrics::Metrics;
 use crate::names::{ARCHITECTURE_LABEL, CONTROLLER, VIEW_LABEL};
@@ -141,7 +142,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         edges: world.edges.clone(),
         settings: world.settings.clone(),
         metrics: world.metrics.clone(),
-        recorder: Recorder::new(world.client.clone(), reporter),
+        recorders: Recorders::new(world.client.clone(), reporter),
         resolutions: feature_view::resolve::Resolutions::default(),
         purges: crate::purge::Purges::default(),
         failures: Failures::default(),

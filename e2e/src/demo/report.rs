@@ -115,15 +115,18 @@ impl Tally {
 }
 
 /// What a newcomer may do now.
-pub(super) fn next(cluster: &Cluster, namespace: &str) {
+pub(super) fn next(cluster: &Cluster, namespace: &str, user: &str) {
     let kubeconfig = cluster.kubeconfig().display();
+    let tools = crate::control_plane::cache_directory().join("bin");
+    let tools = tools.display();
     println!(
         r#"
 What to try next (the cluster stays up; `make down` removes it):
   export KUBECONFIG={kubeconfig}
+  export PATH=$PATH:{tools}    # for kubectl, if you have none
   kubectl -n {namespace} get fv,arch                       # the view and its architecture at a glance
   kubectl -n {namespace} describe fv shopper               # conditions, events, what runs for it
-  curl -s {}/get-online-features -d '{{"features": ["shopper:views_24h", "shopper:last_event"], "entities": {{"user_id": ["user_0203"]}}}}'
+  curl -s {}/get-online-features -d '{{"features": ["shopper:views_24h", "shopper:last_event"], "entities": {{"user_id": ["{user}"]}}}}'
   kubectl -n {namespace} edit fv shopper                   # add a feature: a new revision replays the topic, then goes live
   make demo                                        # once more
 "#,

@@ -387,3 +387,23 @@ async fn archives_follow_the_views_that_want_them() {
     .await;
     operator.stop().await;
 }
+
+#[tokio::test]
+async fn a_view_goes_although_the_lakes_secret_went_first() {
+    let world = World::new("mode-removal").await;
+    let operator = world.start(Faults::default());
+    serve(&world, "Batch").await;
+    let background = DeleteParams::background();
+    world.api::<k8s_openapi::api::core::v1::Secret>().delete("lake", &background).await.unwrap();
+    world.api::<FeatureView>().delete(VIEW, &background).await.unwrap();
+    eventually("the view is gone, its rows too", || async {
+        match world.api::<FeatureView>().get_opt(VIEW).await.unwrap() {
+            None => Ok(()),
+            Some(view) => Err(format!("{:#?}", view.status)),
+        }
+    })
+    .await;
+    let events = world.api::<k8s_openapi::api::events::v1::Event>().list(&ListParams::default()).await.unwrap();
+    assert!(events.iter().any(|e| e.reason.as_deref() == Some("Purged")), "left something behind");
+    operator.stop().await;
+}

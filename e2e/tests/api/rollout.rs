@@ -6,6 +6,7 @@ use crds::FeatureView;
 use engine::row::catalog_key;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ConfigMap;
+use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
 use serde_json::json;
@@ -66,6 +67,15 @@ async fn a_new_revision_runs_beside_the_old_one_until_it_has_caught_up() {
     world.view(VIEW, "the removal is complete", |v| v.status.as_ref().is_some_and(|s| s.retiring.is_empty())).await;
     assert!(!world.has_keys(&format!("{uid}/{old}/")) && world.has_keys(&format!("{uid}/{new}/")));
     assert_eq!(*world.edges.deleted_groups.lock().unwrap(), [format!("{uid}.{old}.0")].into());
+    // Each event says its own revision, not that of the one before it.
+    eventually("an event of each promotion", || async {
+        let events = world.api::<Event>().list(&ListParams::default()).await.unwrap();
+        let notes = events.iter().filter(|e| e.reason.as_deref() == Some("Promoted")).filter_map(|e| e.note.clone());
+        let notes: Vec<String> = notes.collect();
+        let told = |revision: &String| notes.contains(&format!("revision {revision} is live"));
+        if told(&old) && told(&new) { Ok(()) } else { Err(format!("{notes:?}")) }
+    })
+    .await;
     operator.stop().await;
 }
 

@@ -31,11 +31,28 @@ pub struct Secrets {
 }
 
 impl Secrets {
-    /// Reads them.
+    /// Reads all of them.
     ///
     /// # Errors
     /// What the API server says; that a Secret is missing is an outcome.
     pub async fn read(client: &Client, architecture: &Architecture) -> Result<Result<Self, MissingSecret>, Error> {
+        Self::of(client, architecture, true).await
+    }
+
+    /// Reads those that the operator itself needs, for the log and the store. What goes when a view goes stands there alone:
+    /// that the lake's Secret went first must not keep it.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub async fn of_edges(client: &Client, architecture: &Architecture) -> Result<Result<Self, MissingSecret>, Error> {
+        Self::of(client, architecture, false).await
+    }
+
+    async fn of(
+        client: &Client,
+        architecture: &Architecture,
+        lake: bool,
+    ) -> Result<Result<Self, MissingSecret>, Error> {
         let namespace = architecture.namespace().unwrap_or_default();
         let api = Api::<Secret>::namespaced(client.clone(), &namespace);
         let (kafka, redis) = (architecture.spec.kafka.as_ref(), &architecture.spec.online_store.redis);
@@ -57,7 +74,7 @@ impl Secrets {
                 secrets.log.as_mut().map(|log| &mut log.properties),
             ),
             ("spec.onlineStore.redis.secretRef", redis.secret_ref.as_ref(), Some(&mut secrets.store.settings)),
-            ("spec.offlineStore.delta.secretRef", delta.and_then(|d| d.secret_ref.as_ref()), None),
+            ("spec.offlineStore.delta.secretRef", delta.filter(|_| lake).and_then(|d| d.secret_ref.as_ref()), None),
         ];
         for (field, reference, settings) in references {
             let Some(reference) = reference else { continue };

@@ -81,7 +81,7 @@ async fn remove(context: &Context, observed: &Observed) -> Result<State, Error> 
     let Some(architecture) = &observed.architecture else {
         return Ok(State::Stuck(format!("Architecture {:?} is gone", view.spec.architecture_ref.name)));
     };
-    let secrets = match Secrets::read(&context.client, architecture).await? {
+    let secrets = match Secrets::of_edges(&context.client, architecture).await? {
         Ok(secrets) => secrets,
         Err(missing) => return Ok(State::Stuck(missing.to_string())),
     };

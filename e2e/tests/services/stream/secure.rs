@@ -66,7 +66,8 @@ async fn redis(certificates: &Certificates, directory: &Path) -> (Redis, String)
     let (ca, cert) = (file("ca.crt", &certificates.authority), file("tls.crt", &certificates.server));
     let key = file("tls.key", &certificates.key);
     let [port] = free_ports().unwrap();
-    let users = format!("user worker on >{REDIS_PASSWORD} ~* &* +@all\nuser default on nopass ~* &* +@all\n");
+    let rights = documented_rights();
+    let users = format!("user worker on >{REDIS_PASSWORD} ~* -@all {rights}\nuser default on nopass ~* &* +@all\n");
     let users = file("users.acl", &users);
     let settings = [
         ("appendonly", "yes"),
@@ -78,6 +79,13 @@ async fn redis(certificates: &Certificates, directory: &Path) -> (Redis, String)
         ("aclfile", &users),
     ];
     (Redis::start_with(&settings).await.unwrap(), format!("rediss://127.0.0.1:{port}"))
+}
+
+/// What the operations guide says an account of Redis must be allowed.
+fn documented_rights() -> String {
+    let guide = include_str!("../../../../docs/operations.md");
+    let list = guide.split("every key; `").nth(1).and_then(|rest| rest.split('`').next()).unwrap();
+    list.split(' ').map(|command| format!("+{}", command.to_lowercase())).collect::<Vec<_>>().join(" ")
 }
 
 /// A folder as a Secret is mounted: a file for each setting.
