@@ -26,7 +26,7 @@ load() {
 # forget_old NAME: builds of an image, tagged by their hash, that no other tag names any more, in the engine and on the node.
 forget_old() {
   local image tag id kept
-  kept=$(docker image ls --no-trunc --format '{{.Tag}} {{.ID}}' "$1" | awk '$1 !~ /^[0-9a-f]{12}$/ {print $2}')
+  kept=$(docker image ls --no-trunc --format '{{.Tag}} {{.ID}}' "$1" | awk 'length($1) != 12 || $1 ~ /[^0-9a-f]/ {print $2}')
   docker image ls --no-trunc --format '{{.Tag}} {{.ID}}' "$1" | while read -r tag id; do
     if [[ $tag =~ ^[0-9a-f]{12}$ ]] && ! grep -qxF "$id" <<<"$kept"; then
       docker rmi "$1:$tag" >/dev/null || true
