@@ -9,6 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use e2e::cluster::Cluster;
 use e2e::in_step::STEPS;
+use e2e::online::Client;
 use e2e::progress::wait_for;
 
 use crate::values::{assert_equal_and_telling, check};
@@ -55,7 +56,8 @@ async fn faults_in_mid_stream_lose_nothing_and_count_nothing_twice() {
         42 => target.strike(Fault::KillKafka).await,
         _ => Ok(()),
     };
-    let report = check(&mut world, |_, event| (event.user.clone(), None), disturb).await;
+    let client = world.client();
+    let report = check(&world, &client, |_, event| (event.user.clone(), None), disturb).await;
     assert_equal_and_telling(&report);
 }
 
@@ -66,7 +68,7 @@ async fn fifty_faults_at_random_lose_nothing_and_count_nothing_twice() {
     let seed = std::env::var("FEATUREMILL_SEED").ok().and_then(|s| s.parse().ok());
     let seed = seed.unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().subsec_nanos());
     println!("FEATUREMILL_SEED={seed} strikes the same again");
-    let mut world = World::new("soak", 8).await;
+    let world = World::new("soak", 8).await;
     world.serve_shopper();
     let target = Target { cluster: world.cluster.clone(), namespace: world.namespace.clone() };
     let mut struck: BTreeMap<Fault, usize> = BTreeMap::new();
@@ -82,8 +84,10 @@ async fn fifty_faults_at_random_lose_nothing_and_count_nothing_twice() {
         *struck.entry(fault).or_default() += 1;
         target.strike(fault).await
     };
+    // A forwarded port ends with the server that it leads to, and servers are struck too.
+    let client = Client::new(&world.node_port());
     // Random keys: every row has several lanes, so that one lost lane shows.
-    let report = check(&mut world, |i, _| (format!("{:x}", i * 2_654_435_761), None), disturb).await;
+    let report = check(&world, &client, |i, _| (format!("{:x}", i * 2_654_435_761), None), disturb).await;
     println!("struck: {struck:?}");
     assert_equal_and_telling(&report);
     assert_eq!(struck.values().sum::<usize>(), FAULTS);
@@ -99,7 +103,7 @@ impl Target {
     async fn strike(&self, fault: Fault) -> Result<(), String> {
         match fault {
             Fault::KillWorkers => self.kill(&self.namespace, "featuremill.dev/view=shopper"),
-            Fault::KillServers => self.kill(&self.namespace, "app.kubernetes.io/component=server"),
+            Fault::KillServers => self.kill_servers(),
             Fault::KillOperator => self.kill("featuremill-system", "app.kubernetes.io/component=operator"),
             Fault::RollWorkers => self.roll(),
             Fault::KillRedis => self.restart("redis"),
@@ -116,6 +120,15 @@ impl Target {
     fn kill(&self, namespace: &str, selector: &str) -> Result<(), String> {
         let said = self.kubectl(&["-n", namespace, "delete", "pod", "-l", selector, "--grace-period=0", "--force"])?;
         if said.contains("deleted") { Ok(()) } else { Err(format!("no pod of {selector} to kill: {said:?}")) }
+    }
+
+    /// The API server forgets a pod at once, its process ends a moment later: until then it would answer, and then no more.
+    fn kill_servers(&self) -> Result<(), String> {
+        self.kill(&self.namespace, "app.kubernetes.io/component=server")?;
+        let uid = "jsonpath={.metadata.uid}";
+        let uid = self.kubectl(&["-n", &self.namespace, "get", "architecture", "realtime", "-o", uid])?;
+        // The brackets keep this command from finding itself.
+        on_node(&format!("pkill -9 -f '[a]rchitecture-uid={uid}' || true")).map(drop)
     }
 
     fn roll(&self) -> Result<(), String> {

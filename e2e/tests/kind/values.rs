@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use e2e::clickstream::{Clickstream, Event};
 use e2e::in_step::{Check, Report};
+use e2e::online::Client;
 use e2e::progress::wait_for;
 use jiff::Timestamp;
 
@@ -15,17 +16,16 @@ pub fn features(world: &World) -> Vec<String> {
     names.split_whitespace().map(str::to_owned).collect()
 }
 
-/// Feeds and checks all of it.
+/// Feeds and checks all of it, asking through `client`.
 pub async fn check(
-    world: &mut World,
+    world: &World,
+    client: &Client,
     place: impl Fn(usize, &Event) -> (String, Option<i32>),
     disturb: impl AsyncFnMut(usize) -> Result<(), String>,
 ) -> Report {
     let clickstream = Clickstream::fetch().unwrap().ending_at(Timestamp::now().as_millisecond());
-    let client = world.client();
     let uid = world.uid(SHOPPER);
-    let check = Check { clickstream: &clickstream, client: &client, view: SHOPPER, features: features(world) };
-    let world = &*world;
+    let check = Check { clickstream: &clickstream, client, view: SHOPPER, features: features(world) };
     let settle = async || {
         world.settled(&uid).await?;
         // A server whose Redis was just away says so until it is back: it never answers from memory.
@@ -52,7 +52,8 @@ pub fn assert_equal_and_telling(report: &Report) {
 async fn keyed_by_shopper_every_value_equals_duckdb() {
     let mut world = World::new("keyed", 8).await;
     world.serve_shopper();
-    let report = check(&mut world, |_, event| (event.user.clone(), None), async |_| Ok(())).await;
+    let client = world.client();
+    let report = check(&world, &client, |_, event| (event.user.clone(), None), async |_| Ok(())).await;
     assert_equal_and_telling(&report);
 }
 
@@ -61,6 +62,7 @@ async fn with_random_keys_every_value_equals_duckdb() {
     let mut world = World::new("unkeyed", 8).await;
     world.serve_shopper();
     // A shopper's events are spread over all partitions, so that every row has several lanes.
-    let report = check(&mut world, |i, _| (format!("{:x}", i * 2_654_435_761), None), async |_| Ok(())).await;
+    let client = world.client();
+    let report = check(&world, &client, |i, _| (format!("{:x}", i * 2_654_435_761), None), async |_| Ok(())).await;
     assert_equal_and_telling(&report);
 }
