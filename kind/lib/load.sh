@@ -23,16 +23,20 @@ load() {
   docker save "${wanted[@]}" | docker exec -i "$node" ctr --namespace=k8s.io images import --digests -
 }
 
-# forget_old NAME: builds of an image, tagged by their hash, that no other tag names any more, in the engine and on the node.
+# forget_old NAME: the engine forgets builds of an image, tagged by their hash, that no other tag names any more.
 forget_old() {
-  local image tag id kept
+  local tag id kept
   kept=$(docker image ls --no-trunc --format '{{.Tag}} {{.ID}}' "$1" | awk 'length($1) != 12 || $1 ~ /[^0-9a-f]/ {print $2}')
   docker image ls --no-trunc --format '{{.Tag}} {{.ID}}' "$1" | while read -r tag id; do
     if [[ $tag =~ ^[0-9a-f]{12}$ ]] && ! grep -qxF "$id" <<<"$kept"; then
       docker rmi "$1:$tag" >/dev/null || true
     fi
   done
-  cluster_exists || return 0
+}
+
+# forget_on_node NAME: the node forgets those that the engine has forgotten.
+forget_on_node() {
+  local image
   on_node images ls -q | { grep -E "/$1:[0-9a-f]{12}$" || true; } | while read -r image; do
     have_image "$1:${image##*:}" || on_node images rm "$image" >/dev/null || true
   done
