@@ -37,13 +37,13 @@ async fn assert_whole(world: &World, by_version: &BTreeMap<String, Vec<Event>>) 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_at_twenty_moments_it_serves_a_whole_generation() {
     let mut world = World::new().await;
-    world.flags = ["--lease-ms", "400", "--redis-connections", "1"].map(Into::into).to_vec();
+    world.flags = ["--lease-ms", "1000", "--redis-connections", "1"].map(Into::into).to_vec();
     let mut dice = Dice(12);
     let mut all = events(&mut dice, 3_000, 12_000, START, START + 9 * DAY);
     append(&world.source(), &all).await;
     let mut by_version = BTreeMap::from([("1".to_owned(), all.clone())]);
     let start = Instant::now();
-    world.run_to(0).await;
+    world.run_to_its_end().await;
     let whole_run = start.elapsed();
     let (mut kills, mut in_publication) = (0, 0);
     for attempt in 0_u32..200 {
@@ -90,7 +90,7 @@ async fn killed_at_twenty_moments_it_serves_a_whole_generation() {
     }
     assert_eq!(kills, 20);
     assert!(in_publication >= 5, "only {in_publication} of 20 kills met the writing of rows");
-    world.run_to(0).await;
+    world.run_to_its_end().await;
     assert_whole(&world, &by_version).await;
     assert_eq!(world.published().await.unwrap().source, by_version.len().to_string());
 }
@@ -98,10 +98,10 @@ async fn killed_at_twenty_moments_it_serves_a_whole_generation() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_attempt_that_was_killed_leaves_no_entity_behind() {
     let mut world = World::new().await;
-    world.flags = ["--lease-ms", "400", "--redis-connections", "1"].map(Into::into).to_vec();
+    world.flags = ["--lease-ms", "1000", "--redis-connections", "1"].map(Into::into).to_vec();
     let all = events(&mut Dice(13), 3_000, 12_000, START, START + 9 * DAY);
     append(&world.source(), &all).await;
-    world.run_to(0).await;
+    world.run_to_its_end().await;
     // The attempt sees users that the source no longer has when it is made again.
     let mut poisoned = all.clone();
     poisoned.extend((0..3_000).map(|i| Event { user: Some(format!("ghost{i}")), at: Some(START), ..Event::default() }));
@@ -116,7 +116,7 @@ async fn an_attempt_that_was_killed_leaves_no_entity_behind() {
     assert!(ghosts().await > 0);
 
     replace(&world.source(), &all).await;
-    world.run_to(0).await;
+    world.run_to_its_end().await;
     assert_eq!(world.head().await.unwrap().generation, 2);
     assert_eq!(ghosts().await, 0);
     assert!(!world.rows().await.keys().any(|user| user.starts_with("ghost")));
@@ -160,7 +160,7 @@ async fn a_run_that_stood_still_and_lost_its_lease_writes_nothing_more() {
     let more = events(&mut Dice(16), 3_500, 3_000, START + 9 * DAY, START + 10 * DAY);
     append(&world.source(), &more).await;
     all.extend(more);
-    world.run_to(0).await;
+    world.run_to_its_end().await;
     let (rows, head) = (world.rows().await, world.head().await);
     signal(&sleeper, "-CONT");
     let status = sleeper.wait().await.unwrap();
@@ -221,7 +221,7 @@ async fn a_run_that_began_before_a_rollback_leaves_the_generation_gone_back_to_w
         let more = events(&mut Dice(20), 300, 2_000, from - DAY, from);
         append(&world.source(), &more).await;
         all.extend(more);
-        world.run_to(0).await;
+        world.run_to_its_end().await;
         by_version.insert(world.head().await.unwrap().generation, (world.head().await.unwrap(), all.clone()));
     }
     append(&world.source(), &events(&mut Dice(21), 300, 2_000, START + 11 * DAY, START + 12 * DAY)).await;
