@@ -59,8 +59,8 @@ pub async fn run(cluster: &Cluster) -> Result<bool, String> {
     println!("\n$ kubectl -n {NAMESPACE} get featureview,architecture");
     println!("{}", cluster.kubectl(&["-n", NAMESPACE, "get", "featureview,architecture"])?);
 
-    let equal = check(&clickstream, &client, &features, &users)?;
     let shown = report::most_active(&clickstream, 2 * 24 * HOUR);
+    let equal = check(&clickstream, &client, &features, &users, &shown)?;
     report::next(cluster, NAMESPACE, shown.first().unwrap_or(&users[0]));
     Ok(equal)
 }
@@ -108,9 +108,14 @@ fn stream(clickstream: &Clickstream, feed: &Feed) -> Result<(), String> {
 }
 
 /// Asks for all shoppers at now and at three times before, shows some of it, and counts what is equal.
-fn check(clickstream: &Clickstream, client: &Client, features: &[String], users: &[String]) -> Result<bool, String> {
+fn check(
+    clickstream: &Clickstream,
+    client: &Client,
+    features: &[String],
+    users: &[String],
+    shown: &[String],
+) -> Result<bool, String> {
     let mut tally = report::Tally::default();
-    let shown = report::most_active(clickstream, 2 * 24 * HOUR);
     for ago in [0, 6 * HOUR, 24 * HOUR, 48 * HOUR] {
         let as_of = (ago > 0).then(|| Timestamp::now().as_millisecond() - ago);
         let answer = client.get(VIEW, features, "user_id", users, as_of).map_err(|e| e.to_string())?;

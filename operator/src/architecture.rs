@@ -53,15 +53,9 @@ pub async fn reconcile(architecture: Arc<Architecture>, context: Arc<Context>) -
         writer.status(&observed.architecture, &status).await?;
         report::events(&context, &observed.architecture, &previous, &status).await;
     }
-    let spec = &observed.architecture.spec;
-    let secrets = [
-        spec.kafka.as_ref().and_then(|kafka| kafka.secret_ref.as_ref()),
-        spec.online_store.redis.secret_ref.as_ref(),
-        spec.offline_store.as_ref().and_then(|store| store.delta.secret_ref.as_ref()),
-    ];
     Ok(if deleted || observed.secrets.is_err() {
         Action::requeue(context.settings.poll)
-    } else if secrets.iter().any(Option::is_some) {
+    } else if observed.secrets.as_ref().is_ok_and(|secrets| !secrets.version.is_empty()) {
         // To watch Secrets is to be allowed to read all of them; those that are named are asked for instead.
         Action::requeue(context.settings.secrets_poll)
     } else {

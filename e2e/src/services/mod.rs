@@ -24,7 +24,7 @@ pub use directory::Directory;
 pub use kafka::Kafka;
 pub use process::{Process, Program, Signal};
 pub use redis::Redis;
-pub use topic::{Header, Message};
+pub use topic::{Hanging, Header, Message};
 
 /// Why a server could not be had, or did not do what was asked.
 #[derive(Debug, Error)]

@@ -6,7 +6,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Header as KafkaHeader, Headers, Message as _, OwnedHeaders};
 use rdkafka::producer::future_producer::DeliveryFuture;
-use rdkafka::producer::{FutureProducer, FutureRecord};
+use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 use rdkafka::{Offset, TopicPartitionList};
 
 use super::kafka::REQUEST_LIMIT;
@@ -38,6 +38,30 @@ impl Message {
     pub fn header(&self, name: &str) -> Option<&str> {
         let (_, value) = self.headers.iter().find(|(other, _)| other == name)?;
         std::str::from_utf8(value.as_deref()?).ok()
+    }
+}
+
+/// A transaction that nobody ends.
+pub struct Hanging(FutureProducer);
+
+impl Hanging {
+    /// Ends it: its record counts for nothing, and what stands behind it is readable.
+    ///
+    /// # Errors
+    /// [`ServiceError::Kafka`].
+    pub async fn abort(self) -> Result<(), ServiceError> {
+        transact("abort a transaction", move || self.0.abort_transaction(REQUEST_LIMIT)).await
+    }
+}
+
+async fn transact<T: Send + 'static>(
+    action: &str,
+    f: impl FnOnce() -> Result<T, KafkaError> + Send + 'static,
+) -> Result<T, ServiceError> {
+    let failed = |detail: String| ServiceError::Kafka { action: action.to_owned(), detail };
+    match tokio::task::spawn_blocking(f).await {
+        Ok(result) => result.map_err(|error| failed(error.to_string())),
+        Err(error) => Err(failed(error.to_string())),
     }
 }
 
@@ -73,6 +97,28 @@ impl Kafka {
             acknowledged(topic, Some(delivery)).await?;
         }
         Ok(())
+    }
+
+    /// Begins a transaction with one record `{}` in a partition and leaves it open: until it ends, who reads what is
+    /// committed is given nothing that is written behind it.
+    ///
+    /// # Errors
+    /// [`ServiceError::Kafka`] if it cannot be begun.
+    pub async fn hang(&self, topic: &str, partition: i32) -> Result<Hanging, ServiceError> {
+        let mut config = self.client_config();
+        config.set("transactional.id", "hangs");
+        let topic = topic.to_owned();
+        transact("begin a transaction", move || {
+            let producer: FutureProducer = config.create()?;
+            producer.init_transactions(REQUEST_LIMIT)?;
+            producer.begin_transaction()?;
+            let record = FutureRecord::<(), [u8]>::to(&topic).partition(partition).payload(b"{}");
+            let held = producer.send_result(record).map_err(|(error, _)| error)?;
+            producer.flush(REQUEST_LIMIT)?;
+            drop(held);
+            Ok(Hanging(producer))
+        })
+        .await
     }
 
     /// Every record that the topic holds now: by partition, then by offset.

@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use e2e::services::until;
-use rdkafka::ClientConfig;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use crate::world::{Chance, LIMIT, TOPIC, World, now};
 
@@ -17,19 +15,7 @@ async fn what_stands_behind_an_open_transaction_is_not_said_to_be_archived() {
     world.until_archived().await;
     let complete = async || world.state().await.map_or(0, |(_, state)| state.progress[&0].read_to_end_at);
 
-    let bootstrap = world.kafka.bootstrap();
-    let hanging = tokio::task::spawn_blocking(move || {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap).set("transactional.id", "hangs");
-        let producer: FutureProducer = config.create().unwrap();
-        producer.init_transactions(LIMIT).unwrap();
-        producer.begin_transaction().unwrap();
-        let held = producer.send_result(FutureRecord::<(), [u8]>::to(TOPIC).partition(0).payload(b"{}")).unwrap();
-        producer.flush(LIMIT).unwrap();
-        drop(held);
-        producer
-    });
-    let hanging = hanging.await.unwrap();
+    let hanging = world.kafka.hang(TOPIC, 0).await.unwrap();
     let before = now();
     world.produce(&mut chance, 1, 10).await;
     let claimed = until("a claim of completeness", Duration::from_secs(8), async || match complete().await {
@@ -39,8 +25,7 @@ async fn what_stands_behind_an_open_transaction_is_not_said_to_be_archived() {
     let claimed = claimed.await.ok().map(|at| at - before);
     assert_eq!(claimed, None, "the table says to be complete that many ms after ten records that it does not have");
 
-    let aborted = tokio::task::spawn_blocking(move || hanging.abort_transaction(LIMIT).map(|()| hanging));
-    drop(aborted.await.unwrap().unwrap());
+    hanging.abort().await.unwrap();
     until("completeness", LIMIT, async || match complete().await {
         at if at > before => Ok(()),
         at => Err(format!("complete until {at}")),

@@ -2,14 +2,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak, mpsc};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shell::admin::Readiness;
 pub use shell::ends::End;
-use shell::ends::{Asker, PartitionEnds, asker};
+use shell::ends::{Asker, PartitionEnds};
 use shell::group::GroupConsumer;
 use shell::kafka::KafkaSettings;
 
@@ -67,13 +66,6 @@ impl Ends {
     }
 }
 
-/// The clock, in milliseconds since the epoch.
-#[must_use]
-pub fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Asks until `stop` is dropped. The consumer is held only while a question is under way, so that it can be closed.
 pub fn watch(
     ends: &Ends,
@@ -84,10 +76,10 @@ pub fn watch(
     stop: &mpsc::Receiver<()>,
 ) {
     let mut until_metadata = 0;
-    let mut asker = None;
+    let mut asker = Asker::new(kafka.clone(), "featuremill-archive-ends");
     loop {
         let Some(consumer) = consumer.upgrade() else { return };
-        let mut answer = ask_ends(ends, kafka, &consumer, &mut asker);
+        let mut answer = asker.ask(&consumer, |partition, end| ends.set(partition, end));
         if answer.is_ok() && until_metadata == 0 {
             answer = ask_partitions(ends, topic, &consumer);
             until_metadata = METADATA_EVERY;
@@ -106,41 +98,6 @@ pub fn watch(
             return;
         }
     }
-}
-
-fn ask_ends(
-    ends: &Ends,
-    kafka: &KafkaSettings,
-    consumer: &GroupConsumer,
-    known: &mut Option<Asker>,
-) -> KafkaResult<()> {
-    let assignment = consumer.assignment()?;
-    if assignment.count() == 0 {
-        return Ok(());
-    }
-    let mut question = TopicPartitionList::new();
-    for element in assignment.elements() {
-        question.add_partition_offset(element.topic(), element.partition(), Offset::End)?;
-    }
-    let asker = match known {
-        Some(asker) => asker,
-        none => {
-            let made = asker(kafka, "featuremill-archive-ends");
-            none.insert(made.map_err(|error| KafkaError::ClientCreation(error.to_string()))?)
-        }
-    };
-    let as_of = now_ms();
-    // A "time" of −1 asks for the end, of all partitions in one request a broker.
-    let answer = asker.offsets_for_times(question, TIMEOUT)?;
-    let mut failed = Ok(());
-    for element in answer.elements() {
-        match (element.error(), element.offset()) {
-            (Ok(()), Offset::Offset(offset)) => ends.set(element.partition(), End { offset, as_of }),
-            (Ok(()), _) => {}
-            (Err(error), _) => failed = Err(error),
-        }
-    }
-    failed
 }
 
 fn ask_partitions(ends: &Ends, topic: &str, consumer: &GroupConsumer) -> KafkaResult<()> {

@@ -22,6 +22,7 @@ use rdkafka::message::{BorrowedMessage, Headers, Message};
 use rdkafka::topic_partition_list::TopicPartitionList;
 use shell::admin::Readiness;
 use shell::backoff::Backoff;
+use shell::clock::now_ms;
 use shell::group::GroupConsumer;
 use shell::kafka::KafkaSettings;
 use tokio::runtime::Handle;
@@ -347,7 +348,7 @@ impl Worker {
             metrics.lag_records.get_or_create(&label).set(records);
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of years are far below 2^53")]
             let seconds = match part.event_time {
-                Some(newest) if records > 0 => (ends::now_ms() - newest).max(0) as f64 / 1_000.0,
+                Some(newest) if records > 0 => (now_ms() - newest).max(0) as f64 / 1_000.0,
                 _ => 0.0,
             };
             metrics.lag_seconds.get_or_create(&label).set(seconds);

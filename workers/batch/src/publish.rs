@@ -231,10 +231,7 @@ impl Publisher {
         call.arg(text(serde_json::to_string(head))?).arg(text(serde_json::to_string(published))?);
         let mut pipeline = Pipeline::new();
         pipeline.add_command(call);
-        match self.calls().run(&self.connections[0], doing, &pipeline).await?.first() {
-            Some(1) => Ok(()),
-            _ => Err(PublishError::HeadMoved { key: self.head_key.clone() }),
-        }
+        self.calls().run(&self.connections[0], doing, &pipeline).await.map(drop)
     }
 
     /// The slot that this generation is written to.

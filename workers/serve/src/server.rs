@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
@@ -14,6 +14,7 @@ use axum::http::{HeaderValue, Method, Request, StatusCode, Uri, header};
 use axum::response::Response;
 use axum::routing::{get, post};
 use shell::admin::Readiness;
+use shell::clock::now_ms;
 
 use crate::answer::answer;
 use crate::failure::Failure;
@@ -57,8 +58,7 @@ impl Server {
     async fn features(&self, request: Request<Body>) -> Result<Vec<u8>, Failure> {
         let _place = Place::take(&self.in_flight, self.max_in_flight)?;
         let body = self.body(request).await?;
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        answer(&self.reader, &body, i64::try_from(now.as_millis()).unwrap_or(i64::MAX)).await
+        answer(&self.reader, &body, now_ms()).await
     }
 
     async fn body(&self, request: Request<Body>) -> Result<Bytes, Failure> {

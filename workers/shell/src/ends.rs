@@ -3,18 +3,70 @@
 //! The end is that of the log, not the last stable offset: what stands behind an open transaction is in the topic and has
 //! not been read. A consumer that reads what is committed would be told the latter, so a client of its own asks.
 
-use rdkafka::consumer::{BaseConsumer, DefaultConsumerContext};
+use std::time::Duration;
 
-use crate::kafka::{KafkaError, KafkaSettings};
+use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 
-/// A client that is told the ends of the log.
-pub type Asker = BaseConsumer<DefaultConsumerContext>;
+use crate::clock::now_ms;
+use crate::group::GroupConsumer;
+use crate::kafka::{self, KafkaSettings};
 
-/// Makes an [`Asker`].
-///
-/// # Errors
-/// [`KafkaError`].
-pub fn asker(kafka: &KafkaSettings, client_id: &str) -> Result<Asker, KafkaError> {
+/// How long the brokers may take to answer.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Asks for the ends of what a group's member is assigned, with a client of its own that is made with the first question.
+pub struct Asker {
+    kafka: KafkaSettings,
+    client_id: &'static str,
+    client: Option<BaseConsumer<DefaultConsumerContext>>,
+}
+
+impl Asker {
+    /// Asks nothing yet.
+    #[must_use]
+    pub fn new(kafka: KafkaSettings, client_id: &'static str) -> Self {
+        Self { kafka, client_id, client: None }
+    }
+
+    /// Asks for all ends in one request a broker, and gives `set` each that is known. Without an assignment it asks
+    /// nothing.
+    ///
+    /// # Errors
+    /// librdkafka's, when no client can be made, the brokers do not answer, or one of the partitions has no end.
+    pub fn ask(&mut self, member: &GroupConsumer, mut set: impl FnMut(i32, End)) -> KafkaResult<()> {
+        let assignment = member.assignment()?;
+        if assignment.count() == 0 {
+            return Ok(());
+        }
+        let mut question = TopicPartitionList::new();
+        for element in assignment.elements() {
+            // A "time" of −1 asks for the end.
+            question.add_partition_offset(element.topic(), element.partition(), Offset::End)?;
+        }
+        let client = match &mut self.client {
+            Some(client) => client,
+            none => {
+                let made = client(&self.kafka, self.client_id);
+                none.insert(made.map_err(|error| KafkaError::ClientCreation(error.to_string()))?)
+            }
+        };
+        let as_of = now_ms();
+        let answer = client.offsets_for_times(question, TIMEOUT)?;
+        let mut failed = Ok(());
+        for element in answer.elements() {
+            match (element.error(), element.offset()) {
+                (Ok(()), Offset::Offset(offset)) => set(element.partition(), End { offset, as_of }),
+                (Ok(()), _) => {}
+                (Err(error), _) => failed = Err(error),
+            }
+        }
+        failed
+    }
+}
+
+fn client(kafka: &KafkaSettings, client_id: &str) -> Result<BaseConsumer<DefaultConsumerContext>, kafka::KafkaError> {
     let ours = [
         // Never used: without a group librdkafka makes no consumer.
         ("group.id", "featuremill-unused"),

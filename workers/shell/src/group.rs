@@ -94,6 +94,19 @@ impl ConsumerContext for GroupContext {
     }
 }
 
+/// Answers an assignment: fetches `read` from its offsets, and keeps `held`, which is part of it, standing still.
+///
+/// librdkafka remembers which partitions it was told to pause, even of those that were revoked meanwhile: every one is let
+/// go, or what comes back to this member while its reader was full would never be read again.
+///
+/// # Errors
+/// librdkafka's.
+pub fn assign(consumer: &GroupConsumer, read: &TopicPartitionList, held: &TopicPartitionList) -> KafkaResult<()> {
+    consumer.incremental_assign(read)?;
+    consumer.resume(read)?;
+    consumer.pause(held)
+}
+
 /// A consumer in `group`. `queue_kib` bounds what is fetched ahead for each partition. Offsets are neither committed nor
 /// reset by themselves.
 ///

@@ -5,6 +5,7 @@
 
 pub mod admin;
 pub mod backoff;
+pub mod clock;
 pub mod config_dir;
 pub mod ends;
 pub mod group;

@@ -15,6 +15,7 @@ use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shell::backoff::Backoff;
+use shell::group;
 use shell::store::RowStore;
 use tokio_util::sync::CancellationToken;
 
@@ -255,7 +256,7 @@ impl<S: RowStore> Coordinator<S> {
             }
             starts.push((facts, queue));
         }
-        let answer = self.consumer.incremental_assign(&assignment).and_then(|()| self.consumer.pause(&paused));
+        let answer = group::assign(&self.consumer, &assignment, &paused);
         if let Err(error) = answer {
             tracing::error!(%error, "assigning partitions");
         }

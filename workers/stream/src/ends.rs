@@ -5,12 +5,10 @@ use std::time::{Duration, Instant};
 
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, KafkaResult};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-
-use shell::ends::{Asker, asker};
+use shell::ends::Asker;
 
 use crate::group::GroupConsumer;
-use crate::shared::{End, Shared, now_ms};
+use crate::shared::Shared;
 
 /// The subject of the brokers' readiness.
 pub const SUBJECT: &str = "kafka";
@@ -24,10 +22,10 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// Asks until `stop` is dropped. The consumer is held only while a question is under way, so that it can be closed.
 pub fn watch<S>(shared: &Shared<S>, consumer: &Weak<GroupConsumer>, stop: &mpsc::Receiver<()>) {
     let mut next_metadata = Instant::now();
-    let mut asker = None;
+    let mut asker = Asker::new(shared.kafka.clone(), "featuremill-stream-ends");
     loop {
         let Some(consumer) = consumer.upgrade() else { return };
-        let mut answer = ends(shared, &consumer, &mut asker);
+        let mut answer = asker.ask(&consumer, |partition, end| shared.set_end(partition, end));
         if answer.is_ok() && Instant::now() >= next_metadata {
             answer = partitions(shared, &consumer);
             next_metadata = Instant::now() + METADATA_PERIOD;
@@ -50,36 +48,6 @@ pub fn watch<S>(shared: &Shared<S>, consumer: &Weak<GroupConsumer>, stop: &mpsc:
 /// Gives the consumer back; the coordinator closes it.
 fn release(consumer: Arc<GroupConsumer>) {
     drop(consumer);
-}
-
-fn ends<S>(shared: &Shared<S>, consumer: &GroupConsumer, known: &mut Option<Asker>) -> KafkaResult<()> {
-    let assignment = consumer.assignment()?;
-    if assignment.count() == 0 {
-        return Ok(());
-    }
-    let mut question = TopicPartitionList::new();
-    for element in assignment.elements() {
-        question.add_partition_offset(element.topic(), element.partition(), Offset::End)?;
-    }
-    let asker = match known {
-        Some(asker) => asker,
-        none => {
-            let made = asker(&shared.kafka, "featuremill-stream-ends");
-            none.insert(made.map_err(|error| KafkaError::ClientCreation(error.to_string()))?)
-        }
-    };
-    let as_of = now_ms();
-    // A "time" of −1 asks for the end, of all partitions in one request a broker.
-    let answer = asker.offsets_for_times(question, TIMEOUT)?;
-    let mut failed = Ok(());
-    for element in answer.elements() {
-        match (element.error(), element.offset()) {
-            (Ok(()), Offset::Offset(offset)) => shared.set_end(element.partition(), End { offset, as_of }),
-            (Ok(()), _) => {}
-            (Err(error), _) => failed = Err(error),
-        }
-    }
-    failed
 }
 
 fn partitions<S>(shared: &Shared<S>, consumer: &GroupConsumer) -> KafkaResult<()> {

@@ -10,6 +10,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
+use shell::clock::now_ms;
 use shell::store::RowStore;
 use tokio::sync::oneshot;
 
@@ -21,7 +22,7 @@ use crate::link::Connected;
 use crate::metrics::{Flushed, PartitionLabel, StoreLost, ThreadLabel};
 use crate::pace::Pace;
 use crate::parts;
-use crate::shared::{Command, Queue, Request, Shared, Start, now_ms};
+use crate::shared::{Command, Queue, Request, Shared, Start};
 
 /// A changed lane starts a flush before its time when there is one for so many bytes that lanes may take: what a flush
 /// writes is held beside the lanes, and the fewer flushes, the fewer writes of a lane that is busy.

@@ -11,11 +11,11 @@ use std::time::Duration;
 use engine::plan::Assignments;
 use engine::row::{Trouble, trouble_key};
 use shell::admin::Readiness;
+use shell::clock::now_ms;
 use shell::store::RowStore;
 use tokio_util::sync::CancellationToken;
 
 use crate::link::Link;
-use crate::shared::now_ms;
 
 /// How often readiness is looked at.
 const LOOK: Duration = Duration::from_millis(500);

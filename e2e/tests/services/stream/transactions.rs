@@ -3,8 +3,6 @@
 use std::time::Duration;
 
 use e2e::services::until;
-use rdkafka::ClientConfig;
-use rdkafka::producer::{FutureProducer, FutureRecord, Producer as _};
 
 use super::world::{Chance, LIMIT, TOPIC, World, events, now, record};
 
@@ -20,19 +18,7 @@ async fn what_stands_behind_an_open_transaction_counts_as_unread() {
     let complete_to = async || world.markers().await[&0].read_to_end_at;
 
     // A producer that begins a transaction and hangs: its record holds back all that come after it.
-    let bootstrap = world.kafka.bootstrap();
-    let hanging = tokio::task::spawn_blocking(move || {
-        let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap).set("transactional.id", "hangs");
-        let producer: FutureProducer = config.create().unwrap();
-        producer.init_transactions(LIMIT).unwrap();
-        producer.begin_transaction().unwrap();
-        let held = producer.send_result(FutureRecord::<(), [u8]>::to(TOPIC).partition(0).payload(b"{}")).unwrap();
-        producer.flush(LIMIT).unwrap();
-        drop(held);
-        producer
-    });
-    let hanging = hanging.await.unwrap();
+    let hanging = world.kafka.hang(TOPIC, 0).await.unwrap();
     let before = now();
     world.kafka.produce(TOPIC, put(10, 20)).await.unwrap();
 
@@ -48,8 +34,7 @@ async fn what_stands_behind_an_open_transaction_counts_as_unread() {
         "the topic was said to be read to its end that many ms after ten events were written which nobody has read: the marker is {read}"
     );
     // It is said again once they are read.
-    let aborted = tokio::task::spawn_blocking(move || hanging.abort_transaction(LIMIT).map(|()| hanging));
-    drop(aborted.await.unwrap().unwrap());
+    hanging.abort().await.unwrap();
     until("completeness", LIMIT, async || match complete_to().await {
         at if at > before => Ok(()),
         at => Err(format!("complete to {at}")),

@@ -6,7 +6,7 @@ use lake::bronze::Gap;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList, TopicPartitionListElem};
-use shell::group::Rebalance;
+use shell::group::{self, Rebalance};
 
 use super::{Part, Phase, STORE, Worker};
 use crate::args::OnGap;
@@ -110,15 +110,15 @@ impl Worker {
         let (mut assignment, mut held) = (TopicPartitionList::new(), TopicPartitionList::new());
         for (partition, observed) in facts.iter().filter(|(partition, _)| assigned.contains(partition)) {
             let offset = self.target(*observed).map_or(Offset::End, Offset::Offset);
-            if offset == Offset::End {
+            // A full buffer holds them all.
+            if self.paused || offset == Offset::End {
                 held.add_partition(&topic, *partition);
             }
             if let Err(error) = assignment.add_partition_offset(&topic, *partition, offset) {
                 tracing::error!(partition, %error, "assigning");
             }
         }
-        let answer = self.consumer.incremental_assign(&assignment).and_then(|()| self.consumer.pause(&held));
-        if let Err(error) = answer {
+        if let Err(error) = group::assign(&self.consumer, &assignment, &held) {
             tracing::error!(%error, "assigning partitions");
         }
     }

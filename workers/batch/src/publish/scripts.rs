@@ -1,15 +1,27 @@
-//! The Lua that runs inside Redis. Each script is atomic and answers -1, having changed nothing, unless the lease is held.
-//! Those that change rows answer -2, having changed nothing, unless the head is still the one that the run saw: after a
-//! rollback the slot they write to may be the one that is served.
+//! The Lua that runs inside Redis. Each script is atomic, and guarded: it answers -1, having changed nothing, unless the
+//! lease is held, and -2 unless the head is still the one that the run saw: after a rollback the slot it writes to may be
+//! the one that is served.
 
-/// Many rows a call. KEYS: the lease, the head, row keys. ARGV: the token, the fence that the head must have (empty: no
-/// head), the slot's head field, then for each row how many fields to set, and their names and bytes. Other segments of the slot, of the generation that stood there before, are removed.
-/// A row that a head may name does not expire. Answers how many rows there were.
-pub(super) const WRITE: &str = r"
+/// A script behind the guard. KEYS: the lease, the head, what the script says. ARGV: the token, the fence that the head must
+/// have (empty: no head), what the script says.
+macro_rules! guarded {
+    ($script:literal) => {
+        concat!(
+            r"
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local stands, fence = redis.call('GET', KEYS[2]), ''
 if stands then fence = string.format('%.0f', cjson.decode(stands).fence) end
-if fence ~= ARGV[2] then return -2 end
+if fence ~= ARGV[2] then return -2 end",
+            $script
+        )
+    };
+}
+
+/// Many rows a call. KEYS: row keys. ARGV: the slot's head field, then for each row how many fields to set, and their names
+/// and bytes. Other segments of the slot, of the generation that stood there before, are removed. A row that a head may
+/// name does not expire. Answers how many rows there were.
+pub(super) const WRITE: &str = guarded!(
+    r"
 local slot, at = ARGV[3], 4
 local inside = slot .. '.'
 for k = 3, #KEYS do
@@ -25,16 +37,14 @@ for k = 3, #KEYS do
   redis.call('PERSIST', KEYS[k])
 end
 return #KEYS - 2
-";
+"
+);
 
-/// Empties a slot of many rows. KEYS: the lease, the head, row keys. ARGV: the token, the fence that the head must have
-/// (empty: no head), the slot's head field, the first and last generation that are removed, the time to live in ms of a row that has other fields left (0: none). The stored
-/// generation is bytes 9 to 17 of the head, big-endian. Answers of how many rows something was removed.
-pub(super) const REMOVE: &str = r"
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
-local stands, fence = redis.call('GET', KEYS[2]), ''
-if stands then fence = string.format('%.0f', cjson.decode(stands).fence) end
-if fence ~= ARGV[2] then return -2 end
+/// Empties a slot of many rows. KEYS: row keys. ARGV: the slot's head field, the first and last generation that are
+/// removed, the time to live in ms of a row that has other fields left (0: none). The stored generation is bytes 9 to 17 of
+/// the head, big-endian. Answers of how many rows something was removed.
+pub(super) const REMOVE: &str = guarded!(
+    r"
 local slot, first, last, ttl = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
 local inside, removed = slot .. '.', 0
 for k = 3, #KEYS do
@@ -51,16 +61,14 @@ for k = 3, #KEYS do
   end
 end
 return removed
-";
+"
+);
 
-/// The flip. KEYS: the lease, the head, what stands beside it. ARGV: the token, the fence that must stand (empty: no
-/// head), the new head, what stands beside it. Answers 1 if it took place, 0 if another fence stands there.
-pub(super) const FLIP: &str = r"
-if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
-local stored, fence = redis.call('GET', KEYS[2]), ''
-if stored then fence = string.format('%.0f', cjson.decode(stored).fence) end
-if fence ~= ARGV[2] then return 0 end
+/// The flip. KEYS: what stands beside the head. ARGV: the new head, what stands beside it. Answers 1.
+pub(super) const FLIP: &str = guarded!(
+    r"
 redis.call('SET', KEYS[2], ARGV[3])
 redis.call('SET', KEYS[3], ARGV[4])
 return 1
-";
+"
+);
