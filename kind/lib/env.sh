@@ -27,6 +27,11 @@ mkdir -p "$bin" "$logs" "$cache/locks"
 
 # Outside the checkout, so that a clean one starts warm.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$cache/target}
+# Cargo knows sources by their times, and some hold the path of their checkout: another checkout's are all newer.
+if [ -d "$CARGO_TARGET_DIR" ] && [ "$(cat "$CARGO_TARGET_DIR/.checkout" 2>/dev/null)" != "$root_dir" ]; then
+  [ ! -e "$CARGO_TARGET_DIR/.checkout" ] || find "$root_dir" -name target -prune -o -name '*.rs' -exec touch {} +
+  echo "$root_dir" >"$CARGO_TARGET_DIR/.checkout"
+fi
 
 # The machine's own tools win over those installed here.
 export PATH=$PATH:$bin:/usr/sbin:/sbin

@@ -8,6 +8,7 @@
 #![allow(clippy::cast_precision_loss, reason = "counts, nanoseconds and cents here are far below 2^53")]
 
 mod answers;
+mod batch;
 mod error;
 mod figure;
 mod load;
@@ -18,12 +19,15 @@ mod stream;
 mod topic;
 mod usage;
 mod view;
+mod worker;
 mod workload;
+mod yardstick;
 mod zipf;
 
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
+use error::io;
 
 pub use error::BenchError;
 pub use static_server::serve as serve_static;
@@ -37,6 +41,8 @@ pub enum Name {
     Serve,
     /// Bytes of Redis an entity takes.
     RowBytes,
+    /// Batch features and training sets from Parquet, against DuckDB and Polars; publication, against redis-benchmark.
+    Batch,
 }
 
 /// How large the runs are.
@@ -48,6 +54,12 @@ pub struct Scale {
     /// Entities that they are drawn from, by a Zipf distribution of exponent 1.05.
     #[arg(long, env = "FEATUREMILL_BENCH_ENTITIES", default_value_t = 1_000_000)]
     pub entities: u64,
+    /// Events of the history that a batch reads.
+    #[arg(long, env = "FEATUREMILL_BENCH_BATCH_EVENTS", default_value_t = 50_000_000)]
+    pub batch_events: u64,
+    /// Questions of a training set.
+    #[arg(long, env = "FEATUREMILL_BENCH_ASKS", default_value_t = 1_000_000)]
+    pub asks: u64,
     /// Pairs of a run and its yardstick.
     #[arg(long, env = "FEATUREMILL_BENCH_PAIRS", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     pub pairs: u32,
@@ -74,9 +86,21 @@ pub async fn run(name: Option<Name>, scale: &Scale) -> Result<(), BenchError> {
     if asked(Name::Serve) {
         figures.extend(serve::figures(scale).await?);
     }
+    if asked(Name::Batch) {
+        figures.extend(batch::figures(scale).await?);
+    }
     println!("\n{}", figure::table(&figures));
     let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/bench/results.json");
     figure::write(&figures, &path)?;
     println!("written to target/bench/results.json");
     Ok(())
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BenchError> + Send + 'static,
+) -> Result<T, BenchError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(io("run a thread")(std::io::Error::other(error))),
+    }
 }

@@ -12,7 +12,7 @@ use super::figure::{Figure, median};
 use super::topic::{self, Reading};
 use super::usage::{self, Ticks};
 use super::workload::Workload;
-use super::{Scale, view};
+use super::{Scale, blocking, view};
 use crate::progress::Step;
 use crate::services::{Directory, Kafka, Process, Program, Redis, free_ports};
 
@@ -181,15 +181,6 @@ impl<'a> World<'a> {
             Figure::absolute("row-bytes-mean", "bytes, mean of entities", mean),
             Figure::absolute("row-bytes-50-events", "bytes, median entity of 45–55 events", median(fifty)),
         ])
-    }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, BenchError> + Send + 'static,
-) -> Result<T, BenchError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(io("run a thread")(std::io::Error::other(error))),
     }
 }
 
