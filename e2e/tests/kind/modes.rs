@@ -117,12 +117,18 @@ async fn four_modes_serve_equal_values() {
     let clickstream = Clickstream::fetch().unwrap().ending_at(now - 4 * DAY);
     let last = clickstream.events.last().unwrap().ts;
     let common = (last + HOUR) / HOUR * HOUR;
+    // All at once, because each waits for schedules and pods most of the time.
+    let mut worlds = Vec::new();
     for mode in ["Kappa", "Batch", "Lambda", "Lakehouse"] {
-        let mut world = World::bare(&format!("mode-{}", mode.to_lowercase()), 8).await;
+        let name = format!("mode-{}", mode.to_lowercase());
+        let world = if worlds.is_empty() { World::bare(&name, 8).await } else { World::beside(&name, 8).await };
         let lake = lake(&world);
         history(&clickstream, &table(&lake), "true", last + 4 * DAY);
         send(&world, &clickstream.events);
         world.apply(&example(&world, mode, &lake));
+        worlds.push((mode, world));
+    }
+    for (mode, mut world) in worlds {
         if mode != "Kappa" {
             horizon(&world, common).await;
         }

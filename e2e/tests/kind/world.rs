@@ -42,9 +42,14 @@ impl World {
 
     /// A fresh namespace `e2e-{name}` with nothing, and a topic of that name.
     pub async fn bare(name: &str, partitions: i32) -> Self {
+        sweep(&Cluster::from_env());
+        Self::beside(name, partitions).await
+    }
+
+    /// One more, beside those that this test has already.
+    pub async fn beside(name: &str, partitions: i32) -> Self {
         let cluster = Cluster::from_env();
         let namespace = format!("e2e-{name}");
-        sweep(&cluster);
         cluster.kubectl(&["create", "namespace", &namespace]).unwrap();
         cluster.kubectl(&["label", "namespace", &namespace, LABEL]).unwrap();
         let feed = Feed::new(&cluster.kafka(), &namespace).unwrap();
@@ -160,19 +165,23 @@ impl Drop for World {
     /// A test that passed leaves nothing on the cluster; of one that failed everything stays, to be looked at.
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            sweep(&self.cluster);
+            clear(&self.cluster, &self.namespace);
         }
     }
 }
 
 /// Deletes every namespace of these tests. The node has room for the pods of one test, not of all.
 fn sweep(cluster: &Cluster) {
-    // Views first: their finalizers need the operator, which needs nothing of the namespace.
     let found = cluster.kubectl(&["get", "namespaces", "-l", LABEL, "-o", "name"]).unwrap_or_default();
     for namespace in found.split_whitespace().filter_map(|n| n.strip_prefix("namespace/")) {
-        cluster.kubectl(&["-n", namespace, "delete", "featureview", "--all", "--timeout=120s"]).ok();
-        cluster.kubectl(&["delete", "namespace", namespace, "--timeout=120s"]).ok();
+        clear(cluster, namespace);
     }
+}
+
+/// Deletes a namespace, its views first: their finalizers need the operator, which needs nothing of the namespace.
+fn clear(cluster: &Cluster, namespace: &str) {
+    cluster.kubectl(&["-n", namespace, "delete", "featureview", "--all", "--timeout=120s"]).ok();
+    cluster.kubectl(&["delete", "namespace", namespace, "--timeout=120s"]).ok();
 }
 
 /// `kubectl port-forward`, ended with its owner.
