@@ -5,10 +5,12 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::clickstream::Clickstream;
+use crate::cluster::Cluster;
 
 /// Why the table could not be written.
 #[derive(Debug, Error)]
@@ -43,6 +45,27 @@ pub struct Written {
 }
 
 impl History {
+    /// The whole clickstream as a new Delta table of the cluster's S3 that is said to
+    /// be complete until a time.
+    #[must_use]
+    pub fn clickstream(cluster: &Cluster, uri: &str, complete_until: Timestamp) -> Self {
+        Self {
+            events: "true".to_owned(),
+            uri: uri.to_owned(),
+            format: "Delta",
+            mode: "overwrite",
+            storage: cluster.lake(),
+            properties: BTreeMap::from([("featuremill.completeUntil".to_owned(), complete_until.to_string())]),
+        }
+    }
+
+    /// Of these events only; see [`Self::events`].
+    #[must_use]
+    pub fn of(mut self, events: &str) -> Self {
+        events.clone_into(&mut self.events);
+        self
+    }
+
     /// Writes it.
     ///
     /// # Errors

@@ -1,7 +1,6 @@
 //! One view in four modes, over the same events: every value equal to DuckDB's, and so to each other's; and where Lambda's
 //! two halves meet, each with events that the other never saw.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use e2e::clickstream::{Clickstream, Event};
@@ -44,15 +43,8 @@ fn table(lake: &str) -> String {
 
 /// Writes a history table of the events that meet `events`, which is said to be complete up to `complete_until`.
 fn history(clickstream: &Clickstream, uri: &str, events: &str, complete_until: i64) {
-    let complete_until = Timestamp::from_millisecond(complete_until).unwrap().to_string();
-    let history = History {
-        events: events.to_owned(),
-        uri: uri.to_owned(),
-        format: "Delta",
-        mode: "overwrite",
-        storage: Cluster::from_env().lake(),
-        properties: BTreeMap::from([("featuremill.completeUntil".to_owned(), complete_until)]),
-    };
+    let complete_until = Timestamp::from_millisecond(complete_until).unwrap();
+    let history = History::clickstream(&Cluster::from_env(), uri, complete_until).of(events);
     let written = history.write(clickstream).unwrap();
     assert!(written.rows > 1_000, "{written:?}");
 }
