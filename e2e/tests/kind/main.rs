@@ -8,6 +8,8 @@ mod bad_views;
 mod faults;
 mod malformed;
 mod modes;
+mod once;
+mod poison;
 mod removal;
 mod upgrade;
 mod values;
