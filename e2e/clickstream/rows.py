@@ -1,7 +1,7 @@
 """Reads a Delta table with other people's code.
 
 Reads a JSON object from standard input: {"uri": where it is, "storage": {option: value}}. Prints a JSON list: for each row,
-{column: value}, times as milliseconds.
+{column: value}, times as milliseconds, and what JSON has no word for as Python's text.
 """
 import datetime
 import json
@@ -17,7 +17,7 @@ def plain(value):
 def main():
     request = json.load(sys.stdin)
     table = deltalake.DeltaTable(request["uri"], storage_options=request.get("storage")).to_pyarrow_table()
-    json.dump([{name: plain(value) for name, value in row.items()} for row in table.to_pylist()], sys.stdout)
+    json.dump([{name: plain(value) for name, value in row.items()} for row in table.to_pylist()], sys.stdout, default=str)
 
 
 main()
