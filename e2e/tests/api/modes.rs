@@ -66,7 +66,8 @@ pub async fn publish(world: &World, uid: &str, revision: &str, outcome: RunOutco
         notes: vec![],
     };
     store.put_run_report(&run_key(uid, revision), &report).await.unwrap();
-    for job in world.api::<Job>().list(&ListParams::default()).await.unwrap() {
+    let runs = ListParams::default().labels("app.kubernetes.io/component=batch");
+    for job in world.api::<Job>().list(&runs).await.unwrap() {
         let time = jiff::Timestamp::now().to_string();
         let condition =
             |type_: &str| json!({"type": type_, "status": "True", "lastProbeTime": time, "lastTransitionTime": time});

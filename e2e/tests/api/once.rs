@@ -294,6 +294,7 @@ async fn an_operator_that_dies_at_any_write_makes_the_same_once() {
     // The configuration, the Job, the status that says so: whatever was not written is, and nothing twice.
     for nth in 0..3 {
         for what in [What::CrashBefore, What::CrashAfter, What::LostReply] {
+            println!("write {nth}: {what:?}");
             let world = World::new(&format!("once-dies-{nth}-{}", format!("{what:?}").to_lowercase())).await;
             let operator = world.start(Faults::default());
             modes::serve(&world, "Batch").await;

@@ -3,7 +3,7 @@
 use crds::condition::reasons;
 use serde_json::Value;
 
-use super::desire::{Desired, Holder};
+use super::desire::{Desired, Holder, Input};
 use super::report::State;
 use crate::apply::Writer;
 use crate::error::Error;
@@ -15,8 +15,11 @@ use crate::feature_view::resolve::Refusal;
 /// What the API server says; that it takes no such Job is an outcome.
 pub(super) async fn apply<I: Holder>(desired: Desired<I>, writer: &Writer) -> Result<State, Error> {
     let Desired { input, job } = desired;
-    let input = writer.create(input).await?;
-    // What stands counts, not what was wanted: it may have been decided in a round that did not get as far as the Job.
+    // What stands counts, not what was wanted.
+    let input = match input {
+        Input::Stands(input) => input,
+        Input::Wanted(input) => writer.create(input).await?,
+    };
     let text = input.text().unwrap_or_default();
     let input: Value = serde_json::from_str(&text).unwrap_or_default();
     match writer.create(job).await {

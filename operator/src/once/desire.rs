@@ -68,10 +68,18 @@ impl Holder for Secret {
     }
 }
 
+/// What the Job is handed.
+pub(super) enum Input<I> {
+    /// It stands already, from a round that did not get as far as the Job.
+    Stands(I),
+    /// It is to be made.
+    Wanted(I),
+}
+
 /// What should stand, not yet written.
 pub(super) struct Desired<I> {
     /// What the Job is handed; before the Job.
-    pub input: I,
+    pub input: Input<I>,
     /// The Job.
     pub job: Job,
 }
@@ -88,8 +96,11 @@ pub(super) fn desire<K: Once>(observed: &Observed<K>, settings: &Settings) -> Re
     let labels = names::with_common(&labels, &object.name_any());
     let metadata = || jobs::metadata(name.clone(), object.namespace(), labels.clone());
     let input = match &observed.input {
-        Some(input) => input.clone(),
-        None => K::Input::holding(metadata(), K::WORK.file, fitting(&object.resolve(architecture, &observed.views)?)?),
+        Some(input) => Input::Stands(input.clone()),
+        None => {
+            let text = fitting(&object.resolve(architecture, &observed.views)?)?;
+            Input::Wanted(K::Input::holding(metadata(), K::WORK.file, text))
+        }
     };
     let mut pod = object.pod(architecture, Mount::volume(MOUNT, K::Input::volume(name.clone())));
     pod.arguments.push(format!("--report={REPORT}"));
