@@ -164,18 +164,15 @@ fn source(name: &str, known: &Known, revision: &Revision, architecture: &Archite
         }
         return Ok(source.clone());
     }
-    let lake = names::lake(architecture);
-    match revision.archived.as_ref().zip(lake) {
-        Some((topic, lake)) => Ok(source_table(&names::bronze_table(&lake, topic), "Archive")),
-        None => {
-            let message = format!(
-                "FeatureView {name:?} keeps no events in tables: in mode {:?} set archive: true in its spec, and offlineStore in that of Architecture {:?}; questions are answered from then on",
-                architecture.spec.mode,
-                architecture.name_any()
-            );
-            Err(Refusal { reason: reasons::NO_OFFLINE_SIDE, message, pending: false })
-        }
+    if let Some((topic, lake)) = revision.archived.as_ref().zip(names::lake(architecture)) {
+        return Ok(source_table(&names::bronze_table(&lake, topic), "Archive"));
     }
+    let message = format!(
+        "FeatureView {name:?} keeps no events in tables: in mode {:?} set archive: true in its spec, and offlineStore in that of Architecture {:?}; questions are answered from then on",
+        architecture.spec.mode,
+        architecture.name_any()
+    );
+    Err(Refusal { reason: reasons::NO_OFFLINE_SIDE, message, pending: false })
 }
 
 /// The revision that is asked: as named, or the live one.

@@ -84,23 +84,38 @@ fn read_from(answer: &Answer) -> (u64, i64) {
     (view["generation"].as_u64().unwrap(), horizon.unwrap())
 }
 
+/// A way to spoil the history table.
+struct Poison {
+    name: &'static str,
+    /// Which events are left.
+    events: &'static str,
+    /// The SQL in place of columns.
+    columns: &'static [(&'static str, &'static str)],
+    /// What only its refusal says.
+    refusal: &'static str,
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_poisoned_batch_is_refused_with_a_condition_and_an_event_and_the_old_one_serves_on() {
     let served = Served::new("poison").await;
     let before = served.read();
     let even = "CAST(regexp_extract(user_id, '[0-9]+') AS INTEGER) % 2 = 0";
-    // Of each: which events there are, which columns are spoilt, and what the refusal must name.
-    let poisons: [(&str, &str, &[(&str, &str)], &str); 3] = [
-        ("half-the-rows", even, &[], "maxRowCountDrop"),
-        ("a-null-column", "true", &[("event", "CAST(NULL AS VARCHAR)")], "feature last_event: its share of NULLs rose"),
-        (
-            "a-shifted-distribution",
-            "true",
-            &[("session_id", "session_id || i % 7")],
-            "feature sessions_7d: its population stability index",
-        ),
+    let poisons = [
+        Poison { name: "half-the-rows", events: even, columns: &[], refusal: "maxRowCountDrop" },
+        Poison {
+            name: "a-null-column",
+            events: "true",
+            columns: &[("event", "CAST(NULL AS VARCHAR)")],
+            refusal: "feature last_event: its share of NULLs rose",
+        },
+        Poison {
+            name: "a-shifted-distribution",
+            events: "true",
+            columns: &[("session_id", "session_id || i % 7")],
+            refusal: "feature sessions_7d: its population stability index",
+        },
     ];
-    for (name, events, columns, refusal) in poisons {
+    for Poison { name, events, columns, refusal } in poisons {
         // It says that it is complete for a day more, as a table that nobody knows to be spoilt would.
         spoilt_history(&served.clickstream, &served.table, events, columns, served.last + DAY);
         served.begin(name);

@@ -95,12 +95,11 @@ pub(super) fn desire<K: Once>(observed: &Observed<K>, settings: &Settings) -> Re
     labels.insert(K::WORK.label.to_owned(), object.name_any());
     let labels = names::with_common(&labels, &object.name_any());
     let metadata = || jobs::metadata(name.clone(), object.namespace(), labels.clone());
-    let input = match &observed.input {
-        Some(input) => Input::Stands(input.clone()),
-        None => {
-            let text = fitting(&object.resolve(architecture, &observed.views)?)?;
-            Input::Wanted(K::Input::holding(metadata(), K::WORK.file, text))
-        }
+    let input = if let Some(input) = &observed.input {
+        Input::Stands(input.clone())
+    } else {
+        let text = fitting(&object.resolve(architecture, &observed.views)?)?;
+        Input::Wanted(K::Input::holding(metadata(), K::WORK.file, text))
     };
     let mut pod = object.pod(architecture, Mount::volume(MOUNT, K::Input::volume(name.clone())));
     pod.arguments.push(format!("--report={REPORT}"));

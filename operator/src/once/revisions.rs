@@ -1,4 +1,4 @@
-//! What the revisions of a view that run were made from, as their ConfigMaps say. Pure.
+//! What the revisions of a view that run were made from, as their `ConfigMap`s say. Pure.
 //!
 //! Not as the spec would resolve now: a live revision stays what it was while the spec is edited.
 

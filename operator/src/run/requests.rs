@@ -70,7 +70,7 @@ impl Requests {
             let status = view.status.clone().unwrap_or_default();
             let revisions = (status.active_revision, status.candidate_revision, status.generation.is_some());
             if theirs.is_new(view, (meta.generation, revisions)) {
-                self.wake(&stores, view.namespace(), &view.spec.architecture_ref.name);
+                self.wake(&stores, view.namespace().as_ref(), &view.spec.architecture_ref.name);
             }
         }
     }
@@ -99,7 +99,7 @@ impl Requests {
             let conditions: Vec<_> =
                 status.conditions.into_iter().map(|c| (c.type_, c.observed_generation, c.reason)).collect();
             if accepted.is_new(architecture, conditions) {
-                self.wake(&stores, namespace, &name);
+                self.wake(&stores, namespace.as_ref(), &name);
             }
         }
     }
@@ -126,9 +126,9 @@ impl Requests {
     }
 
     /// Asks for rounds of what still waits for something of an architecture.
-    fn wake(&self, stores: &Stores, namespace: Option<String>, architecture: &str) {
-        wake(&stores.training_sets, &self.training_sets, namespace.as_ref(), architecture);
-        wake(&stores.erasures, &self.erasures, namespace.as_ref(), architecture);
+    fn wake(&self, stores: &Stores, namespace: Option<&String>, architecture: &str) {
+        wake(&stores.training_sets, &self.training_sets, namespace, architecture);
+        wake(&stores.erasures, &self.erasures, namespace, architecture);
     }
 }
 
