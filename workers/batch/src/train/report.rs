@@ -87,6 +87,7 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::train::lineage::{TableVersion, ViewLineage};
 
