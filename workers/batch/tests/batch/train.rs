@@ -73,6 +73,7 @@ impl World {
         let view = |plan: Plan| TrainView {
             assignment: Assignment { incarnation: 0, plan },
             source: None,
+            lake: None,
             version_as_of: None,
             keys: BTreeMap::from([("user".to_owned(), "who".to_owned())]),
         };
