@@ -23,7 +23,7 @@ use serde_json::Value;
 pub use tombstones::{mark, tombstones, uri};
 
 use crate::error::LakeError;
-use crate::silver::{OFFSET, PARTITION};
+use crate::silver::{OFFSET, PARTITION, quarantine};
 use crate::storage::Storage;
 use crate::{bronze, table};
 
@@ -126,7 +126,7 @@ pub async fn remove(erasure: &Erasure, storage: &Storage, session: &SessionConte
         erased.gold = delete(uri, storage, session, &erasure.is_entity()?).await?;
     }
     if let Some(uri) = &erasure.silver {
-        let quarantine = format!("{}.quarantine", uri.trim_end_matches('/'));
+        let quarantine = quarantine(uri);
         // A run commits to the quarantine first, and to Silver only behind that.
         fence::silver(erasure, &quarantine, storage).await?;
         fence::silver(erasure, uri, storage).await?;
