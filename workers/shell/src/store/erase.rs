@@ -32,10 +32,15 @@ pub struct RowErasure {
 }
 
 impl RowErasure {
-    /// By partition, where a marker of an incarnation whose row was removed may stand at most.
-    fn floors(&self) -> impl Iterator<Item = (i32, i64)> + '_ {
-        let low = |partition: &i32| self.lows.get(partition).copied().unwrap_or(0);
-        self.covers.offsets.iter().map(move |(partition, end)| (*partition, (*end).max(low(partition))))
+    /// By partition, where a marker of an incarnation whose row was removed may stand at most; of one that is not named, which
+    /// is new to the topic, it is 0.
+    fn floors(&self) -> BTreeMap<i32, i64> {
+        let mut floors = self.covers.offsets.clone();
+        for (partition, low) in &self.lows {
+            let floor = floors.entry(*partition).or_insert(*low);
+            *floor = (*floor).max(*low);
+        }
+        floors
     }
 }
 

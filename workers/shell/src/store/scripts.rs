@@ -101,11 +101,14 @@ return 1
 /// each incarnation its name. Answers how many rows there were, or -1 if another tombstone stands there.
 ///
 /// A row is removed once for one erasure, with what it holds of later events, so a marker behind them goes back to where
-/// they are read again; lanes of others have them, and are not written. Later rows are made by who knows the tombstone.
+/// they are read again (of a partition that is not named, to its beginning); lanes of others have them, and are not written.
+/// Later rows are made by who knows the tombstone.
 pub(super) const ERASE: &str = r"
 if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return -1 end
 local partitions, removed = tonumber(ARGV[5]), 0
 local name, news = 6 + 2 * partitions, ARGV[2] ~= ARGV[3]
+local floors = {}
+for i = 6, name - 1, 2 do floors[ARGV[i]] = ARGV[i + 1] end
 for i = name, #ARGV do
   if redis.call('HGET', KEYS[3], ARGV[i]) ~= ARGV[4] then news = true end
 end
@@ -120,11 +123,12 @@ for k = 4, #KEYS, 2 do
   if redis.call('HGET', KEYS[3], ARGV[name]) ~= ARGV[4] then
     if redis.call('UNLINK', KEYS[k]) == 1 then
       removed = removed + 1
-      for i = 6, 4 + 2 * partitions, 2 do
-        local marker = redis.call('HGET', KEYS[k + 1], ARGV[i])
-        local at, rest = string.match(marker or '', '^(-?%d+)(:.*)$')
-        if at and tonumber(at) > tonumber(ARGV[i + 1]) then
-          redis.call('HSET', KEYS[k + 1], ARGV[i], ARGV[i + 1] .. rest)
+      local markers = redis.call('HGETALL', KEYS[k + 1])
+      for i = 1, #markers, 2 do
+        local at, rest = string.match(markers[i + 1], '^(-?%d+)(:.*)$')
+        local floor = floors[markers[i]] or '0'
+        if at and tonumber(at) > tonumber(floor) then
+          redis.call('HSET', KEYS[k + 1], markers[i], floor .. rest)
         end
       end
     end

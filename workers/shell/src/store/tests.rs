@@ -164,6 +164,9 @@ async fn exercise_erasure<S: Eraser>(store: S, uid: &str) -> Vec<String> {
         }
         let markers = engine::row::marker_key(uid, revision, incarnation, 0);
         store.write_marker(&markers, 3, of(latest).await, marker(offset)).await.unwrap();
+        // A partition that the topic has since got.
+        let new = MarkerWrite { partition: 2, ..marker(3) };
+        store.write_marker(&markers, 3, of(latest).await, new).await.unwrap();
     }
     let wanted = Covers { offsets: [(0, 5), (1, 50)].into(), before_ms: 7 };
     let covers = store.begin_erasure(uid, "ada", &wanted).await.unwrap();
@@ -218,6 +221,7 @@ async fn who_is_erased_stays_away_from_every_incarnation() {
     // Rows at 40 hold nothing behind what is covered; the others are read again, from what the topic still has.
     for (at, offset) in [(1, 55), (2, 40), (3, 55)] {
         assert!(seen[at].contains(&format!("offset: {offset}, event_time: 8, end_offset: 90")), "{}", seen[at]);
+        assert!(seen[at].contains("2: Marker { offset: 0, "), "what is new is read from its beginning: {}", seen[at]);
         assert!(seen[at].contains("Ok([[(0, "), "another's row is gone: {}", seen[at]);
     }
     assert_eq!(seen[4..7], ["[Fenced, Fenced] Fenced", "[Fenced, Fenced] Fenced", "[Written, Written] Written"]);

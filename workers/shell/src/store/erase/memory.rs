@@ -67,8 +67,10 @@ impl Eraser for MemoryStore {
             if state.hashes.remove(&row_key(uid, revision, *number, entity)).is_some() {
                 removed += 1;
                 let markers = state.hashes.entry(marker_key(uid, revision, *number, 0)).or_default();
-                for (partition, floor) in erasure.floors() {
-                    let Some(bytes) = markers.get_mut(&partition.to_string()) else { continue };
+                let floors = erasure.floors();
+                for (field, bytes) in markers {
+                    let Ok(partition) = field.parse::<i32>() else { continue };
+                    let floor = floors.get(&partition).copied().unwrap_or(0);
                     let Ok(marker) = Marker::decode(&String::from_utf8_lossy(bytes)) else { continue };
                     let marker = Marker { offset: marker.offset.min(floor), ..marker };
                     *bytes = marker.encode().into_bytes();

@@ -59,7 +59,7 @@ impl Eraser for RedisStore {
         for (revision, incarnation) in incarnations {
             call.arg(row_key(uid, revision, *incarnation, entity)).arg(marker_key(uid, revision, *incarnation, 0));
         }
-        let floors: Vec<(i32, i64)> = erasure.floors().collect();
+        let floors = erasure.floors();
         call.arg(entity).arg(seen.map(Covers::encode).unwrap_or_default());
         call.arg(merged(seen, covers).encode()).arg(covers.encode()).arg(floors.len());
         for (partition, floor) in floors {
