@@ -43,6 +43,7 @@ fn config(view: &FeatureView, architecture: &Architecture, plan: &Plan) -> Optio
     let mut config = json!({
         "assignment": {"incarnation": 0, "plan": plan},
         "featureTable": names::view_table(&lake, "gold", view),
+        "lake": lake,
         "gate": gate(&view.spec.quality_gate),
         "completeness": "Archive",
         "fullRefresh": false,

@@ -73,6 +73,7 @@ impl World {
         let view = |plan: Plan| TrainView {
             assignment: Assignment { incarnation: 0, plan },
             source: None,
+            lake: None,
             version_as_of: None,
             keys: BTreeMap::from([("user".to_owned(), "who".to_owned())]),
         };
@@ -264,4 +265,28 @@ async fn names_that_meet_are_refused() {
     let (code, log) = world.run(&[]).await;
     assert_eq!(code, 2, "{log}");
     assert!(log.contains("user-events__events"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_who_was_erased_are_in_no_training_set() {
+    let mut world = World::new(TableFormat::Delta, 4_000).await;
+    let (lake, time) = (world.folder.path().display().to_string(), START + 20 * DAY);
+    let session = session(&SessionOptions::default()).unwrap();
+    for view in &mut world.config.views {
+        let covers = engine::erase::Covers { before_ms: time, ..Default::default() };
+        let erasure = crate::erase::erasure(&view.assignment.plan, &lake, "u3", covers);
+        lake::erase::mark(&erasure, &Storage::local(), &session).await.unwrap();
+        view.lake = Some(lake.clone());
+    }
+    let asked = world.asks.iter().filter(|ask| ask.who.as_deref() == Some("u3")).count();
+    assert!(asked > 20, "only {asked} questions are about who was erased");
+    world.events.retain(|event| event.user.as_deref() != Some("u3") || event.at.unwrap() >= time);
+    for version in [None, Some(1)] {
+        for view in &mut world.config.views {
+            view.version_as_of = version;
+        }
+        let (code, log) = world.run(&[]).await;
+        assert_eq!(code, 0, "{log}");
+        world.check().await;
+    }
 }
