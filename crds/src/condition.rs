@@ -61,6 +61,10 @@ pub mod types {
     pub const CAUGHT_UP: &str = "CaughtUp";
     /// The horizon of the served generation is no older than its target; only of views with batch runs.
     pub const FRESH: &str = "Fresh";
+    /// The work is done; only of what is done once, in the words of a Job.
+    pub const COMPLETE: &str = "Complete";
+    /// The work is given up; only of what is done once, in the words of a Job.
+    pub const FAILED: &str = "Failed";
 }
 
 /// The reasons of all conditions and events.
@@ -156,6 +160,23 @@ pub mod reasons {
     pub const WITHIN_TARGET: &str = "WithinTarget";
     /// The horizon is older than its target.
     pub const OVERDUE: &str = "Overdue";
+
+    /// The Architecture's own spec cannot be carried out.
+    pub const ARCHITECTURE_NOT_ACCEPTED: &str = "ArchitectureNotAccepted";
+    /// What is done once is done.
+    pub const SUCCEEDED: &str = "Succeeded";
+    /// What is done once is under way.
+    pub const RUNNING: &str = "Running";
+    /// What is done once was given up.
+    pub const JOB_FAILED: &str = "JobFailed";
+    /// A view that is named does not exist, or belongs to another Architecture.
+    pub const VIEW_NOT_FOUND: &str = "ViewNotFound";
+    /// A view that is named has no revision that could be asked yet.
+    pub const VIEW_NOT_READY: &str = "ViewNotReady";
+    /// A view keeps no events in tables, so nothing can be asked of its past.
+    pub const NO_OFFLINE_SIDE: &str = "NoOfflineSide";
+    /// No view has the entity's keys.
+    pub const NO_VIEW_MATCHES: &str = "NoViewMatches";
 
     /// The reasons that workers give for themselves.
     const OF_WORKERS: [&str; 10] = [

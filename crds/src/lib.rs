@@ -6,13 +6,18 @@
 
 pub mod architecture;
 pub mod condition;
+pub mod erasure;
 pub mod feature_view;
+pub mod once;
 pub mod pod;
 mod schema;
+pub mod training_set;
 
 pub use architecture::{Architecture, ArchitectureSpec, ArchitectureStatus};
 pub use condition::Condition;
+pub use erasure::{Erasure, ErasureSpec, ErasureStatus};
 pub use feature_view::{FeatureView, FeatureViewSpec, FeatureViewStatus};
+pub use training_set::{TrainingSet, TrainingSetSpec, TrainingSetStatus};
 
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::CustomResourceExt as _;
@@ -23,7 +28,12 @@ pub const GROUP: &str = "featuremill.dev";
 /// All definitions, each with the name of its file under `crds/yaml/`.
 #[must_use]
 pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
-    vec![("architectures.yaml", known(Architecture::crd())), ("featureviews.yaml", known(FeatureView::crd()))]
+    vec![
+        ("architectures.yaml", known(Architecture::crd())),
+        ("erasures.yaml", known(Erasure::crd())),
+        ("featureviews.yaml", known(FeatureView::crd())),
+        ("trainingsets.yaml", known(TrainingSet::crd())),
+    ]
 }
 
 /// The definition without the formats that Kubernetes does not know and warns of: those of Rust's unsigned integers,

@@ -1,20 +1,20 @@
 //! The clickstream as a history table on the local cluster's S3, written by other people's code (Python's deltalake).
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use thiserror::Error;
 
 use crate::clickstream::Clickstream;
 use crate::cluster::Cluster;
+use crate::oracle::Row;
+use crate::python;
 
-/// Why the table could not be written.
+/// Why a table could not be written or read.
 #[derive(Debug, Error)]
-#[error("writing the history table (e2e/clickstream/table.py) failed: {0}")]
+#[error("a table by other people's code: {0}")]
 pub struct HistoryError(String);
 
 /// What is written where.
@@ -33,6 +33,8 @@ pub struct History {
     pub storage: BTreeMap<String, String>,
     /// Table properties.
     pub properties: BTreeMap<String, String>,
+    /// By column, the SQL that stands in place of it, or beside those that there are.
+    pub columns: BTreeMap<String, String>,
 }
 
 /// What was written.
@@ -45,8 +47,7 @@ pub struct Written {
 }
 
 impl History {
-    /// The whole clickstream as a new Delta table of the cluster's S3 that is said to
-    /// be complete until a time.
+    /// The whole clickstream as a new Delta table of the cluster's S3 that is said to be complete until a time.
     #[must_use]
     pub fn clickstream(cluster: &Cluster, uri: &str, complete_until: Timestamp) -> Self {
         Self {
@@ -56,6 +57,7 @@ impl History {
             mode: "overwrite",
             storage: cluster.lake(),
             properties: BTreeMap::from([("featuremill.completeUntil".to_owned(), complete_until.to_string())]),
+            columns: BTreeMap::new(),
         }
     }
 
@@ -66,30 +68,33 @@ impl History {
         self
     }
 
+    /// With SQL in place of some columns, or beside those that there are.
+    #[must_use]
+    pub fn with(mut self, columns: &[(&str, &str)]) -> Self {
+        self.columns = columns.iter().map(|(name, sql)| ((*name).to_owned(), (*sql).to_owned())).collect();
+        self
+    }
+
     /// Writes it.
     ///
     /// # Errors
     /// [`HistoryError`] with what Python said.
     pub fn write(&self, clickstream: &Clickstream) -> Result<Written, HistoryError> {
-        let error = |e: &dyn std::fmt::Display| HistoryError(e.to_string());
-        let mut request = serde_json::to_value(self).map_err(|e| error(&e))?;
+        let mut request = serde_json::to_value(self).map_err(|e| HistoryError(e.to_string()))?;
         request["csv"] = clickstream.folder.join("ecom.csv").to_string_lossy().into();
         request["shift_ms"] = clickstream.shift_ms.into();
-        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clickstream/table.py");
-        let mut child = Command::new(clickstream.folder.join("venv/bin/python"))
-            .arg(script)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|e| error(&e))?;
-        if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(request.to_string().as_bytes()).map_err(|e| error(&e))?;
-        }
-        let output = child.wait_with_output().map_err(|e| error(&e))?;
-        if !output.status.success() {
-            return Err(HistoryError(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-        }
-        serde_json::from_slice(&output.stdout).map_err(|e| error(&e))
+        python::ask(clickstream, "table.py", &request).map_err(HistoryError)
     }
+}
+
+/// The rows of a Delta table by other people's code: a value by column, times in milliseconds.
+///
+/// # Errors
+/// [`HistoryError`] with what Python said.
+pub fn rows(
+    clickstream: &Clickstream,
+    uri: &str,
+    storage: &BTreeMap<String, String>,
+) -> Result<Vec<Row>, HistoryError> {
+    python::ask(clickstream, "rows.py", &json!({"uri": uri, "storage": storage})).map_err(HistoryError)
 }

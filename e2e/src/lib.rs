@@ -15,4 +15,5 @@ pub mod in_step;
 pub mod online;
 pub mod oracle;
 pub mod progress;
+pub mod python;
 pub mod services;

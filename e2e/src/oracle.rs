@@ -1,21 +1,19 @@
 //! The features of `examples/clickstream` by DuckDB, from the file, and the comparison of served values with them.
 
 use std::collections::BTreeMap;
-use std::io::Write;
-use std::path::Path;
-use std::process::{Command, Stdio};
 
 use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::clickstream::Clickstream;
+use crate::python;
 
 /// Relative difference within which two doubles count as equal.
 const TOLERANCE: f64 = 1e-9;
 
 /// Why the oracle could not answer.
 #[derive(Debug, Error)]
-#[error("the DuckDB oracle (e2e/clickstream/oracle.py) failed: {0}")]
+#[error("the DuckDB oracle failed: {0}")]
 pub struct OracleError(String);
 
 /// One row of the oracle: a value by feature.
@@ -35,24 +33,9 @@ pub fn ask(clickstream: &Clickstream, reads: &[(String, i64)]) -> Result<Vec<Row
 /// # Errors
 /// As [`ask`].
 pub fn ask_where(clickstream: &Clickstream, events: &str, reads: &[(String, i64)]) -> Result<Vec<Row>, OracleError> {
-    let error = |e: &dyn std::fmt::Display| OracleError(e.to_string());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("clickstream/oracle.py");
-    let mut child = Command::new(clickstream.folder.join("venv/bin/python"))
-        .arg(script)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|e| error(&e))?;
-    let request = json!({"csv": clickstream.folder.join("ecom.csv"), "shift_ms": clickstream.shift_ms, "where": events, "reads": reads});
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(request.to_string().as_bytes()).map_err(|e| error(&e))?;
-    }
-    let output = child.wait_with_output().map_err(|e| error(&e))?;
-    if !output.status.success() {
-        return Err(OracleError(String::from_utf8_lossy(&output.stderr).trim().to_owned()));
-    }
-    serde_json::from_slice(&output.stdout).map_err(|e| error(&e))
+    let csv = clickstream.folder.join("ecom.csv");
+    let request = json!({"csv": csv, "shift_ms": clickstream.shift_ms, "where": events, "reads": reads});
+    python::ask(clickstream, "oracle.py", &request).map_err(OracleError)
 }
 
 /// Whether a served value is what the oracle computed: exactly, or within 1e-9 for doubles. Times are served as RFC 3339

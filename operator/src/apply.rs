@@ -2,7 +2,7 @@
 //!
 //! Invariants:
 //! - Objects are written by server-side apply under one field manager, and only if what stands differs from what is wanted:
-//!   at rest nothing is sent.
+//!   at rest nothing is sent. What is never edited is created instead.
 //! - Whatever is written over or deleted belongs to the object that is reconciled, by owner UID.
 //! - Deletes carry the UID and resource version of what was read, so a stale view of the world cannot destroy a newer object.
 //! - Status and finalizers carry the root's resource version: whoever did not see the newest spec loses.
@@ -12,7 +12,7 @@ mod compare;
 use std::fmt::Write as _;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::api::{DeleteParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy};
 use kube::core::NamespaceResourceScope;
 use kube::{Api, Client, Resource, ResourceExt as _};
 use serde::Serialize;
@@ -20,7 +20,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::error::{Error, is_not_found};
+use crate::error::{Error, is_conflict, is_not_found};
 use crate::names::{DIGEST_ANNOTATION, FIELD_MANAGER};
 
 /// A kind that lives in a namespace and can be written.
@@ -84,6 +84,33 @@ impl Writer {
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
         tracing::debug!(object = what, "apply");
         api.patch(&desired.name_any(), &parameters, &Patch::Apply(body)).await.map_err(Error::write(what))
+    }
+
+    /// Creates `desired`, owned by the root, unless an object of that name stands already, and answers with what stands.
+    /// For what is never edited.
+    ///
+    /// # Errors
+    /// [`Error::NotOurs`] if an object of that name belongs to somebody else, or what the API server says.
+    pub async fn create<K: Object>(&self, mut desired: K) -> Result<K, Error> {
+        let what = describe(&desired);
+        desired.meta_mut().owner_references = Some(vec![self.owner.clone()]);
+        let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
+        let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
+        tracing::debug!(object = what, "create");
+        let refusal = match api.create(&parameters, &desired).await {
+            Ok(made) => return Ok(made),
+            Err(refusal) => refusal,
+        };
+        if !is_conflict(&refusal) {
+            return Err(Error::write(what)(refusal));
+        }
+        let standing = api.get_opt(&desired.name_any()).await.map_err(Error::read(&what))?;
+        match standing {
+            Some(standing) if standing.owner_references().iter().any(|o| o.uid == self.owner.uid) => Ok(standing),
+            Some(_) => Err(Error::NotOurs { what }),
+            // It went in the meantime; the next round makes it.
+            None => Err(Error::write(what)(refusal)),
+        }
     }
 
     /// Deletes what was observed, if it belongs to the root and nobody changed it since. One that is going already is left to go.

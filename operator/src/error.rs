@@ -65,7 +65,7 @@ impl Error {
     /// Whether somebody else wrote the object since it was read; the next round starts from what they wrote.
     #[must_use]
     pub fn is_conflict(&self) -> bool {
-        matches!(self, Self::Write { source, .. } if matches!(source.as_ref(), kube::Error::Api(status) if status.code == 409))
+        matches!(self, Self::Write { source, .. } if is_conflict(source))
     }
 
     /// Whether the API server says that the object is none that can be.
@@ -88,6 +88,12 @@ fn said(error: &kube::Error) -> String {
         kube::Error::Api(status) if !status.message.is_empty() => status.message.clone(),
         other => other.to_string(),
     }
+}
+
+/// Whether a write says that another stands in its place, or that the object was written since it was read.
+#[must_use]
+pub fn is_conflict(error: &kube::Error) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == 409)
 }
 
 /// Whether a read says that the object does not exist.

@@ -8,6 +8,7 @@ use k8s_openapi::api::batch::v1::{
 };
 use k8s_openapi::api::core::v1::PodTemplateSpec;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::jiff::Timestamp;
 
 /// The exit codes after which trying again is of no use: a bad configuration, and a generation that the gate refused.
 const FINAL_EXIT_CODES: [i32; 2] = [2, 3];
@@ -82,6 +83,13 @@ pub fn failure(job: &Job) -> Option<String> {
     let failed = condition(job, "Failed")?;
     let text = |part: &Option<String>| part.clone().unwrap_or_default();
     Some(format!("{}: {}", text(&failed.reason), text(&failed.message)))
+}
+
+/// When it ended, well or not, if it did.
+#[must_use]
+pub fn ended_at(job: &Job) -> Option<Timestamp> {
+    let ended = condition(job, "Complete").or_else(|| condition(job, "Failed"))?;
+    ended.last_transition_time.as_ref().map(|time| time.0)
 }
 
 /// The names of the config maps that its pods mount.

@@ -1,5 +1,5 @@
-//! The operator: turns `FeatureView`s and `Architecture`s into plans, workers and servers, and moves each view from one
-//! revision to the next without a wrong read.
+//! The operator: turns `FeatureView`s and `Architecture`s into plans, workers and servers, moves each view from one revision
+//! to the next without a wrong read, and does once what `TrainingSet`s and `Erasure`s ask for.
 //!
 //! The way of one round: `observe` reads, `resolve`, `phase`, `desire` and `report` decide and are pure, [`apply`] writes to
 //! Kubernetes, `act` to the online store. Only [`run`] knows the controller runtime.
@@ -11,6 +11,7 @@ pub mod client;
 pub mod conditions;
 pub mod context;
 pub mod edges;
+pub mod erasure;
 pub mod error;
 mod events;
 pub mod feature_view;
@@ -18,10 +19,12 @@ mod jobs;
 pub mod lease;
 pub mod metrics;
 pub mod names;
+pub mod once;
 mod pods;
 pub mod purge;
 pub mod run;
 pub mod settings;
+pub mod training_set;
 pub mod trouble;
 pub mod watch;
 pub mod workload;

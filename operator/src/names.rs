@@ -28,9 +28,13 @@ pub const VIEW_LABEL: &str = "featuremill.dev/view";
 pub const REVISION_LABEL: &str = "featuremill.dev/revision";
 /// The architecture that an object belongs to.
 pub const ARCHITECTURE_LABEL: &str = "featuremill.dev/architecture";
+/// The training set that an object belongs to.
+pub const TRAINING_SET_LABEL: &str = "featuremill.dev/training-set";
+/// The erasure that an object belongs to.
+pub const ERASURE_LABEL: &str = "featuremill.dev/erasure";
 /// The topic that an object archives, as [`topic_hash`].
 pub const TOPIC_LABEL: &str = "featuremill.dev/topic";
-/// `stream`, `batch`, `server`, `archive` or `maintenance`.
+/// `stream`, `batch`, `server`, `archive`, `maintenance`, `train` or `erase`.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// The digest of the object as it was last wanted; see [`crate::apply`].
 pub const DIGEST_ANNOTATION: &str = "featuremill.dev/digest";

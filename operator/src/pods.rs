@@ -16,6 +16,10 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use crate::names::{ADMIN_PORT, RUN_AS_USER, SECRETS_ANNOTATION};
 use crate::settings::Settings;
 
+mod batch;
+
+pub use batch::batch;
+
 /// Where Secrets and plans are mounted.
 const MOUNTS: &str = "/etc/featuremill";
 /// How long a pod may take to drain.
@@ -95,6 +99,11 @@ impl Mount {
         let folder = delta.uri.strip_prefix("file://").map(|path| path.trim_end_matches('/'));
         let claim = delta.claim_ref.iter().zip(folder).map(|(claim, at)| Self::claim("tables", at, &claim.name));
         settings.chain(claim).collect()
+    }
+
+    /// Where one of its files is.
+    pub fn file(&self, name: &str) -> String {
+        format!("{}/{name}", self.at)
     }
 
     /// Any other volume, at [`path`] of `name`.

@@ -1,25 +1,27 @@
-//! Everything that runs: election, watches, both drivers. The only user of the controller runtime.
+//! Everything that runs: election, watches, the drivers. The only user of the controller runtime.
+
+mod requests;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crds::{Architecture, FeatureView};
-use futures::{StreamExt as _, stream};
+use crds::{Architecture, Erasure, FeatureView, TrainingSet};
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
-use kube::core::PartialObjectMeta;
 use kube::runtime::applier;
 use kube::runtime::controller::{Action, Config as ControllerConfig};
 use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{ObjectRef, Store, store};
-use kube::{Api, Client, Resource, ResourceExt as _};
+use kube::{Api, Client, ResourceExt as _};
 use shell::admin::Readiness;
 use thiserror::Error;
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::Object;
@@ -29,10 +31,11 @@ use crate::error::is_not_found;
 use crate::events::Recorders;
 use crate::lease::Elector;
 use crate::metrics::Metrics;
-use crate::names::{ARCHITECTURE_LABEL, CONTROLLER, VIEW_LABEL};
+use crate::names::CONTROLLER;
 use crate::settings::Settings;
-use crate::watch::{Changes, Watches, kind_name};
-use crate::{architecture, error, feature_view};
+use crate::watch::{Watches, kind_name};
+use crate::{architecture, error, feature_view, once};
+use requests::{Requests, Stores, once_seen};
 
 /// How long rounds that have begun may take to end after a request to stop.
 const DRAIN: Duration = Duration::from_secs(5);
@@ -95,6 +98,8 @@ pub async fn run(world: World, shutdown: CancellationToken) -> Result<(), RunErr
     not_ready_yet(&world.readiness);
     installed::<FeatureView>(&world, "FeatureView").await?;
     installed::<Architecture>(&world, "Architecture").await?;
+    installed::<TrainingSet>(&world, "TrainingSet").await?;
+    installed::<Erasure>(&world, "Erasure").await?;
     world.readiness.clear(START);
     let Some(namespace) = &world.lease_namespace else {
         lead(&world, &shutdown).await;
@@ -132,7 +137,7 @@ async fn installed<K: Object>(world: &World, kind: &'static str) -> Result<(), R
     }
 }
 
-/// Both drivers, until `shutdown` and the end of the rounds that have begun.
+/// The drivers, until `shutdown` and the end of the rounds that have begun.
 async fn lead(world: &World, shutdown: &CancellationToken) {
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
@@ -155,43 +160,39 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         metrics: world.metrics.clone(),
         readiness: world.readiness.clone(),
     };
-    let (view_store, view_writer) = store::<FeatureView>();
-    let (architecture_store, architecture_writer) = store::<Architecture>();
-    let (views, view_requests) = unbounded_channel::<ObjectRef<FeatureView>>();
-    let (architectures, architecture_requests) = unbounded_channel::<ObjectRef<Architecture>>();
+    let (views, view_writer) = store::<FeatureView>();
+    let (architectures, architecture_writer) = store::<Architecture>();
+    let (training_sets, training_set_writer) = store::<TrainingSet>();
+    let (erasures, erasure_writer) = store::<Erasure>();
+    let stores = Stores { views: views.clone(), training_sets: training_sets.clone(), erasures: erasures.clone() };
+    let (requests, queues) = Requests::new();
 
-    let pumps = futures::future::join(
-        futures::future::join(
-            watches.clone().roots(view_writer, view_seen(views.clone(), architectures.clone())),
-            watches.clone().roots(
-                architecture_writer,
-                architecture_seen(views.clone(), architectures.clone(), view_store.clone()),
-            ),
-        ),
-        futures::future::join5(
-            watches.clone().children::<Deployment, _>(views.clone()),
-            watches.clone().children::<ConfigMap, _>(views.clone()),
-            watches.clone().children::<Deployment, _>(architectures.clone()),
-            watches.clone().children::<Service, _>(architectures.clone()),
-            futures::future::join3(
-                watches.clone().children::<ServiceAccount, _>(architectures.clone()),
-                watches.clone().children::<PodDisruptionBudget, _>(architectures.clone()),
-                futures::future::join4(
-                    watches.clone().ours::<Pod>("pods".to_owned(), labelled(views.clone(), architectures.clone())),
-                    watches.clone().ours::<Job>("jobs".to_owned(), labelled(views.clone(), architectures.clone())),
-                    watches.clone().children::<CronJob, _>(views),
-                    watches.children::<CronJob, _>(architectures),
-                ),
-            ),
-        ),
-    );
-    let stop = shutdown.clone();
-    let drivers = futures::future::join(
-        drive(&context, view_store, view_requests, stop.clone(), feature_view::reconcile),
-        drive(&context, architecture_store, architecture_requests, stop, architecture::reconcile),
+    let (views_too, architectures_too) = (requests.views.clone(), requests.architectures.clone());
+    let pumps: Vec<BoxFuture<'_, ()>> = vec![
+        watches.clone().roots(view_writer, requests.clone().view_seen(stores.clone())).boxed(),
+        watches.clone().roots(architecture_writer, requests.clone().architecture_seen(stores)).boxed(),
+        watches.clone().roots(training_set_writer, once_seen(requests.training_sets.clone())).boxed(),
+        watches.clone().roots(erasure_writer, once_seen(requests.erasures.clone())).boxed(),
+        watches.clone().children::<Deployment, _>(views_too.clone()).boxed(),
+        watches.clone().children::<ConfigMap, _>(views_too.clone()).boxed(),
+        watches.clone().children::<CronJob, _>(views_too).boxed(),
+        watches.clone().children::<Deployment, _>(architectures_too.clone()).boxed(),
+        watches.clone().children::<Service, _>(architectures_too.clone()).boxed(),
+        watches.clone().children::<ServiceAccount, _>(architectures_too.clone()).boxed(),
+        watches.clone().children::<PodDisruptionBudget, _>(architectures_too.clone()).boxed(),
+        watches.clone().children::<CronJob, _>(architectures_too).boxed(),
+        watches.clone().ours::<Pod>("pods".to_owned(), requests.clone().labelled()).boxed(),
+        watches.ours::<Job>("jobs".to_owned(), requests.labelled()).boxed(),
+    ];
+    let stop = || shutdown.clone();
+    let drivers = futures::future::join4(
+        drive(&context, views, queues.views, stop(), feature_view::reconcile),
+        drive(&context, architectures, queues.architectures, stop(), architecture::reconcile),
+        drive(&context, training_sets, queues.training_sets, stop(), once::reconcile),
+        drive(&context, erasures, queues.erasures, stop(), once::reconcile),
     );
     tokio::select! {
-        _ = pumps => {}
+        _ = futures::future::join_all(pumps) => {}
         _ = drivers => {}
         () = async { shutdown.cancelled().await; tokio::time::sleep(DRAIN).await } => {
             tracing::warn!("rounds did not end in time and are cut off");
@@ -245,74 +246,4 @@ async fn drive<K, F>(
     };
     let config = ControllerConfig::default().concurrency(context.settings.concurrency);
     applier(round, failed, context.clone(), store, queue, config).for_each(|_| futures::future::ready(())).await;
-}
-
-/// A view asks for its own round when its spec, finalizers or deletion changed, and for its architecture's when it comes or goes.
-fn view_seen(
-    views: UnboundedSender<ObjectRef<FeatureView>>,
-    architectures: UnboundedSender<ObjectRef<Architecture>>,
-) -> impl FnMut(&FeatureView) {
-    let mut changes = Changes::default();
-    move |view| {
-        // A view that goes has its finalizers taken off last, which is a change.
-        if changes.is_new(
-            view,
-            (view.metadata.generation, view.finalizers().to_vec(), view.metadata.deletion_timestamp.clone()),
-        ) {
-            let _ = views.send(ObjectRef::from_obj(view));
-            let _ = architectures.send(reference(view));
-        } else if view.metadata.deletion_timestamp.is_some() {
-            let _ = architectures.send(reference(view));
-        }
-    }
-}
-
-/// An architecture asks for its own round when its spec changed, and for those of its views when anything did that they use.
-fn architecture_seen(
-    views: UnboundedSender<ObjectRef<FeatureView>>,
-    architectures: UnboundedSender<ObjectRef<Architecture>>,
-    known: Store<FeatureView>,
-) -> impl FnMut(&Architecture) {
-    let (mut own, mut theirs) = (Changes::default(), Changes::default());
-    move |architecture| {
-        let meta = &architecture.metadata;
-        if own.is_new(
-            architecture,
-            (meta.generation, architecture.finalizers().to_vec(), meta.deletion_timestamp.clone()),
-        ) {
-            let _ = architectures.send(ObjectRef::from_obj(architecture));
-        }
-        let observed =
-            architecture.status.as_ref().map(|s| (s.observed_generation.is_some(), s.secrets_version.clone()));
-        if theirs.is_new(architecture, (meta.generation, observed)) {
-            let (name, namespace) = (architecture.name_any(), architecture.namespace());
-            for view in known.state() {
-                if view.namespace() == namespace && view.spec.architecture_ref.name == name {
-                    let _ = views.send(ObjectRef::from_obj(&*view));
-                }
-            }
-        }
-    }
-}
-
-/// A pod or Job asks for a round of whom it works for, by its labels: its owner is a `ReplicaSet` or a CronJob, and what it
-/// waits for, or how it ended, shows in no object of ours.
-fn labelled<K: Resource>(
-    views: UnboundedSender<ObjectRef<FeatureView>>,
-    architectures: UnboundedSender<ObjectRef<Architecture>>,
-) -> impl FnMut(&PartialObjectMeta<K>) {
-    move |object| {
-        let namespace = object.metadata.namespace.clone().unwrap_or_default();
-        let labels = object.metadata.labels.clone().unwrap_or_default();
-        if let Some(view) = labels.get(VIEW_LABEL) {
-            let _ = views.send(ObjectRef::new(view).within(&namespace));
-        }
-        if let Some(architecture) = labels.get(ARCHITECTURE_LABEL) {
-            let _ = architectures.send(ObjectRef::new(architecture).within(&namespace));
-        }
-    }
-}
-
-fn reference(view: &FeatureView) -> ObjectRef<Architecture> {
-    ObjectRef::new(&view.spec.architecture_ref.name).within(&view.namespace().unwrap_or_default())
 }

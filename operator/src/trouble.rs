@@ -109,7 +109,12 @@ pub fn of_end(end: &ContainerStateTerminated) -> String {
         _ => format!("ended with exit code {}", end.exit_code),
     };
     let words = end.message.as_deref().unwrap_or_default().trim();
-    let last = words.lines().last().unwrap_or_default();
+    let line = words.lines().last().unwrap_or_default();
+    // A line of a log in JSON, or a report: what went wrong is a field of it.
+    let error = serde_json::from_str::<serde_json::Value>(line)
+        .ok()
+        .and_then(|line| Some(line.get("error")?.as_str()?.to_owned()));
+    let last = error.as_deref().unwrap_or(line);
     if !last.is_empty() {
         let cut = (0..=last.len().min(MAX_WORDS)).rev().find(|i| last.is_char_boundary(*i)).unwrap_or(0);
         text.push_str(": ");

@@ -50,12 +50,16 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [featuremill.dev]
   resources: [featureviews, architectures]
   verbs: [get, list, watch, patch]
+# Without finalizers, so only their status is ever written.
 - apiGroups: [featuremill.dev]
-  resources: [featureviews/status, architectures/status]
+  resources: [trainingsets, erasures]
+  verbs: [get, list, watch]
+- apiGroups: [featuremill.dev]
+  resources: [featureviews/status, architectures/status, trainingsets/status, erasures/status]
   verbs: [patch]
 # To own objects in a way that blocks the owner's deletion, where the API server checks that.
 - apiGroups: [featuremill.dev]
-  resources: [featureviews/finalizers, architectures/finalizers]
+  resources: [featureviews/finalizers, architectures/finalizers, trainingsets/finalizers, erasures/finalizers]
   verbs: [update]
 - apiGroups: [""]
   resources: [configmaps, services, serviceaccounts]
@@ -69,10 +73,11 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]
-# Those that an Architecture names, one at a time: to reach its store and its log.
+# Those that an Architecture names, one at a time: to reach its store and its log. One is created for each Erasure, which holds
+# whom it is about, and never changed; it goes with the Erasure.
 - apiGroups: [""]
   resources: [secrets]
-  verbs: [get]
+  verbs: [get, create]
 # What keeps a pod from being ready shows in its owner's conditions; before a view's rows are removed, its last is gone.
 - apiGroups: [""]
   resources: [pods]

@@ -8,7 +8,7 @@ use engine::plan::Plan;
 use engine::program::Program;
 use engine::row::{CatalogEntry, Head, Live, Marker, catalog_key, head_key, live_key, marker_key, row_key};
 use shell::redis::Connector;
-use shell::store::{LaneWrite, MarkerWrite, RedisStore, RowStore as _};
+use shell::store::{Fence, LaneWrite, MarkerWrite, RedisStore, RowStore as _};
 
 use super::error::BenchError;
 use super::workload::Event;
@@ -26,8 +26,9 @@ pub async fn fill(url: &str, architecture: &str, plan: &Plan, now: i64) -> Resul
     let store = RedisStore::connect(&connector).await?;
     let view = &plan.view;
     let writes = writes(plan, now)?;
+    let fence = Fence { uid: &view.uid, version: 0 };
     for writes in writes.chunks(1_000) {
-        store.flush(0, None, writes).await?;
+        store.flush(0, None, fence, writes).await?;
     }
     let marker = Marker {
         offset: i64::try_from(ENTITIES * EVENTS).unwrap_or(0),
@@ -36,7 +37,7 @@ pub async fn fill(url: &str, architecture: &str, plan: &Plan, now: i64) -> Resul
         read_to_end_at: now,
     };
     let key = marker_key(&view.uid, &plan.revision, 0, 0);
-    store.write_marker(&key, 1, MarkerWrite { partition: 0, base: None, marker }).await?;
+    store.write_marker(&key, 1, fence, MarkerWrite { partition: 0, base: None, marker }).await?;
     let head = Head { fence: 1, ..Head::default() };
     store.swap_pointer(&head_key(&view.uid, &plan.revision), None, &head).await?;
     let live = Live { revision: plan.revision.clone(), fence: 1 };

@@ -15,6 +15,7 @@ mod fixtures;
 mod lease;
 mod mask;
 mod modes;
+mod once;
 mod removal;
 mod rollout;
 mod tally;

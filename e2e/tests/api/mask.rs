@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use crds::{Architecture, FeatureView};
+use crds::{Architecture, Erasure, FeatureView, TrainingSet};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
 use kube::api::ListParams;
@@ -60,16 +60,33 @@ impl Mask {
         self.add::<Service>(world, &mut state).await;
         self.add::<ServiceAccount>(world, &mut state).await;
         self.add::<PodDisruptionBudget>(world, &mut state).await;
+        self.add::<TrainingSet>(world, &mut state).await;
+        self.add::<Erasure>(world, &mut state).await;
+        self.add_secrets(world, &mut state).await;
         state
+    }
+
+    /// Secrets that have an owner, as text; those that an Architecture names are the test's own.
+    async fn add_secrets(&self, world: &World, state: &mut BTreeMap<String, Value>) {
+        let secrets = world.api::<Secret>().list(&ListParams::default()).await.unwrap();
+        for mut secret in secrets.into_iter().filter(|secret| !secret.owner_references().is_empty()) {
+            let text = |(key, bytes): (String, k8s_openapi::ByteString)| (key, String::from_utf8(bytes.0).unwrap());
+            secret.string_data = secret.data.take().map(|data| data.into_iter().map(text).collect());
+            self.put(&secret, state);
+        }
     }
 
     async fn add<K: Object>(&self, world: &World, state: &mut BTreeMap<String, Value>) {
         for object in world.api::<K>().list(&ListParams::default()).await.unwrap() {
-            let name = self.text(&format!("{} {}", K::kind(&()), object.name_any()));
-            let mut value = serde_json::to_value(&object).unwrap();
-            clean(&mut value);
-            state.insert(name, serde_json::from_str(&self.text(&value.to_string())).unwrap());
+            self.put(&object, state);
         }
+    }
+
+    fn put<K: Object>(&self, object: &K, state: &mut BTreeMap<String, Value>) {
+        let name = self.text(&format!("{} {}", K::kind(&()), object.name_any()));
+        let mut value = serde_json::to_value(object).unwrap();
+        clean(&mut value);
+        state.insert(name, serde_json::from_str(&self.text(&value.to_string())).unwrap());
     }
 }
 

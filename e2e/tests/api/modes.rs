@@ -16,7 +16,7 @@ use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, with};
 use crate::mask::Mask;
 use crate::world::{World, eventually, has, is};
 
-fn architecture_of(mode: &str) -> Value {
+pub fn architecture_of(mode: &str) -> Value {
     let mut object = with(architecture(), "/spec/mode", json!(mode));
     object["spec"]["offlineStore"] = json!({"delta": {"uri": "s3://lake/shop", "secretRef": {"name": "lake"}}});
     if mode == "Batch" {
@@ -26,7 +26,7 @@ fn architecture_of(mode: &str) -> Value {
 }
 
 /// One view that every mode takes.
-fn view_of_all_modes() -> Value {
+pub fn view_of_all_modes() -> Value {
     let mut object = view();
     object["spec"]["schedule"] = json!({"schedule": "0 3 * * *", "timeZone": "Etc/UTC", "backoffLimit": 2});
     object["spec"]["source"]["table"] = json!({"uri": "s3://lake/shop/clicks"});
@@ -34,14 +34,14 @@ fn view_of_all_modes() -> Value {
     object
 }
 
-async fn secret(world: &World) {
+pub async fn secret(world: &World) {
     let lake =
         json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "lake"}, "stringData": {"AWS_REGION": "x"}});
     world.apply::<k8s_openapi::api::core::v1::Secret>(&lake).await.unwrap();
 }
 
 /// Plays a batch run of the newest revision to its end, and answers with the head that it left.
-async fn publish(world: &World, uid: &str, revision: &str, outcome: RunOutcome) -> Head {
+pub async fn publish(world: &World, uid: &str, revision: &str, outcome: RunOutcome) -> Head {
     let store = &world.edges.store;
     let key = head_key(uid, revision);
     let before =
@@ -66,7 +66,8 @@ async fn publish(world: &World, uid: &str, revision: &str, outcome: RunOutcome) 
         notes: vec![],
     };
     store.put_run_report(&run_key(uid, revision), &report).await.unwrap();
-    for job in world.api::<Job>().list(&ListParams::default()).await.unwrap() {
+    let runs = ListParams::default().labels("app.kubernetes.io/component=batch");
+    for job in world.api::<Job>().list(&runs).await.unwrap() {
         let time = jiff::Timestamp::now().to_string();
         let condition =
             |type_: &str| json!({"type": type_, "status": "True", "lastProbeTime": time, "lastTransitionTime": time});

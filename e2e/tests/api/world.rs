@@ -23,7 +23,7 @@ use operator::settings::Settings;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use shell::admin::Readiness;
-use shell::store::{MarkerWrite, MemoryStore, RowStore};
+use shell::store::{Fence, MarkerWrite, MemoryStore, RowStore};
 use tokio::sync::{OnceCell, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -220,7 +220,8 @@ impl World {
         let now = jiff::Timestamp::now().as_millisecond();
         let marker = Marker { offset: now, event_time: now, end_offset: now, read_to_end_at: now };
         let write = MarkerWrite { partition: 0, base: None, marker };
-        self.edges.store.write_marker(&marker_key(uid, revision, 0, 0), 1, write).await.unwrap();
+        let fence = Fence { uid, version: 0 };
+        self.edges.store.write_marker(&marker_key(uid, revision, 0, 0), 1, fence, write).await.unwrap();
     }
 
     /// The live revision of a view.

@@ -2,6 +2,7 @@
 //! of the topic exactly once.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod erase;
 mod faults;
 mod maintenance;
 mod refusals;

@@ -1,13 +1,15 @@
 //! The whole, on the local cluster that `kind/up` made with the chart installed: real pods, Kafka and Redis.
 //!
-//! Each test has a namespace, a topic and an architecture of its own. They run one at a time (`--test-threads=1`), for some
-//! of them restart what all share.
+//! Each test has a namespace, a topic and an architecture of its own. Those that restart what all share run one at a time
+//! (`--test-threads=1`); e2e/make/test says which.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod bad_views;
 mod faults;
 mod malformed;
 mod modes;
+mod once;
+mod poison;
 mod removal;
 mod upgrade;
 mod values;

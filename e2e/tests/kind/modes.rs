@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::clickstream::{Clickstream, Event};
 use e2e::cluster::Cluster;
 use e2e::history::History;
-use e2e::online::Client;
+use e2e::online::{Answer, Client};
 use e2e::oracle;
 use e2e::progress::wait_for;
 use jiff::Timestamp;
@@ -20,12 +20,12 @@ const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
 
 /// A folder of the bucket that no earlier run has used: tables stay when their view goes, and are never another's.
-fn lake(world: &World) -> String {
+pub fn lake(world: &World) -> String {
     format!("s3://lake/{}-{}", world.namespace, Timestamp::now().as_millisecond())
 }
 
 /// The example in one mode, over this test's topic and lake.
-fn example(world: &World, mode: &str, lake: &str) -> String {
+pub fn example(world: &World, mode: &str, lake: &str) -> String {
     let yaml = EXAMPLE
         .replace("mode: Lambda #", &format!("mode: {mode} #"))
         .replace("topic: clickstream", &format!("topic: {}", world.topic))
@@ -37,19 +37,30 @@ fn example(world: &World, mode: &str, lake: &str) -> String {
 }
 
 /// The history table in a lake.
-fn table(lake: &str) -> String {
+pub fn table(lake: &str) -> String {
     format!("{lake}/clicks")
 }
 
 /// Writes a history table of the events that meet `events`, which is said to be complete up to `complete_until`.
-fn history(clickstream: &Clickstream, uri: &str, events: &str, complete_until: i64) {
-    let complete_until = Timestamp::from_millisecond(complete_until).unwrap();
-    let history = History::clickstream(&Cluster::from_env(), uri, complete_until).of(events);
-    let written = history.write(clickstream).unwrap();
-    assert!(written.rows > 1_000, "{written:?}");
+pub fn history(clickstream: &Clickstream, uri: &str, events: &str, complete_until: i64) {
+    spoilt_history(clickstream, uri, events, &[], complete_until);
 }
 
-fn send(world: &World, events: impl IntoIterator<Item = impl std::borrow::Borrow<Event>>) {
+/// As [`history`], with SQL in place of some columns.
+pub fn spoilt_history(
+    clickstream: &Clickstream,
+    uri: &str,
+    events: &str,
+    columns: &[(&str, &str)],
+    complete_until: i64,
+) {
+    let complete_until = Timestamp::from_millisecond(complete_until).unwrap();
+    let history = History::clickstream(&Cluster::from_env(), uri, complete_until).of(events).with(columns);
+    let written = history.write(clickstream).unwrap();
+    assert!(written.rows > 500, "{written:?}");
+}
+
+pub fn send(world: &World, events: impl IntoIterator<Item = impl std::borrow::Borrow<Event>>) {
     for event in events {
         let event = event.borrow();
         world.feed.send(event.user.as_bytes(), event.json().as_bytes(), event.ts, None).unwrap();
@@ -58,7 +69,7 @@ fn send(world: &World, events: impl IntoIterator<Item = impl std::borrow::Borrow
 }
 
 /// Waits until a generation is served whose horizon is at or past `at_least`; gives the horizon.
-async fn horizon(world: &World, at_least: i64) -> i64 {
+pub async fn horizon(world: &World, at_least: i64) -> i64 {
     wait_for("a generation to be published", Duration::from_mins(4), || async {
         let path = "jsonpath={.status.horizon}";
         let found = world.kubectl(&["get", "featureview", SHOPPER, "-o", path])?;
@@ -72,14 +83,26 @@ async fn horizon(world: &World, at_least: i64) -> i64 {
 
 /// Compares all features of all shoppers as of a time with DuckDB, were there only the events that meet `events`. Gives how
 /// many values were compared and how many of them were neither zero nor NULL.
-fn compare(world: &World, client: &Client, clickstream: &Clickstream, events: &str, as_of: i64) -> (usize, usize) {
+pub fn compare(world: &World, client: &Client, clickstream: &Clickstream, events: &str, as_of: i64) -> (usize, usize) {
     let (users, features) = (clickstream.users(), features(world));
     let answer = client.get(SHOPPER, &features, "user_id", &users, Some(as_of)).unwrap();
+    compare_answer(&answer, &features, clickstream, events, as_of)
+}
+
+/// As [`compare`], of an answer that was given.
+pub fn compare_answer(
+    answer: &Answer,
+    features: &[String],
+    clickstream: &Clickstream,
+    events: &str,
+    as_of: i64,
+) -> (usize, usize) {
+    let users = clickstream.users();
     let reads: Vec<_> = users.iter().map(|user| (user.clone(), as_of)).collect();
     let rows = oracle::ask_where(clickstream, events, &reads).unwrap();
     let (mut compared, mut telling, mut wrong) = (0, 0, Vec::new());
     for (i, (user, row)) in users.iter().zip(&rows).enumerate() {
-        for feature in &features {
+        for feature in features {
             let (cell, computed) = (&answer.features[feature][i], &row[feature]);
             compared += 1;
             telling += usize::from(oracle::telling(computed));
@@ -113,7 +136,7 @@ async fn four_modes_serve_equal_values() {
     let mut worlds = Vec::new();
     for mode in ["Kappa", "Batch", "Lambda", "Lakehouse"] {
         let name = format!("mode-{}", mode.to_lowercase());
-        let world = if worlds.is_empty() { World::bare(&name, 8).await } else { World::beside(&name, 8).await };
+        let world = World::bare(&name, 8).await;
         let lake = lake(&world);
         history(&clickstream, &table(&lake), "true", last + 4 * DAY);
         send(&world, &clickstream.events);

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::sync::Once;
 use std::time::Duration;
 
 use e2e::cluster::Cluster;
@@ -42,12 +43,8 @@ impl World {
 
     /// A fresh namespace `e2e-{name}` with nothing, and a topic of that name.
     pub async fn bare(name: &str, partitions: i32) -> Self {
-        sweep(&Cluster::from_env());
-        Self::beside(name, partitions).await
-    }
-
-    /// One more, beside those that this test has already.
-    pub async fn beside(name: &str, partitions: i32) -> Self {
+        static SWEPT: Once = Once::new();
+        SWEPT.call_once(|| sweep(&Cluster::from_env()));
         let cluster = Cluster::from_env();
         let namespace = format!("e2e-{name}");
         cluster.kubectl(&["create", "namespace", &namespace]).unwrap();
@@ -170,7 +167,7 @@ impl Drop for World {
     }
 }
 
-/// Deletes every namespace of these tests. The node has room for the pods of one test, not of all.
+/// Deletes every namespace that tests of an earlier run left.
 fn sweep(cluster: &Cluster) {
     let found = cluster.kubectl(&["get", "namespaces", "-l", LABEL, "-o", "name"]).unwrap_or_default();
     for namespace in found.split_whitespace().filter_map(|n| n.strip_prefix("namespace/")) {

@@ -1,6 +1,7 @@
 //! The stream worker with a real Kafka and a real Redis, killed, cut off and lied to: its rows equal a brute-force count.
 
 mod drain;
+mod erase;
 mod faults;
 mod letters;
 mod refusals;

@@ -4,6 +4,8 @@ mod batch;
 mod plan;
 mod stream;
 
+pub(crate) use batch::source_table;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

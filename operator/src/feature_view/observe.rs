@@ -224,8 +224,18 @@ async fn facts(
 
 /// What is read back of a configuration of batch runs.
 #[derive(serde::Deserialize)]
-struct BatchPlan {
-    assignment: Assignment,
+#[serde(rename_all = "camelCase")]
+pub(crate) struct BatchPlan {
+    pub assignment: Assignment,
+    pub feature_table: String,
+    pub source: Option<serde_json::Value>,
+    pub silver: Option<SilverTable>,
+}
+
+/// What is read back of how Silver is made.
+#[derive(serde::Deserialize)]
+pub(crate) struct SilverTable {
+    pub table: String,
 }
 
 /// Every plan of the view that is known, by revision: the wanted one, those in its config maps, those in the catalog.

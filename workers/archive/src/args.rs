@@ -30,6 +30,9 @@ pub enum Command {
     Maintain(MaintainArgs),
     /// Make a new version that reads as an earlier one did; what was read after it is read again.
     Restore(RestoreArgs),
+    /// Remove an entity from views: its rows in the online store, and its events from their tables. Exits with 0 if that is
+    /// done, 2 if a person must act, 1 if another try may succeed.
+    Erase(EraseArgs),
 }
 
 /// Which table, and how to reach it.
@@ -123,6 +126,44 @@ pub struct RestoreArgs {
     /// The version that the table shall read as.
     #[arg(long)]
     pub to_version: u64,
+}
+
+/// Who is erased, and how the stores are reached.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct EraseArgs {
+    /// The JSON file that says who is erased, and from which views.
+    #[arg(long, env = "FEATUREMILL_ERASE_CONFIG")]
+    pub config: PathBuf,
+    /// Where the outcome is written too, such as the container's termination log.
+    #[arg(long, env = "FEATUREMILL_REPORT")]
+    pub report: Option<PathBuf>,
+    /// The brokers, `host:port`, comma-separated; needed if a view reads a topic.
+    #[arg(long, env = "FEATUREMILL_KAFKA_BOOTSTRAP")]
+    pub kafka_bootstrap: Option<String>,
+    /// A folder of librdkafka properties: each file is named by a property and holds its value.
+    #[arg(long, env = "FEATUREMILL_KAFKA_CONFIG_DIR")]
+    pub kafka_config_dir: Option<PathBuf>,
+    /// Where the online store is, such as `redis://redis:6379`, or `rediss://redis:6380` for TLS.
+    #[arg(long, env = "FEATUREMILL_REDIS_URL")]
+    pub redis_url: String,
+    /// A folder with the files `username`, `password` and `ca.crt`, each of them optional.
+    #[arg(long, env = "FEATUREMILL_REDIS_CONFIG_DIR")]
+    pub redis_config_dir: Option<PathBuf>,
+    /// A folder of the object store's settings: each file is named by a key, as `AWS_ACCESS_KEY_ID`, and holds its value.
+    #[arg(long, env = "FEATUREMILL_STORE_CONFIG_DIR")]
+    pub store_config_dir: Option<PathBuf>,
+    /// For how many hours versions of tables can be read after another has replaced them; older files are removed.
+    #[arg(long, env = "FEATUREMILL_RETENTION_HOURS", default_value_t = 168)]
+    pub retention_hours: u64,
+    /// How long to wait for an archive that is behind, in milliseconds.
+    #[arg(long, env = "FEATUREMILL_WAIT_MS", default_value_t = 300_000)]
+    pub wait_ms: u64,
+    /// The memory of work on tables, in MiB; beyond it, it spills.
+    #[arg(long, env = "FEATUREMILL_MEMORY_MIB", default_value_t = 512, value_parser = clap::value_parser!(u32).range(64..))]
+    pub memory_mib: u32,
+    /// Where it spills to; by default the system's temporary folder.
+    #[arg(long, env = "FEATUREMILL_SPILL_DIR")]
+    pub spill_dir: Option<PathBuf>,
 }
 
 /// What a gap means.

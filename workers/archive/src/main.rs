@@ -1,9 +1,10 @@
-//! `featuremill-archive`: a topic's Bronze table: appended to, maintained, restored.
+//! `featuremill-archive`: a topic's Bronze table: appended to, maintained, restored; and what is erased from it and all else.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
 use archive::args::{Args, Command};
+use archive::erase::EraseError;
 use clap::Parser as _;
 use lake::LakeError;
 
@@ -35,7 +36,8 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!(%error, "stopped");
             shell::shutdown::last_words(&error.to_string());
-            let refused = error.downcast_ref::<LakeError>().is_some_and(|error| !error.is_transient());
+            let refused = error.downcast_ref::<LakeError>().is_some_and(|error| !error.is_transient())
+                || error.downcast_ref::<EraseError>().is_some_and(|error| !error.is_transient());
             if refused { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
         }
     }
@@ -46,6 +48,7 @@ async fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Run(args) => archive::run(*args, shell::shutdown::on_signal()?).await?,
         Command::Maintain(args) => archive::tasks::maintenance(&args).await?,
         Command::Restore(args) => archive::tasks::restoration(&args).await?,
+        Command::Erase(args) => archive::erase::erasure(&args).await?,
     }
     Ok(())
 }

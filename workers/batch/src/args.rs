@@ -36,6 +36,10 @@ pub struct TrainArgs {
     #[arg(long, env = "FEATUREMILL_TRAIN_CONFIG")]
     pub config: PathBuf,
 
+    /// The file that is told how it ended, as one small JSON object: rows and versions, or the error.
+    #[arg(long, env = "FEATUREMILL_REPORT")]
+    pub report: Option<PathBuf>,
+
     /// Work on tables: memory, threads, credentials.
     #[command(flatten)]
     pub tables: TableArgs,

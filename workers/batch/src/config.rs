@@ -15,7 +15,7 @@ pub const RESERVED: [&str; 3] = [AS_OF, REVISION, GENERATION];
 /// The horizon.
 pub const AS_OF: &str = "as_of";
 /// The plan's revision.
-pub const REVISION: &str = "revision";
+pub const REVISION: &str = lake::gold::REVISION;
 /// The generation's number.
 pub const GENERATION: &str = "generation";
 
@@ -33,6 +33,9 @@ pub struct BatchConfig {
     /// What is brought up to the archive before the run reads [`Self::source`], which is made by it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub silver: Option<SilverStep>,
+    /// The folder of all tables, under which the view's tombstones are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lake: Option<String>,
     /// The limits that a generation must keep to be published.
     #[serde(default)]
     pub gate: Limits,

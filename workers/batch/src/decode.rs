@@ -1,7 +1,10 @@
-//! From a table's rows to events that are ready to be folded: imported, evaluated, and without those that are refused.
+//! From a table's rows to events that are ready to be folded: imported, evaluated, and without those that are refused or
+//! were erased.
 //!
 //! The result's columns are the entity's keys in the plan's order, the event time in milliseconds, the plan's conditions
 //! and its inputs. Bad rows are counted by reason and never end a run.
+
+mod erased;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,12 +14,14 @@ use arrow::array::{Array as _, ArrayRef, AsArray, BooleanArray, Int64Array, Reco
 use arrow::compute::{cast, filter_record_batch};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit, TimestampMillisecondType};
 use datafusion::common::Result;
+use engine::erase::Tombstones;
 use engine::event::{Admission, Columns, Decoder, ImportError, Importer};
 use engine::plan::Plan;
 use engine::program::Program;
 use lake::bronze;
 
 use crate::map::{Step, Transform};
+use erased::{Coordinates, Left, decoded_left, place};
 
 /// The reason of a row on which an expression failed, as the stream worker's dead letters have it.
 pub const EXPRESSION_FAILED: &str = "ExpressionFailed";
@@ -55,6 +60,17 @@ impl Counts {
     }
 }
 
+/// Which events are taken, and where it is counted.
+#[derive(Clone, Debug)]
+pub struct Taken {
+    /// Those of these times.
+    pub admission: Admission,
+    /// None that these cover.
+    pub tombstones: Arc<Tombstones>,
+    /// What was read.
+    pub counts: Arc<Counts>,
+}
+
 /// Decodes batches of one table's schema.
 #[derive(Debug)]
 pub struct Decode {
@@ -63,20 +79,21 @@ pub struct Decode {
     admission: Admission,
     schema: SchemaRef,
     counts: Arc<Counts>,
+    tombstones: Arc<Tombstones>,
 }
 
 /// How a row becomes an event.
 #[derive(Debug)]
 enum Rows {
-    /// Its columns are the event's.
-    Columns(Importer),
-    /// It is a record: the places of its payload and of its time.
-    Records(usize, usize),
+    /// Its columns are the event's; and which rows were erased, if anybody was.
+    Columns(Importer, Option<Left>),
+    /// It is a record: the places of its payload and of its time, and of its coordinates, if anybody was erased.
+    Records(usize, usize, Option<(usize, usize)>),
 }
 
 impl Decode {
-    /// For batches of `found`, whose rows are events as `source`, a form of the program's plan, has them. Those within
-    /// `admission` are taken.
+    /// For batches of `found`, whose rows are events as `source`, a form of the program's plan, has them, and name the
+    /// record that each was made of in `coordinates`. Those within `admission` are taken.
     ///
     /// # Errors
     /// [`ImportError`] naming the column that does not fit.
@@ -84,49 +101,53 @@ impl Decode {
         program: Arc<Program>,
         source: &Plan,
         found: &Schema,
-        admission: Admission,
-        counts: Arc<Counts>,
+        coordinates: Option<[&str; 2]>,
+        taken: Taken,
     ) -> Result<Self, ImportError> {
-        let rows = Rows::Columns(Importer::new(source, found, &program.columns_read())?);
+        let Taken { admission, tombstones, counts } = taken;
+        let left = (!tombstones.is_empty())
+            .then(|| Left::new(source, found, program.keys(), coordinates, tombstones.clone()))
+            .transpose()?;
+        let rows = Rows::Columns(Importer::new(source, found, &program.columns_read())?, left);
         let schema = schema(&program);
-        Ok(Self { program, rows, admission, schema, counts })
+        Ok(Self { program, rows, admission, schema, counts, tombstones })
     }
 
     /// For batches of `found`, whose rows are records of a topic as its archive has them.
     ///
     /// # Errors
     /// [`ImportError::Missing`] if it is no archive.
-    pub fn records(
-        program: Arc<Program>,
-        found: &Schema,
-        admission: Admission,
-        counts: Arc<Counts>,
-    ) -> Result<Self, ImportError> {
-        let place = |name: &str| {
-            found.index_of(name).map_err(|_| ImportError::Missing {
-                column: name.to_owned(),
-                found: found.fields().iter().map(|field| field.name().clone()).collect(),
-            })
-        };
-        let rows = Rows::Records(place(bronze::VALUE)?, place(bronze::TIMESTAMP)?);
+    pub fn records(program: Arc<Program>, found: &Schema, taken: Taken) -> Result<Self, ImportError> {
+        let Taken { admission, tombstones, counts } = taken;
+        let coordinates = (!tombstones.is_empty())
+            .then(|| Ok((place(found, bronze::PARTITION)?, place(found, bronze::OFFSET)?)))
+            .transpose()?;
+        let rows = Rows::Records(place(found, bronze::VALUE)?, place(found, bronze::TIMESTAMP)?, coordinates);
         let schema = schema(&program);
-        Ok(Self { program, rows, admission, schema, counts })
+        Ok(Self { program, rows, admission, schema, counts, tombstones })
     }
 
     /// Decodes one batch; `decoder` is of the program's plan, and empty.
     fn batch(&self, batch: &RecordBatch, decoder: &mut Decoder) -> Result<RecordBatch> {
         self.counts.rows.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
-        let columns = match &self.rows {
-            Rows::Columns(importer) => {
-                let imported = importer.import(batch, self.admission)?;
+        let (columns, left) = match &self.rows {
+            Rows::Columns(importer, left) => {
+                let imported = match left {
+                    Some(left) => importer.import(&left.left(batch)?, self.admission)?,
+                    None => importer.import(batch, self.admission)?,
+                };
                 for (reason, rows) in &imported.rejected {
                     self.counts.refuse(reason.as_str(), *rows);
                 }
-                imported.columns
+                (imported.columns, None)
             }
-            Rows::Records(payload, time) => self.decode(batch.column(*payload), batch.column(*time), decoder)?,
+            Rows::Records(payload, time, coordinates) => {
+                let (columns, rows) = self.decode(batch.column(*payload), batch.column(*time), decoder)?;
+                let left = coordinates.map(|places| self.left(&columns, &Coordinates::of(batch, places)?, &rows));
+                (columns, left.transpose()?)
+            }
         };
-        let (events, times) = self.admit(&columns)?;
+        let (events, times) = self.admit(&columns, left.as_ref())?;
         let evaluated = self.program.evaluate_without_entities(&events, times);
         let mut columns: Vec<ArrayRef> = self.program.keys().iter().map(|at| events.column(*at).clone()).collect();
         columns.push(Arc::new(Int64Array::from(evaluated.times().to_vec())));
@@ -146,7 +167,9 @@ impl Decode {
         Ok(filter_record_batch(&decoded, &BooleanArray::from(good))?)
     }
 
-    fn decode(&self, payloads: &ArrayRef, times: &ArrayRef, decoder: &mut Decoder) -> Result<Columns> {
+    /// The events, and the row that each came from.
+    fn decode(&self, payloads: &ArrayRef, times: &ArrayRef, decoder: &mut Decoder) -> Result<(Columns, Vec<usize>)> {
+        let mut rows = Vec::new();
         let payloads = cast(payloads, &DataType::LargeBinary)?;
         let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
         let times = cast(times, &millis)?;
@@ -154,22 +177,33 @@ impl Decode {
         for (row, payload) in payloads.as_binary::<i64>().iter().enumerate() {
             // A record without a time can hold no event that is near its record's time.
             let time = if times.is_valid(row) { times.value(row) } else { -1 };
-            if let Err(reject) = decoder.push(payload, time) {
-                self.counts.refuse(reject.reason.as_str(), 1);
+            match decoder.push(payload, time) {
+                Ok(()) => rows.push(row),
+                Err(reject) => self.counts.refuse(reject.reason.as_str(), 1),
             }
         }
-        Ok(decoder.take())
+        Ok((decoder.take(), rows))
     }
 
-    /// The events within the slice, and their times.
-    fn admit(&self, columns: &Columns) -> Result<(RecordBatch, Vec<i64>)> {
+    /// Which events were not erased.
+    fn left(&self, columns: &Columns, coordinates: &Coordinates, rows: &[usize]) -> Result<BooleanArray> {
         let events = columns.record_batch()?;
-        let inside = |time: &i64| (self.admission.from..self.admission.until).contains(time);
-        if columns.times().iter().all(inside) {
+        let keys: Vec<ArrayRef> = self.program.keys().iter().map(|at| events.column(*at).clone()).collect();
+        Ok(decoded_left(&self.tombstones, &keys, coordinates, rows))
+    }
+
+    /// The events within the slice that are `left`, and their times.
+    fn admit(&self, columns: &Columns, left: Option<&BooleanArray>) -> Result<(RecordBatch, Vec<i64>)> {
+        let events = columns.record_batch()?;
+        let inside = |(row, time): (usize, &i64)| {
+            (self.admission.from..self.admission.until).contains(time) && left.is_none_or(|left| left.value(row))
+        };
+        let mask: Vec<bool> = columns.times().iter().enumerate().map(inside).collect();
+        if mask.iter().all(|inside| *inside) {
             return Ok((events, columns.times().to_vec()));
         }
-        let mask: BooleanArray = columns.times().iter().map(|time| Some(inside(time))).collect();
-        Ok((filter_record_batch(&events, &mask)?, columns.times().iter().copied().filter(inside).collect()))
+        let times = columns.times().iter().zip(&mask).filter(|(_, inside)| **inside).map(|(time, _)| *time).collect();
+        Ok((filter_record_batch(&events, &BooleanArray::from(mask))?, times))
     }
 }
 

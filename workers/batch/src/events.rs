@@ -9,8 +9,10 @@ use engine::event::{Admission, ImportError, Importer};
 use engine::program::Program;
 use thiserror::Error;
 
+use lake::{bronze, silver};
+
 use crate::config::{Rows, SourceTable, reading};
-use crate::decode::{Counts, Decode};
+use crate::decode::{Decode, Taken};
 use crate::history::{History, HistoryError};
 use crate::{map, scan};
 
@@ -50,7 +52,7 @@ impl EventsError {
     }
 }
 
-/// The events of `history` that `admission` takes, decoded; see [`crate::decode`]. `source` says what its rows are, if it
+/// The events of `history` that are `taken`, decoded; see [`crate::decode`]. `source` says what its rows are, if it
 /// is not the plan's own table.
 ///
 /// # Errors
@@ -59,26 +61,30 @@ pub async fn plan(
     program: &Arc<Program>,
     history: &History,
     source: Option<&SourceTable>,
-    admission: Admission,
+    taken: Taken,
     session: &SessionContext,
-    counts: Arc<Counts>,
 ) -> Result<Arc<dyn ExecutionPlan>, EventsError> {
     let uri = || history.uri.clone();
     let failed = |source| EventsError::Scan { uri: uri(), source };
     let refused = |source| EventsError::Import { uri: uri(), source };
-    let Admission { from, until, .. } = admission;
+    let Admission { from, until, .. } = taken.admission;
+    // Where nobody was erased, what tells records apart is not even read.
+    let anybody = !taken.tombstones.is_empty();
     let frame = history.frame(session).await?;
     let (scan, decode) = if source.is_some_and(|source| source.rows == Rows::Archive) {
-        let scan = scan::records(frame, from, until).await.map_err(failed)?;
-        let decode = Decode::records(program.clone(), &scan.schema(), admission, counts).map_err(refused)?;
+        let also = if anybody { &[bronze::PARTITION, bronze::OFFSET][..] } else { &[] };
+        let scan = scan::records(frame, also, from, until).await.map_err(failed)?;
+        let decode = Decode::records(program.clone(), &scan.schema(), taken).map_err(refused)?;
         (scan, decode)
     } else {
         let plan = reading(program.plan(), source);
         let needed = program.columns_read();
         // Against the whole table first, so that a missing column is named beside those that there are.
         Importer::new(&plan, frame.schema().as_arrow(), &needed).map_err(refused)?;
-        let scan = scan::plan(frame, &plan, &needed, from, until).await.map_err(failed)?;
-        let decode = Decode::events(program.clone(), &plan, &scan.schema(), admission, counts).map_err(refused)?;
+        let coordinates = (anybody && source.is_some()).then_some([silver::PARTITION, silver::OFFSET]);
+        let also = coordinates.as_ref().map_or(&[][..], |both| &both[..]);
+        let scan = scan::plan(frame, &plan, &needed, also, (from, until)).await.map_err(failed)?;
+        let decode = Decode::events(program.clone(), &plan, &scan.schema(), coordinates, taken).map_err(refused)?;
         (scan, decode)
     };
     map::plan(&scan, &Arc::new(decode)).map_err(failed)

@@ -134,7 +134,7 @@ impl FeatureTable {
         let mut actions: Vec<Action> =
             self.files(|found| found >= generation)?.into_iter().map(|(_, remove)| remove).collect();
         actions.extend(files.into_iter().map(Action::Add));
-        let application = format!("{}/{}", self.plan.view.uid, self.plan.revision);
+        let application = lake::gold::app_id(&self.plan.view.uid, &self.plan.revision);
         let version = i64::try_from(lease).unwrap_or(i64::MAX);
         let properties = CommitProperties::default()
             .with_application_transaction(Transaction::new(application, version))

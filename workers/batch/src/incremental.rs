@@ -29,6 +29,8 @@ pub struct Facts<'a> {
     pub before: Option<i64>,
     /// The new horizon.
     pub horizon: i64,
+    /// Whether somebody was erased from the view since: rows went with what they held of later events.
+    pub erased: bool,
     /// What was done to the source since; `None` if it has no history.
     pub changes: Option<&'a Changes>,
 }
@@ -49,6 +51,9 @@ pub fn decide(facts: &Facts<'_>) -> Reading {
     let Some(before) = facts.before else { return all("there is no generation before to go on from") };
     if facts.full_refresh {
         return all("a full refresh was asked for");
+    }
+    if facts.erased {
+        return all("an entity was erased since the last generation");
     }
     if facts.horizon < before {
         return all("the horizon went back");
@@ -105,7 +110,7 @@ mod tests {
     use super::*;
 
     fn facts<'a>(plan: &'a Plan, changes: &'a Changes) -> Facts<'a> {
-        Facts { plan, full_refresh: false, before: Some(100), horizon: 200, changes: Some(changes) }
+        Facts { plan, full_refresh: false, before: Some(100), horizon: 200, erased: false, changes: Some(changes) }
     }
 
     fn reads_all(facts: &Facts<'_>, why: &str) {
@@ -127,6 +132,7 @@ mod tests {
         let with = |added| Changes { other: None, added: vec![added] };
         reads_all(&Facts { before: None, ..facts(&plan, &none) }, "no generation before");
         reads_all(&Facts { full_refresh: true, ..facts(&plan, &none) }, "full refresh");
+        reads_all(&Facts { erased: true, ..facts(&plan, &none) }, "erased");
         reads_all(&Facts { horizon: 99, ..facts(&plan, &none) }, "went back");
         reads_all(&Facts { changes: None, ..facts(&plan, &none) }, "no history");
         reads_all(&facts(&plan, &with(None)), "without statistics");

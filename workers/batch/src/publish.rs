@@ -1,7 +1,7 @@
 //! Publication: a generation's lanes into their slots, the slots of vanished entities emptied, the head flipped.
 //!
-//! Every step is a script that first checks the run's lease and the head it set out from, so that a run which lost the one,
-//! or under which the other was moved, changes nothing; all of them may be done again. Rows are written in bulk over several connections, many rows a call and many calls a round trip.
+//! Every step is a script that first checks the run's lease, the head it set out from and who it knew to be erased, so that
+//! a run which lost the first, or under which another was changed, changes nothing; all of them may be done again. Rows are written in bulk over several connections, many rows a call and many calls a round trip.
 
 mod scripts;
 
@@ -50,6 +50,9 @@ pub enum PublishError {
         /// Its key.
         key: String,
     },
+    /// Somebody was erased since the run set out.
+    #[error("an entity was erased from the view while the generation was made; the next try leaves it out")]
+    Erased,
     /// The store was replaced while rows were written to it.
     #[error("redis was restarted or failed over while rows were written; they are written again by the next try")]
     StoreReplaced,
@@ -76,6 +79,9 @@ pub struct Published {
     pub uri: String,
     /// Its version.
     pub source: String,
+    /// The version of the erasures that it leaves out.
+    #[serde(default)]
+    pub erased: u64,
     /// When, by the run's clock, in milliseconds.
     pub at_ms: i64,
 }
@@ -96,6 +102,9 @@ pub struct Publisher {
     head_key: String,
     /// The fence of the head that the run saw; empty if there was none.
     seen: String,
+    erased_key: String,
+    /// The version of the erasures that the run knows.
+    erased: u64,
     row_prefix: String,
     slot: String,
     ttl_ms: i64,
@@ -114,6 +123,8 @@ pub struct Target<'a> {
     pub generation: u64,
     /// The fence of the head that it is to take the place of; `None`: there is none.
     pub seen: Option<u64>,
+    /// The version of the erasures that the run knows.
+    pub erased: u64,
 }
 
 impl Publisher {
@@ -128,7 +139,7 @@ impl Publisher {
         target: Target<'_>,
         ttl_ms: Option<i64>,
     ) -> Result<Self, PublishError> {
-        let Target { uid, revision, incarnation, generation, seen } = target;
+        let Target { uid, revision, incarnation, generation, seen, erased } = target;
         let mut open = Vec::new();
         for _ in 0..connections.max(1) {
             open.push(connector.connect().await?);
@@ -141,6 +152,8 @@ impl Publisher {
             token: lease.token().to_owned(),
             head_key: row::head_key(uid, revision),
             seen: seen.map(|fence| fence.to_string()).unwrap_or_default(),
+            erased_key: row::erased_version_key(uid),
+            erased,
             row_prefix: row::row_prefix(uid, revision, incarnation),
             slot: row::batch_field(generation, 0),
             ttl_ms: ttl_ms.unwrap_or(0),
@@ -226,8 +239,8 @@ impl Publisher {
             value.map_err(|error| self.connections[0].unexpected(doing, error.to_string()))
         };
         let mut call = cmd("EVALSHA");
-        call.arg(&self.scripts[2]).arg(3).arg(&self.lease_key).arg(&self.head_key).arg(beside);
-        call.arg(&self.token).arg(&self.seen);
+        call.arg(&self.scripts[2]).arg(4).arg(&self.lease_key).arg(&self.head_key).arg(&self.erased_key).arg(beside);
+        call.arg(&self.token).arg(&self.seen).arg(self.erased);
         call.arg(text(serde_json::to_string(head))?).arg(text(serde_json::to_string(published))?);
         let mut pipeline = Pipeline::new();
         pipeline.add_command(call);
@@ -247,6 +260,8 @@ impl Publisher {
             token: self.token.clone(),
             head_key: self.head_key.clone(),
             seen: self.seen.clone(),
+            erased_key: self.erased_key.clone(),
+            erased: self.erased,
             row_prefix: self.row_prefix.clone(),
             slot: self.slot.clone(),
         }
@@ -261,6 +276,8 @@ struct Calls {
     token: String,
     head_key: String,
     seen: String,
+    erased_key: String,
+    erased: u64,
     row_prefix: String,
     slot: String,
 }
@@ -269,11 +286,12 @@ impl Calls {
     /// A call of a script over the rows of some entities, up to and with the fence.
     fn call<'a>(&self, script: usize, entities: impl ExactSizeIterator<Item = &'a str>) -> Cmd {
         let mut call = cmd("EVALSHA");
-        call.arg(&self.scripts[script]).arg(entities.len() + 2).arg(&self.lease_key).arg(&self.head_key);
+        call.arg(&self.scripts[script]).arg(entities.len() + 3);
+        call.arg(&self.lease_key).arg(&self.head_key).arg(&self.erased_key);
         for entity in entities {
             call.arg([self.row_prefix.as_str(), entity].concat());
         }
-        call.arg(&self.token).arg(&self.seen);
+        call.arg(&self.token).arg(&self.seen).arg(self.erased);
         call
     }
 
@@ -298,7 +316,7 @@ impl Calls {
         self.run(connection, "writing rows", &pipeline).await.map(drop)
     }
 
-    /// Runs calls in one round trip; their answers, none of which says that the lease is lost or the head was moved.
+    /// Runs calls in one round trip; their answers, none of which says that the guard refused them.
     async fn run(
         &self,
         connection: &Connection,
@@ -313,6 +331,7 @@ impl Calls {
             answers => answers?,
         };
         let refused = |answer| match answer {
+            -3 => PublishError::Erased,
             -2 => PublishError::HeadMoved { key: self.head_key.clone() },
             _ => PublishError::LeaseLost { key: self.lease_key.clone(), doing },
         };

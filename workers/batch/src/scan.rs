@@ -15,7 +15,7 @@ use engine::plan::{Plan, TimestampUnit};
 use lake::bronze;
 
 /// A scan of `frame` for events in `[from, until)`, in milliseconds; `i64::MIN` is the beginning of time. Of the plan's
-/// columns, those at `needed` are read, and the event time.
+/// columns, those at `needed` are read, the event time, and the table's columns `also`.
 ///
 /// # Errors
 /// What DataFusion says, for example that a column is not there.
@@ -23,14 +23,15 @@ pub async fn plan(
     frame: DataFrame,
     plan: &Plan,
     needed: &[usize],
-    from: i64,
-    until: i64,
+    also: &[&str],
+    (from, until): (i64, i64),
 ) -> Result<Arc<dyn ExecutionPlan>> {
     let time = &plan.source.timestamp.field;
     let mut names: Vec<&str> = needed.iter().map(|i| plan.source.columns[*i].name.as_str()).collect();
     if !names.contains(&time.as_str()) {
         names.push(time);
     }
+    names.extend(also);
     let predicate = predicate(frame.schema().as_arrow(), plan, from, until);
     let frame = match predicate {
         Some(predicate) => frame.filter(predicate)?,
@@ -39,11 +40,11 @@ pub async fn plan(
     frame.select(names.into_iter().map(column).collect::<Vec<_>>())?.create_physical_plan().await
 }
 
-/// A scan of an archive's records whose event time is in `[from, until)`, or does not read.
+/// A scan of an archive's records whose event time is in `[from, until)`, or does not read; with its columns `also`.
 ///
 /// # Errors
 /// What DataFusion says.
-pub async fn records(frame: DataFrame, from: i64, until: i64) -> Result<Arc<dyn ExecutionPlan>> {
+pub async fn records(frame: DataFrame, also: &[&str], from: i64, until: i64) -> Result<Arc<dyn ExecutionPlan>> {
     let time = || column(bronze::EVENT_TIME);
     let schema = frame.schema().as_arrow();
     let data_type = schema.field_with_name(bronze::EVENT_TIME)?.data_type().clone();
@@ -56,7 +57,8 @@ pub async fn records(frame: DataFrame, from: i64, until: i64) -> Result<Arc<dyn 
         }
         _ => frame,
     };
-    frame.select([column(bronze::VALUE), column(bronze::TIMESTAMP)])?.create_physical_plan().await
+    let names = [bronze::VALUE, bronze::TIMESTAMP].into_iter().chain(also.iter().copied());
+    frame.select(names.map(column).collect::<Vec<_>>())?.create_physical_plan().await
 }
 
 /// A scan of one column alone.

@@ -22,6 +22,7 @@ mod config;
 mod lineage;
 mod merge;
 mod output;
+mod report;
 mod stage;
 
 use std::collections::HashMap;
@@ -44,6 +45,7 @@ use crate::session::session;
 
 pub use config::{Output, TrainConfig, TrainView};
 pub use lineage::Lineage;
+pub use report::{Report, ViewReport};
 use stage::View;
 
 /// Why there is no training set.
@@ -116,24 +118,31 @@ pub async fn main(args: TrainArgs, shutdown: CancellationToken) -> u8 {
         made = train(&args) => made,
         () = shutdown.cancelled() => Err(TrainError::Interrupted),
     };
-    match made {
-        Ok(rows) => {
-            tracing::info!(rows, "the training set is made");
-            DONE
+    let (report, code) = match made {
+        Ok(report) => {
+            tracing::info!(report = %serde_json::json!(report), "the training set is made");
+            (report, DONE)
         }
         Err(error) => {
             let code = error.exit_code();
             tracing::error!(%error, code, "the training set failed");
-            code
+            (Report::failed(&error), code)
         }
+    };
+    if let Some(path) = &args.report
+        && let Err(error) = report.write(path)
+    {
+        // The training set stands or does not; that nobody is told of it here changes neither.
+        tracing::warn!(path = %path.display(), %error, "the report cannot be written");
     }
+    code
 }
 
-/// Makes a training set; how many rows it has.
+/// Makes a training set, and tells of it.
 ///
 /// # Errors
 /// [`TrainError`]; a Delta table is then as it was.
-pub async fn train(args: &TrainArgs) -> Result<u64, TrainError> {
+pub async fn train(args: &TrainArgs) -> Result<Report, TrainError> {
     let config = TrainConfig::read(&args.config)?;
     let storage = Storage::from_dir(args.tables.store_config_dir.as_deref())?;
     let session = session(&args.tables)?;
@@ -151,10 +160,10 @@ pub async fn train(args: &TrainArgs) -> Result<u64, TrainError> {
         counts.insert(view.assignment.plan.view.name.clone(), counted);
     }
     let partitions = execute_stream_partitioned(plan.clone(), session.task_ctx())?;
-    let rows = output::write(partitions, &plan.schema(), &config, &lineage, &storage).await?;
+    let written = output::write(partitions, &plan.schema(), &config, &lineage, &storage).await?;
     for (view, counts) in counts {
         let (read, taken) = (counts.rows(), counts.taken());
         tracing::info!(view, rows = read, events = taken, refused = %serde_json::json!(counts.refused()), "events folded");
     }
-    Ok(rows)
+    Ok(Report::made(&written, &lineage))
 }

@@ -10,6 +10,7 @@
 pub mod aggregate;
 pub mod definition;
 pub mod entity;
+pub mod erase;
 pub mod estimate;
 pub mod event;
 pub mod expr;

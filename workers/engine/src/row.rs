@@ -35,6 +35,14 @@ pub fn row_key(uid: &str, revision: &str, incarnation: u32, entity: &str) -> Str
     row_prefix(uid, revision, incarnation) + entity
 }
 
+/// The revision and incarnation of a row key that [`row_key`] made for this view and entity; `None` for any other key.
+#[must_use]
+pub fn parse_row_key<'a>(key: &'a str, uid: &str, entity: &str) -> Option<(&'a str, u32)> {
+    let (revision, rest) = key.strip_prefix(uid)?.strip_prefix('/')?.split_once('/')?;
+    let (incarnation, rest) = rest.split_once('/')?;
+    (rest.strip_prefix("e/")? == entity).then_some((revision, incarnation.parse().ok()?))
+}
+
 /// The field of a stream lane's segment: `s3` is the head of partition 3, `s3.1` its first further segment.
 #[must_use]
 pub fn lane_field(partition: i32, segment: u8) -> String {
@@ -136,6 +144,24 @@ pub fn catalog_key(architecture_uid: &str) -> String {
 #[must_use]
 pub fn catalog_version_key(catalog_key: &str) -> String {
     format!("{catalog_key}/version")
+}
+
+/// The key of who was erased from a view: [entity's text](entity_text) → [`Covers`](crate::erase::Covers).
+#[must_use]
+pub fn erased_key(uid: &str) -> String {
+    format!("{uid}/erased")
+}
+
+/// The key of a number that rises with every change of [`erased_key`]: no row is written by who knows another one.
+#[must_use]
+pub fn erased_version_key(uid: &str) -> String {
+    format!("{uid}/erased/version")
+}
+
+/// The key of an erasure that is under way: what it covers, and the incarnations whose rows are done.
+#[must_use]
+pub fn erasing_key(uid: &str, entity: &str) -> String {
+    format!("{uid}/erasing/{entity}")
 }
 
 /// The Kafka consumer group of one incarnation of a revision's rows.
@@ -379,6 +405,16 @@ mod tests {
         assert_ne!(entity_text(["a|b"]), entity_text(["a", "b"]));
         assert_ne!(entity_text(["a%7Cb"]), entity_text(["a|b"]));
         assert_ne!(entity_text(["", "a"]), entity_text(["a"]));
+    }
+
+    #[test]
+    fn row_keys_parse_back_and_others_do_not() {
+        for entity in ["u1", "", "0/e/u1", "a%7Cb|7"] {
+            assert_eq!(parse_row_key(&row_key("u", "abc", 2, entity), "u", entity), Some(("abc", 2)), "{entity}");
+        }
+        for other in ["u/abc/2/e/u10", "u/abc/2/e/0/e/u1", "u/abc/2/m/u1", "u/abc/x/e/u1", "uu/abc/2/e/u1", "u/live"] {
+            assert_eq!(parse_row_key(other, "u", "u1"), None, "{other}");
+        }
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Txn {
     pub app_id: String,
     /// What must stand there before; `None`: nothing.
     pub after: Option<i64>,
-    /// What stands there afterwards; not negative.
+    /// What stands there afterwards; a negative number is none.
     pub version: i64,
 }
 

@@ -1,28 +1,29 @@
 //! Erasure: an entity's events leave the lake, and stay away.
 //!
-//! A tombstone is written first: entity, and per partition the offset before which its events are erased. From then on
-//! every reader leaves them out, whatever else has happened, at any version. Then the rows are deleted, Bronze last,
-//! because it is what tells a repeated erasure which rows they were; a crash anywhere is followed by doing it again. Files
-//! of older versions go with the next vacuum whose retention has passed.
+//! A tombstone is written first: entity, per partition the offset before which its events are erased, and when that was. From
+//! then on every reader leaves them out, whatever else has happened, at any version. Then runs that may still hold them are
+//! [fenced](fence), and the rows are deleted, Bronze last, because it is what tells a repeated erasure which rows they were; a
+//! crash anywhere is followed by doing it again. Files of older versions go with the next vacuum whose retention has passed.
 
-mod find;
+mod fence;
+pub(crate) mod find;
 mod tombstones;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, cast, lit};
 use datafusion::prelude::{SessionContext, ident};
+use engine::erase::Covers;
 use engine::plan::Plan;
 use engine::value::ValueType;
 use engine::{entity, row};
 use serde_json::Value;
 
-pub use tombstones::{Tombstones, tombstones, uri};
+pub use tombstones::{mark, tombstones, uri};
 
 use crate::error::LakeError;
-use crate::silver::{OFFSET, PARTITION};
+use crate::silver::{OFFSET, PARTITION, quarantine};
 use crate::storage::Storage;
 use crate::{bronze, table};
 
@@ -46,8 +47,8 @@ pub struct Erasure {
     pub silver: Option<String>,
     /// The view's Gold, if there is one.
     pub gold: Option<String>,
-    /// By partition the offset before which events are erased: the topic's ends when the erasure was asked for.
-    pub covers: BTreeMap<i32, i64>,
+    /// What is erased: the topic's ends, and the time, when the erasure was asked for.
+    pub covers: Covers,
 }
 
 /// What was removed.
@@ -69,56 +70,39 @@ impl Erasure {
     /// # Errors
     /// [`LakeError::Definition`] naming the key that does not fit.
     pub fn text(&self) -> Result<String, LakeError> {
-        let keys = self.keys()?;
-        let texts: Vec<String> = (keys.iter().zip(&self.entity))
-            .map(|((name, value_type), value)| {
-                entity::json_key(value_type, value).map_err(|error| LakeError::Definition {
-                    what: format!("entity key {name}"),
-                    detail: error.to_string(),
-                })
-            })
-            .collect::<Result<_, _>>()?;
+        let texts: Vec<String> = self.keys()?.into_iter().map(|(_, _, text)| text).collect();
         Ok(row::entity_text(texts.iter().map(String::as_str)))
     }
 
-    /// The key columns and their types.
-    fn keys(&self) -> Result<Vec<(String, ValueType)>, LakeError> {
-        let refused = |detail: String| LakeError::Definition { what: "entity".to_owned(), detail };
-        let names = &self.plan.entity;
-        if names.len() != self.entity.len() {
-            return Err(refused(format!("{} values for the keys {names:?}", self.entity.len())));
+    /// The key columns, their types, and this entity's texts of them.
+    fn keys(&self) -> Result<Vec<(String, ValueType, String)>, LakeError> {
+        let keys = find::keys(&self.plan)?;
+        if keys.len() != self.entity.len() {
+            let detail = format!("{} values for the keys {:?}", self.entity.len(), self.plan.entity);
+            return Err(LakeError::Definition { what: "entity".to_owned(), detail });
         }
-        let column = |name: &String| self.plan.source.columns.iter().find(|column| column.name == *name);
-        let keys = names.iter().map(|name| {
-            let found = column(name).map(|column| (name.clone(), column.value_type.clone()));
-            found.ok_or_else(|| refused(format!("key {name} is no column of the plan")))
+        let texts = keys.into_iter().zip(&self.entity).map(|((name, value_type), value)| {
+            match entity::json_key(&value_type, value) {
+                Ok(text) => Ok((name, value_type, text)),
+                Err(error) => {
+                    Err(LakeError::Definition { what: format!("entity key {name}"), detail: error.to_string() })
+                }
+            }
         });
-        keys.collect()
+        texts.collect()
     }
 
     /// The rows whose key columns are this entity's.
     fn is_entity(&self) -> Result<Expr, LakeError> {
-        let keys = self.keys()?;
-        let equal = keys.iter().zip(&self.entity).map(|((name, value_type), value)| {
-            Ok(ident(name).eq(literal(
-                value_type,
-                &entity::json_key(value_type, value).map_err(|error| LakeError::Definition {
-                    what: format!("entity key {name}"),
-                    detail: error.to_string(),
-                })?,
-            )))
-        });
-        let equal: Vec<Expr> = equal.collect::<Result<_, LakeError>>()?;
-        Ok(equal.into_iter().reduce(Expr::and).unwrap_or_else(|| lit(false)))
+        let equal =
+            self.keys()?.into_iter().map(|(name, value_type, text)| ident(name).eq(literal(&value_type, &text)));
+        Ok(equal.reduce(Expr::and).unwrap_or_else(|| lit(false)))
     }
 
-    /// The rows that stood before the offsets that are covered.
-    fn is_covered(&self) -> Expr {
-        let covered = self
-            .covers
-            .iter()
-            .map(|(partition, end)| ident(PARTITION).eq(lit(*partition)).and(ident(OFFSET).lt(lit(*end))));
-        covered.reduce(Expr::or).unwrap_or_else(|| lit(false))
+    /// The rows that stood before the offsets that are covered, by the columns of their coordinates.
+    fn covered(&self, partition: &str, offset: &str) -> Expr {
+        let before = |(number, end): (&i32, &i64)| ident(partition).eq(lit(*number)).and(ident(offset).lt(lit(*end)));
+        self.covers.offsets.iter().map(before).reduce(Expr::or).unwrap_or_else(|| lit(false))
     }
 }
 
@@ -127,25 +111,58 @@ impl Erasure {
 /// # Errors
 /// [`LakeError`]; the tombstone may stand already, and the erasure is to be repeated until it succeeds.
 pub async fn erase(erasure: &Erasure, storage: &Storage, session: &SessionContext) -> Result<Erased, LakeError> {
-    tombstones::write(erasure, storage).await?;
+    mark(erasure, storage, session).await?;
+    remove(erasure, storage, session).await
+}
+
+/// Deletes what a [tombstone](mark) covers.
+///
+/// # Errors
+/// As [`erase`], and [`LakeError::Behind`] if Bronze is [behind](caught_up): the other tables are done then.
+pub async fn remove(erasure: &Erasure, storage: &Storage, session: &SessionContext) -> Result<Erased, LakeError> {
     let mut erased = Erased::default();
     if let Some(uri) = &erasure.gold {
+        fence::gold(erasure, uri, storage).await?;
         erased.gold = delete(uri, storage, session, &erasure.is_entity()?).await?;
     }
     if let Some(uri) = &erasure.silver {
-        let rows = erasure.is_entity()?.and(erasure.is_covered());
+        let quarantine = quarantine(uri);
+        // A run commits to the quarantine first, and to Silver only behind that.
+        fence::silver(erasure, &quarantine, storage).await?;
+        fence::silver(erasure, uri, storage).await?;
+        let rows = erasure.is_entity()?.and(erasure.covered(PARTITION, OFFSET));
         erased.silver = delete(uri, storage, session, &rows).await?;
-        let quarantine = format!("{}.quarantine", uri.trim_end_matches('/'));
         let columns = [PARTITION, OFFSET, "value"];
         erased.quarantine = delete_found(erasure, &quarantine, columns, storage, session).await?;
     }
     if let Some(uri) = &erasure.bronze {
+        caught_up(erasure, uri, storage).await?;
         let columns = [bronze::PARTITION, bronze::OFFSET, bronze::VALUE];
         erased.bronze = delete_found(erasure, uri, columns, storage, session).await?;
     }
     Ok(erased)
 }
 
+/// That Bronze has all records that are covered, so that it gets none of them later.
+///
+/// # Errors
+/// [`LakeError::Behind`], or what the store says.
+pub async fn caught_up(erasure: &Erasure, uri: &str, storage: &Storage) -> Result<(), LakeError> {
+    let state = match table::open(uri, storage, None).await {
+        Ok(table) => bronze::state(&table, uri).await?.unwrap_or_default(),
+        // It is yet to be made.
+        Err(LakeError::Missing { .. }) => bronze::State::default(),
+        Err(error) => return Err(error),
+    };
+    let at = |partition: &i32| state.progress.get(partition).map_or(0, |progress| progress.offset);
+    match erasure.covers.offsets.iter().find(|(partition, end)| at(partition) < **end) {
+        None => Ok(()),
+        Some((partition, end)) => {
+            let (uri, partition, at) = (uri.to_owned(), *partition, at(partition));
+            Err(LakeError::Behind { uri, partition, at, end: *end })
+        }
+    }
+}
 /// Deletes records that name the entity in their payload.
 async fn delete_found(
     erasure: &Erasure,

@@ -105,6 +105,20 @@ pub enum LakeError {
         /// What stands there.
         found: Option<i64>,
     },
+    /// An archive does not have all that an erasure covers, so that it would get it afterwards.
+    #[error(
+        "{uri} has partition {partition} up to offset {at}, and what is to be erased reaches to {end}: its worker reads on, or is to be started"
+    )]
+    Behind {
+        /// The archive.
+        uri: String,
+        /// The first partition of which that is so.
+        partition: i32,
+        /// Its next offset.
+        at: i64,
+        /// The offset that is waited for.
+        end: i64,
+    },
     /// Other writers came first too many times in a row.
     #[error("{uri}: {attempts} attempts to commit were each overtaken by other writers")]
     Contended {
@@ -183,6 +197,7 @@ impl LakeError {
                 | Self::Query { .. }
                 | Self::Superseded { .. }
                 | Self::Contended { .. }
+                | Self::Behind { .. }
                 | Self::Store { .. }
         )
     }

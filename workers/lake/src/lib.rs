@@ -14,6 +14,7 @@ pub mod erase;
 mod error;
 mod factories;
 pub mod files;
+pub mod gold;
 pub mod maintain;
 pub mod session;
 pub mod silver;

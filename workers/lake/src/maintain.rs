@@ -66,25 +66,33 @@ pub async fn maintain(
         .with_max_concurrent_tasks(1)
         .await
         .map_err(LakeError::delta(uri, "compacting it"))?;
-    // Full, because a worker that was killed leaves files that no commit names; but one that lives may be about to name those
-    // that are young.
-    let mode = if maintenance.retention >= UNNAMED { VacuumMode::Full } else { VacuumMode::Lite };
-    let retention = chrono::TimeDelta::from_std(maintenance.retention).unwrap_or(FOREVER).min(FOREVER);
-    let (table, vacuumed) = table
-        .vacuum()
-        .with_retention_period(retention)
-        .with_enforce_retention_duration(false)
-        .with_mode(mode)
-        .await
-        .map_err(LakeError::delta(uri, "removing files that no version needs"))?;
+    let (table, vacuumed) = vacuum_table(table, uri, maintenance.retention).await?;
     checkpoints::create_checkpoint(&table, None).await.map_err(LakeError::delta(uri, "writing a checkpoint"))?;
     checkpoints::cleanup_metadata(&table, None).await.map_err(LakeError::delta(uri, "cleaning its log"))?;
     Ok(Maintained {
         merged: metrics.num_files_removed,
         into: metrics.num_files_added,
-        vacuumed: vacuumed.files_deleted.len(),
+        vacuumed,
         version: table.version().unwrap_or_default(),
     })
+}
+
+/// Removes the files that no version within `retention` needs; how many there were.
+///
+/// # Errors
+/// [`LakeError::Missing`], or what the store says.
+pub async fn vacuum(uri: &str, storage: &Storage, retention: Duration) -> Result<usize, LakeError> {
+    Ok(vacuum_table(table::open(uri, storage, None).await?, uri, retention).await?.1)
+}
+
+async fn vacuum_table(table: DeltaTable, uri: &str, retention: Duration) -> Result<(DeltaTable, usize), LakeError> {
+    // Full, because a worker that was killed leaves files that no commit names; but one that lives may be about to name those
+    // that are young.
+    let mode = if retention >= UNNAMED { VacuumMode::Full } else { VacuumMode::Lite };
+    let retention = chrono::TimeDelta::from_std(retention).unwrap_or(FOREVER).min(FOREVER);
+    let vacuum = table.vacuum().with_retention_period(retention).with_enforce_retention_duration(false).with_mode(mode);
+    let (table, vacuumed) = vacuum.await.map_err(LakeError::delta(uri, "removing files that no version needs"))?;
+    Ok((table, vacuumed.files_deleted.len()))
 }
 
 /// Makes a new version that reads as `version` did; the new version's number.

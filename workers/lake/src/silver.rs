@@ -72,11 +72,17 @@ pub struct Rule {
     pub sql: String,
 }
 
+/// Where the rejects of a Silver stand.
+#[must_use]
+pub fn quarantine(silver: &str) -> String {
+    format!("{}.quarantine", silver.trim_end_matches('/'))
+}
+
 impl Silver {
     /// Where the rejects stand.
     #[must_use]
     pub fn quarantine(&self) -> String {
-        format!("{}.quarantine", self.silver.trim_end_matches('/'))
+        quarantine(&self.silver)
     }
 
     /// Whose the tables are.

@@ -5,11 +5,13 @@
 
 use std::collections::BTreeMap;
 
+use engine::erase::{Covers, Tombstones};
 use engine::row::{CatalogEntry, Head, Live, Marker, RowError, RunReport, Trouble};
 use thiserror::Error;
 
 use crate::redis::RedisError;
 
+mod erase;
 mod guard;
 mod memory;
 mod online;
@@ -17,6 +19,7 @@ mod publish;
 mod row_store;
 mod scripts;
 
+pub use erase::{Eraser, Incarnation, Removal, RowErasure, erase_rows};
 pub use guard::{Outcome, decide, decide_marker};
 pub use memory::{MemoryStore, Snapshot};
 pub use online::RedisStore;
@@ -88,6 +91,25 @@ pub struct MarkerWrite {
     pub marker: Marker,
 }
 
+/// What a writer of rows knows of the erasures from its view. Rows and markers are written only by who knows of all of
+/// them, so that nobody brings back what was erased, however long ago it was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fence<'a> {
+    /// The view's UID.
+    pub uid: &'a str,
+    /// The [version](Erased::version) of what is known.
+    pub version: u64,
+}
+
+/// Who was erased from a view.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Erased {
+    /// Rises with every erasure; 0 if there was none.
+    pub version: u64,
+    /// Those that were erased up to that version, or somewhat later.
+    pub tombstones: Tombstones,
+}
+
 /// The markers of one incarnation of rows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Markers {
@@ -147,6 +169,14 @@ fn parse_troubles(
 ) -> Result<BTreeMap<String, Trouble>, StoreError> {
     let parse = |text: String| serde_json::from_str(&text).map_err(|error| value_error(key, &error));
     fields.into_iter().map(|(worker, text)| Ok((worker, parse(text)?))).collect()
+}
+
+fn parse_tombstones(key: &str, fields: impl IntoIterator<Item = (String, String)>) -> Result<Tombstones, StoreError> {
+    let mut tombstones = Tombstones::default();
+    for (entity, text) in fields {
+        tombstones.add(&entity, &Covers::decode(&text).map_err(|error| value_error(key, &error))?);
+    }
+    Ok(tombstones)
 }
 
 fn parse_entry(key: &str, text: &str) -> Result<CatalogEntry, StoreError> {

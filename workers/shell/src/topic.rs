@@ -1,5 +1,6 @@
 //! What must hold of a source topic before it is read: it is there, and it keeps its records.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
@@ -86,6 +87,44 @@ pub fn partition_count(kafka: &KafkaSettings, topic: &str) -> Result<Option<i32>
         return Err(failed(RDKafkaErrorCode::from(error).to_string()));
     }
     Ok(i32::try_from(partitions).ok().filter(|partitions| *partitions > 0))
+}
+
+/// What a partition holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// The first offset that is still there.
+    pub low: i64,
+    /// The end of its log, be the records before it committed or not.
+    pub end: i64,
+}
+
+/// What the partitions of a topic hold.
+///
+/// # Errors
+/// [`TopicError`].
+pub async fn bounds(kafka: &KafkaSettings, topic: &str) -> Result<BTreeMap<i32, Bounds>, TopicError> {
+    let (kafka, topic) = (kafka.clone(), topic.to_owned());
+    let bootstrap = kafka.bootstrap.clone();
+    let asked = tokio::task::spawn_blocking(move || bounds_now(&kafka, &topic)).await;
+    asked.unwrap_or_else(|error| {
+        Err(TopicError::Kafka { bootstrap, doing: "asking for the topic's ends", detail: error.to_string() })
+    })
+}
+
+fn bounds_now(kafka: &KafkaSettings, topic: &str) -> Result<BTreeMap<i32, Bounds>, TopicError> {
+    let partitions = partition_count(kafka, topic)?.ok_or_else(|| TopicError::Missing { topic: topic.to_owned() })?;
+    // What stands behind an open transaction is in the log, too.
+    let ours = [("group.id", "featuremill-unused"), ("isolation.level", "read_uncommitted")];
+    let client: BaseConsumer<Complaints> = kafka.client(&ours, Complaints::default())?;
+    let ask = |partition| match client.fetch_watermarks(topic, partition, TIMEOUT) {
+        Ok((low, end)) => Ok((partition, Bounds { low, end })),
+        Err(error) => Err(TopicError::Kafka {
+            bootstrap: kafka.bootstrap.clone(),
+            doing: "asking for the topic's ends",
+            detail: explain(&client, &error),
+        }),
+    };
+    (0..partitions).map(ask).collect()
 }
 
 async fn refuse_compacted(kafka: &KafkaSettings, topic: &str) -> Result<(), TopicError> {

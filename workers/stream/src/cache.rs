@@ -1,18 +1,20 @@
 //! The lanes of one plan and partition that are in memory.
 //!
 //! Invariants:
-//! - A lane in here holds every event of its entity before [`Lane::offset`], and no other of its partition.
+//! - A lane in here holds every event of its entity before [`Lane::offset`] that was not erased, and no other of its partition.
+//!   So the lane of who was erased begins at the offset that the tombstone covers, and costs nothing from there on.
 //! - `base` is what the store is known to hold of it, or to be about to hold: a lower offset there means lost writes. Without
 //!   a base the lane is written whole.
 //! - A lane is dropped from here only when the store has it: never while it is changed or its write is under way.
 
 use std::hash::BuildHasher;
+use std::sync::Arc;
 use std::time::Instant;
 
 use compact_str::CompactString;
 use engine::lane::{Lane, Layout};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use shell::store::LaneWrite;
+use shell::store::{Erased, LaneWrite};
 
 /// One lane.
 #[derive(Debug)]
@@ -40,6 +42,8 @@ pub struct LaneCache {
     hand: usize,
     bytes: usize,
     complete: bool,
+    partition: i32,
+    erased: Arc<Erased>,
 }
 
 /// When rows of a plan expire, for [`LaneCache::writes`].
@@ -63,10 +67,10 @@ impl Expiry {
 }
 
 impl LaneCache {
-    /// An empty cache. If it is `complete`, the store is known to hold nothing that it must take into account: a replay
+    /// An empty cache of a partition, for who knows who was erased. If it is `complete`, the store is known to hold nothing that it must take into account: a replay
     /// from the first event on needs no row read back, until the first lane is dropped from memory.
     #[must_use]
-    pub fn new(complete: bool) -> Self {
+    pub fn new(complete: bool, partition: i32, erased: Arc<Erased>) -> Self {
         Self {
             slots: Vec::new(),
             free: Vec::new(),
@@ -76,7 +80,15 @@ impl LaneCache {
             hand: 0,
             bytes: 0,
             complete,
+            partition,
+            erased,
         }
+    }
+
+    /// The version of the erasures that are known here.
+    #[must_use]
+    pub fn erased_version(&self) -> u64 {
+        self.erased.version
     }
 
     /// How many lanes.
@@ -132,9 +144,11 @@ impl LaneCache {
         });
         let bytes = size_of::<Slot>() + entity.len() + 64;
         self.bytes += bytes;
+        let mut lane = Lane::new();
+        lane.set_offset(self.erased.tombstones.offset(entity, self.partition));
         slots[at as usize] = Some(Slot {
             entity: entity.into(),
-            lane: Lane::new(),
+            lane,
             base: None,
             written: None,
             bytes,

@@ -268,7 +268,7 @@ impl<S: RowStore> Coordinator<S> {
 
     /// Starts a partition, or lets it stand still.
     fn decide(&mut self, facts: Facts<S>, queue: Option<Queue>) {
-        let Facts { partition, term, connection, markers, end, decision } = facts;
+        let Facts { partition, term, connection, markers, erased, end, decision } = facts;
         let topic = &self.shared.topic;
         let remedy = "raise source.epoch, which starts new rows from what the topic holds";
         match decision {
@@ -278,7 +278,7 @@ impl<S: RowStore> Coordinator<S> {
                 if let Some(owned) = self.owned.get_mut(&partition) {
                     owned.started = Instant::now();
                 }
-                let start = Start { partition, term, queue, connection, position, from, markers };
+                let start = Start { partition, term, queue, connection, position, from, markers, erased };
                 self.send(partition, Command::Start(Box::new(start)));
             }
             start::Start::SourceReset { marker, end } => {

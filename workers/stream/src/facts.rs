@@ -1,4 +1,4 @@
-//! What must be known of a partition before it is read: its markers, and what the topic still holds of it.
+//! What must be known of a partition before it is read: who was erased, its markers, and what the topic still holds of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::row::Marker;
 use rdkafka::consumer::Consumer;
 use shell::backoff::Backoff;
-use shell::store::{RowStore, StoreError};
+use shell::store::{Erased, RowStore, StoreError};
 
 use crate::ends::SUBJECT;
 use crate::group::GroupConsumer;
@@ -28,6 +28,8 @@ pub struct Facts<S> {
     pub connection: Connected<S>,
     /// By plan.
     pub markers: Vec<Option<Marker>>,
+    /// By plan: who was erased.
+    pub erased: Vec<Arc<Erased>>,
     /// Where the topic ends.
     pub end: i64,
     /// What to do.
@@ -58,11 +60,12 @@ pub async fn gather<S: RowStore>(
     let mut link = shared.link.clone();
     loop {
         let connection = link.connected().await?;
-        match markers(&shared, &connection.store, partition).await {
-            Ok(markers) => {
+        match stored(&shared, &connection.store, partition).await {
+            Ok((erased, markers)) => {
                 let observed = Observed { markers, low, end };
                 let decision = start::decide(&observed);
-                return Some(Facts { partition, term, connection, markers: observed.markers, end, decision });
+                let markers = observed.markers;
+                return Some(Facts { partition, term, connection, markers, erased, end, decision });
             }
             Err(error) => {
                 link.broke(connection.number, &error);
@@ -72,14 +75,16 @@ pub async fn gather<S: RowStore>(
     }
 }
 
-async fn markers<S: RowStore>(
+/// Who was erased, and the markers, by plan: in this order, for an erasure moves the markers back.
+async fn stored<S: RowStore>(
     shared: &Shared<S>,
     store: &S,
     partition: i32,
-) -> Result<Vec<Option<Marker>>, StoreError> {
-    let mut found = Vec::with_capacity(shared.plans.len());
+) -> Result<(Vec<Arc<Erased>>, Vec<Option<Marker>>), StoreError> {
+    let (mut erased, mut markers) = (Vec::new(), Vec::new());
     for plan in shared.plans.iter() {
-        found.push(store.markers(&plan.marker_key).await?.by_partition.get(&partition).copied());
+        erased.push(plan.erased(store).await?);
+        markers.push(store.markers(&plan.marker_key).await?.by_partition.get(&partition).copied());
     }
-    Ok(found)
+    Ok((erased, markers))
 }

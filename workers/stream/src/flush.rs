@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::row::Marker;
-use shell::store::{LaneWrite, MarkerWrite, Outcome, RowStore, StoreError};
+use shell::store::{Fence, LaneWrite, MarkerWrite, Outcome, RowStore, StoreError};
 
 use crate::plan_run::PlanRun;
 
@@ -23,6 +23,8 @@ pub struct Part {
     pub slots: Vec<u32>,
     /// What is true once they are written.
     pub marker: Option<MarkerWrite>,
+    /// The version of the erasures that all of it was made with.
+    pub erased: u64,
 }
 
 /// What became of a [`Part`].
@@ -40,6 +42,8 @@ pub struct Done {
     pub needs_whole: Vec<u32>,
     /// Whether the store had lost writes.
     pub lost: bool,
+    /// Whether somebody was erased since, so that nothing was written.
+    pub fenced: bool,
     /// The marker that stands, if all went well.
     pub marker: Option<Marker>,
 }
@@ -84,30 +88,41 @@ async fn write<S: RowStore>(
     report: &mut Report,
 ) -> Result<Done, StoreError> {
     let plan = &plans[part.plan];
-    let Part { partition, term, plan: number, writes, slots, marker } = part;
-    let mut done =
-        Done { partition, term, plan: number, slots: Vec::new(), needs_whole: Vec::new(), lost: false, marker: None };
+    let Part { partition, term, plan: number, writes, slots, marker, erased } = part;
+    let fence = Fence { uid: &plan.plan().view.uid, version: erased };
+    let mut done = Done {
+        partition,
+        term,
+        plan: number,
+        slots: Vec::new(),
+        needs_whole: Vec::new(),
+        lost: false,
+        fenced: false,
+        marker: None,
+    };
     if !writes.is_empty() {
-        let outcomes = store.flush(partition, plan.ttl_ms, &writes).await?;
+        let outcomes = store.flush(partition, plan.ttl_ms, fence, &writes).await?;
         for (slot, outcome) in slots.iter().zip(&outcomes) {
             match outcome {
                 Outcome::Written => report.written += 1,
                 Outcome::Superseded => report.superseded += 1,
                 Outcome::Lost => done.lost = true,
                 Outcome::NeedsWhole => done.needs_whole.push(*slot),
+                Outcome::Fenced => done.fenced = true,
             }
         }
     }
     done.slots = slots;
-    if done.lost || !done.needs_whole.is_empty() {
+    if done.lost || done.fenced || !done.needs_whole.is_empty() {
         return Ok(done);
     }
     if let Some(write) = marker {
-        match store.write_marker(&plan.marker_key, partitions, write).await? {
+        match store.write_marker(&plan.marker_key, partitions, fence, write).await? {
             Outcome::Written => done.marker = Some(write.marker),
             // Another owner is further; its rows are as good as ours.
             Outcome::Superseded | Outcome::NeedsWhole => {}
             Outcome::Lost => done.lost = true,
+            Outcome::Fenced => done.fenced = true,
         }
     }
     Ok(done)

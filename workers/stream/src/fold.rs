@@ -1,12 +1,13 @@
 //! Records into lanes: decode, evaluate, find or load each entity's lane, insert.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use engine::event::{Decoder, Reason};
 use engine::lane::{Lane, LaneError};
 use engine::row::Marker;
 use rdkafka::message::Message;
-use shell::store::{RowStore, StoreError};
+use shell::store::{Erased, RowStore, StoreError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
@@ -63,12 +64,12 @@ pub struct PlanState {
 }
 
 impl PlanState {
-    /// Starts at `from`, with the marker that was found there.
+    /// Starts a partition at `from`, with the marker that was found after it was known who was `erased`.
     #[must_use]
-    pub fn new(plan: &PlanRun, from: i64, marker: Option<Marker>) -> Self {
+    pub fn new(plan: &PlanRun, partition: i32, from: i64, marker: Option<Marker>, erased: Arc<Erased>) -> Self {
         Self {
             decoder: Decoder::new(plan.plan()),
-            cache: LaneCache::new(marker.is_none()),
+            cache: LaneCache::new(marker.is_none(), partition, erased),
             from,
             event_time: marker.map_or(i64::MIN, |marker| marker.event_time),
             marker,

@@ -27,7 +27,8 @@ pub(crate) fn collect<S>(shared: &Shared<S>, partition: i32, reading: &mut Readi
         let due = state.marked.is_none_or(|marked| now.duration_since(marked) >= REFRESH);
         let news = state.marker.is_none_or(|known| known.offset != marker.marker.offset);
         if !writes.is_empty() || due || news {
-            parts.push(Part { partition, term: reading.term, plan: number, writes, slots, marker: Some(marker) });
+            let (term, erased) = (reading.term, state.cache.erased_version());
+            parts.push(Part { partition, term, plan: number, writes, slots, marker: Some(marker), erased });
         }
     }
 }

@@ -1,12 +1,13 @@
 //! A plan made ready for the stream: compiled, and with the names of all it writes.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use engine::lane::Layout;
 use engine::plan::{Assignment, Mode, Plan};
 use engine::program::{Program, ProgramError};
 use engine::row;
+use shell::store::{Erased, RowStore, StoreError};
 
 /// One plan as every thread shares it.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub struct PlanRun {
     pub head_key: Option<String>,
     /// That generation's horizon as last seen; `i64::MIN` while there is none.
     horizon: AtomicI64,
+    /// Who was erased from the view, as last seen.
+    erased: Mutex<Arc<Erased>>,
 }
 
 /// Why a plan cannot run.
@@ -67,6 +70,7 @@ impl PlanRun {
             ttl_ms: plan.time.retention_ms,
             head_key: (plan.mode == Mode::Lambda).then(|| row::head_key(uid, revision)),
             horizon: AtomicI64::new(i64::MIN),
+            erased: Mutex::default(),
         })
     }
 
@@ -75,6 +79,23 @@ impl PlanRun {
     pub fn plan(&self) -> &Plan {
         self.program.plan()
     }
+
+    /// Who was erased from the view by now. It is read anew only if there was another erasure.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    pub async fn erased<S: RowStore>(&self, store: &S) -> Result<Arc<Erased>, StoreError> {
+        let uid = &self.plan().view.uid;
+        let version = store.erased_version(uid).await?;
+        let known = self.erased.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if known.version == version {
+            return Ok(known);
+        }
+        let erased = Arc::new(store.erased(uid).await?);
+        erased.clone_into(&mut self.erased.lock().unwrap_or_else(PoisonError::into_inner));
+        Ok(erased)
+    }
+
     /// The horizon below which a batch lays the tiles, in milliseconds; `i64::MIN` while there is none.
     #[must_use]
     pub fn horizon(&self) -> i64 {

@@ -3,7 +3,7 @@
 //!
 //! Invariants:
 //! - One flush is under way at a time, so a lane's base is what the last one wrote.
-//! - A partition whose reading ended (lost writes, broken connection, failed dead letter) takes no record until the
+//! - A partition whose reading ended (lost writes, an erasure, broken connection, failed dead letter) takes no record until the
 //!   coordinator starts it anew with a higher term; results of an earlier term are ignored.
 
 use std::collections::BTreeMap;
@@ -126,9 +126,9 @@ impl<S: RowStore> Processor<S> {
     }
 
     fn start(&mut self, start: Start<S>) {
-        let Start { partition, term, queue, connection, position, from, markers } = start;
-        let plans = (self.shared.plans.iter().zip(from).zip(markers))
-            .map(|((plan, from), marker)| PlanState::new(plan, from, marker))
+        let Start { partition, term, queue, connection, position, from, markers, erased } = start;
+        let plans = (self.shared.plans.iter().zip(from).zip(markers.into_iter().zip(erased)))
+            .map(|((plan, from), (marker, erased))| PlanState::new(plan, partition, from, marker, erased))
             .collect();
         let reading = Some(Reading { term, connection, position, plans, drained: false });
         if let Some(mut queue) = queue {
@@ -319,12 +319,16 @@ impl<S: RowStore> Processor<S> {
     }
 
     fn take_in(&mut self, done: Done) {
-        let Done { partition, term, plan, slots, needs_whole, lost, marker } = done;
+        let Done { partition, term, plan, slots, needs_whole, lost, fenced, marker } = done;
         let reading = self.partitions.get_mut(&partition).and_then(|known| known.reading.as_mut());
         let Some(reading) = reading.filter(|reading| reading.term == term) else { return };
         if lost {
             StoreLost { partition }.emit(&self.shared.metrics);
             self.end(partition, Ended::Restart("the online store lost writes".to_owned()));
+            return;
+        }
+        if fenced {
+            self.end(partition, Ended::Restart("an entity was erased from the view".to_owned()));
             return;
         }
         let state = &mut reading.plans[plan];

@@ -11,6 +11,7 @@ use shell::admin::Readiness;
 pub use shell::ends::End;
 use shell::ends::PartitionEnds;
 use shell::kafka::KafkaSettings;
+use shell::store::Erased;
 use tokio::runtime::Handle;
 
 use crate::dead_letter::DeadLetters;
@@ -169,6 +170,8 @@ pub struct Start<S> {
     pub from: Vec<i64>,
     /// By plan: the marker that was found.
     pub markers: Vec<Option<Marker>>,
+    /// By plan: who was known to be erased before that.
+    pub erased: Vec<Arc<Erased>>,
 }
 
 /// From the coordinator to a processor.

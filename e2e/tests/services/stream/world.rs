@@ -71,6 +71,11 @@ pub fn record(event: &Event, partition: i32, now: i64) -> Message {
 
 /// The view of every test.
 pub fn plan(uid: &str) -> Plan {
+    engine::resolve::resolve(&definition(uid)).unwrap()
+}
+
+/// Its definition.
+pub fn definition(uid: &str) -> ViewDefinition {
     let column =
         |name: &str, kind: &str| ColumnDefinition { name: name.into(), type_name: kind.into(), ..Default::default() };
     let feature = |name: &str, aggregate: &str| FeatureDefinition {
@@ -78,7 +83,7 @@ pub fn plan(uid: &str) -> Plan {
         aggregate: Some(aggregate.into()),
         ..Default::default()
     };
-    let definition = ViewDefinition {
+    ViewDefinition {
         view: ViewIdentity { uid: uid.into(), namespace: "shop".into(), name: "user-events".into() },
         mode: "Kappa".into(),
         entity_keys: vec!["user".into()],
@@ -100,8 +105,7 @@ pub fn plan(uid: &str) -> Plan {
             },
             FeatureDefinition { of: Some("kind".into()), ..feature("latest", "Last") },
         ],
-    };
-    engine::resolve::resolve(&definition).unwrap()
+    }
 }
 
 /// The values that these events give, counted one by one.
@@ -164,11 +168,16 @@ impl World {
 
     /// Starts a worker that speaks this group protocol.
     pub fn worker_of(&self, name: &str, protocol: &str) -> Worker {
+        self.worker_with(name, protocol, &self.assignments())
+    }
+
+    /// Starts a worker of these assignments.
+    pub fn worker_with(&self, name: &str, protocol: &str, assignments: &std::path::Path) -> Worker {
         let [admin] = free_ports().unwrap();
         let process = Program::of_workspace("featuremill-stream")
             .unwrap()
             .arg("--assignments")
-            .arg(self.assignments())
+            .arg(assignments)
             .args([
                 "--kafka-bootstrap",
                 &self.kafka.bootstrap(),

@@ -11,11 +11,9 @@ use serde_json::{Value, json};
 
 use crate::jobs;
 use crate::names::{self, BATCH_KEY, PLAN_ANNOTATION};
-use crate::pods::{Life, Mount, Pod, path};
+use crate::pods::{self, Mount, Pod};
 use crate::settings::Settings;
 
-/// Memory beside that of tiles: the program, its buffers and batches of columns.
-const BASE_MEMORY_MIB: i64 = 512;
 /// How long a first Job is kept after it ended, in seconds: long enough for a person to look at it.
 const FIRST_JOB_TTL: i32 = 86_400;
 /// The container's name.
@@ -45,6 +43,7 @@ fn config(view: &FeatureView, architecture: &Architecture, plan: &Plan) -> Optio
     let mut config = json!({
         "assignment": {"incarnation": 0, "plan": plan},
         "featureTable": names::view_table(&lake, "gold", view),
+        "lake": lake,
         "gate": gate(&view.spec.quality_gate),
         "completeness": "Archive",
         "fullRefresh": false,
@@ -57,18 +56,22 @@ fn config(view: &FeatureView, architecture: &Architecture, plan: &Plan) -> Optio
         };
     } else if let Some(stream) = &plan.source.stream {
         let bronze = names::bronze_table(&lake, &stream.topic);
-        let source = |uri: &str, rows| json!({"table": {"uri": uri, "format": "Delta"}, "rows": rows});
-        config["source"] = source(&bronze, "Archive");
+        config["source"] = source_table(&bronze, "Archive");
         if let Some(silver) = view.spec.silver.as_ref().filter(|_| plan.mode == Mode::Lakehouse) {
             let table = silver_table(&lake, view, silver, plan);
             let rules: Vec<Value> =
                 silver.rules.iter().map(|r| json!({"name": r.name, "expression": r.expression})).collect();
-            config["source"] = source(&table, "Silver");
+            config["source"] = source_table(&table, "Silver");
             config["silver"] =
                 json!({"bronze": bronze, "table": table, "lake": lake, "dedup": silver.dedup, "rules": rules});
         }
     }
     Some(config)
+}
+
+/// A table of ours that is read in place of the plan's own; `rows` is `Archive` or `Silver`.
+pub(crate) fn source_table(uri: &str, rows: &str) -> Value {
+    json!({"table": {"uri": uri, "format": "Delta"}, "rows": rows})
 }
 
 /// The view's Silver, one for each way of making it: two revisions that differ in it run beside each other, and what one
@@ -143,32 +146,16 @@ fn job_spec(
 }
 
 fn pod<'a>(architecture: &'a Architecture, config: &str) -> Pod<'a> {
-    static DEFAULT: std::sync::LazyLock<crds::architecture::Batch> = std::sync::LazyLock::new(Default::default);
     let redis = &architecture.spec.online_store.redis;
-    let batch = architecture.spec.batch.as_ref().unwrap_or(&DEFAULT);
     let volume = Volume {
         config_map: Some(ConfigMapVolumeSource { name: config.to_owned(), ..ConfigMapVolumeSource::default() }),
         ..Volume::default()
     };
-    let mut mounts = vec![Mount::volume("batch", volume)];
-    mounts.extend(redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
-    mounts.extend(Mount::tables(architecture));
-    mounts.push(Mount::scratch("spill", "--temp-dir", batch.spill_gib));
-    Pod {
-        name: CONTAINER,
-        command: "/usr/local/bin/featuremill-batch",
-        arguments: vec![
-            "run".to_owned(),
-            format!("--config={}/{BATCH_KEY}", path("batch")),
-            format!("--redis-url={}", redis.url),
-            format!("--memory-mib={}", batch.memory_mib),
-        ],
-        ports: Vec::new(),
-        mounts,
-        memory_mib: BASE_MEMORY_MIB + i64::from(batch.memory_mib),
-        overrides: &batch.pod,
-        account: names::worker_account(&architecture.name_any()),
-        secrets_version: architecture.status.as_ref().and_then(|s| s.secrets_version.as_deref()).unwrap_or_default(),
-        life: Life::Ends,
-    }
+    let config = Mount::volume("batch", volume);
+    let arguments =
+        ["run".to_owned(), format!("--config={}", config.file(BATCH_KEY)), format!("--redis-url={}", redis.url)];
+    let mut pod = pods::batch(architecture, None, CONTAINER, config);
+    pod.arguments.splice(0..0, arguments);
+    pod.mounts.splice(1..1, redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
+    pod
 }

@@ -1,9 +1,9 @@
 //! The Lua that runs inside Redis. Each script is atomic, and guarded: it answers -1, having changed nothing, unless the
-//! lease is held, and -2 unless the head is still the one that the run saw: after a rollback the slot it writes to may be
-//! the one that is served.
+//! lease is held, -2 unless the head is still the one that the run saw (after a rollback the slot it writes to may be the
+//! one that is served), and -3 if somebody was erased of whom the run does not know.
 
-/// A script behind the guard. KEYS: the lease, the head, what the script says. ARGV: the token, the fence that the head must
-/// have (empty: no head), what the script says.
+/// A script behind the guard. KEYS: the lease, the head, the version of the erasures, what the script says. ARGV: the token,
+/// the fence that the head must have (empty: no head), the version that must stand, what the script says.
 macro_rules! guarded {
     ($script:literal) => {
         concat!(
@@ -11,7 +11,8 @@ macro_rules! guarded {
 if redis.call('GET', KEYS[1]) ~= ARGV[1] then return -1 end
 local stands, fence = redis.call('GET', KEYS[2]), ''
 if stands then fence = string.format('%.0f', cjson.decode(stands).fence) end
-if fence ~= ARGV[2] then return -2 end",
+if fence ~= ARGV[2] then return -2 end
+if (redis.call('GET', KEYS[3]) or '0') ~= ARGV[3] then return -3 end",
             $script
         )
     };
@@ -22,9 +23,9 @@ if fence ~= ARGV[2] then return -2 end",
 /// name does not expire. Answers how many rows there were.
 pub(super) const WRITE: &str = guarded!(
     r"
-local slot, at = ARGV[3], 4
+local slot, at = ARGV[4], 5
 local inside = slot .. '.'
-for k = 3, #KEYS do
+for k = 4, #KEYS do
   local first = at + 1
   local last = at + 2 * tonumber(ARGV[at])
   at = last + 1
@@ -36,7 +37,7 @@ for k = 3, #KEYS do
   redis.call('HSET', KEYS[k], unpack(ARGV, first, last))
   redis.call('PERSIST', KEYS[k])
 end
-return #KEYS - 2
+return #KEYS - 3
 "
 );
 
@@ -45,9 +46,9 @@ return #KEYS - 2
 /// the head, big-endian. Answers of how many rows something was removed.
 pub(super) const REMOVE: &str = guarded!(
     r"
-local slot, first, last, ttl = ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5]), tonumber(ARGV[6])
+local slot, first, last, ttl = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local inside, removed = slot .. '.', 0
-for k = 3, #KEYS do
+for k = 4, #KEYS do
   local head = redis.call('HGET', KEYS[k], slot)
   if head then
     local stored = struct.unpack('>l', head, 10)
@@ -67,8 +68,8 @@ return removed
 /// The flip. KEYS: what stands beside the head. ARGV: the new head, what stands beside it. Answers 1.
 pub(super) const FLIP: &str = guarded!(
     r"
-redis.call('SET', KEYS[2], ARGV[3])
-redis.call('SET', KEYS[3], ARGV[4])
+redis.call('SET', KEYS[2], ARGV[4])
+redis.call('SET', KEYS[4], ARGV[5])
 return 1
 "
 );

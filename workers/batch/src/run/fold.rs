@@ -15,7 +15,7 @@ use shell::store::RedisStore;
 use super::generation::Task;
 use super::{Run, RunError, now_ms};
 use crate::config::Rows;
-use crate::decode::Counts;
+use crate::decode::{Counts, Taken};
 use crate::events::{self, EventsError};
 use crate::feature_table::{FeatureTable, Stamp};
 use crate::features::FeatureReader;
@@ -81,6 +81,7 @@ impl Run {
             full_refresh: self.config.full_refresh,
             before: published.and(task.head.as_ref()).map(|head| head.horizon),
             horizon: task.horizon,
+            erased: published.is_some_and(|published| published.erased != task.erased),
             changes: changes.as_ref(),
         }))
     }
@@ -121,7 +122,8 @@ impl Run {
         let admission = Admission { from, until: task.horizon, latest };
         let counts = Arc::<Counts>::default();
         let source = self.config.source.as_ref();
-        let events = events::plan(&self.program, history, source, admission, session, counts.clone()).await?;
+        let taken = Taken { admission, tombstones: task.tombstones.clone(), counts: counts.clone() };
+        let events = events::plan(&self.program, history, source, taken, session).await?;
         let mould = Mould {
             layout: self.layout.clone(),
             conditions: plan.conditions.len(),

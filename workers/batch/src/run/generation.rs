@@ -1,15 +1,17 @@
 //! From the head that stands to the head that is flipped: the steps of one generation, in the order that keeps a reader safe.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::prelude::SessionContext;
+use engine::erase::Tombstones;
 use engine::row::{FeatureReport, Head, RunOutcome, RunReport, batch_field, head_key};
 use engine::time::horizon;
 use futures::TryStreamExt as _;
 use redis::cmd;
 use serde_json::json;
-use shell::store::{RedisStore, RowStore as _};
+use shell::store::{Erased, RedisStore, RowStore as _};
 
 use super::{Run, RunError, now_ms};
 use crate::completeness::complete_until;
@@ -18,7 +20,7 @@ use crate::gate::judge;
 use crate::history::History;
 use crate::lease::Lease;
 use crate::produce::{Produced, summarise, texts};
-use crate::publish::{Published, Publisher, Target, published_key};
+use crate::publish::{PublishError, Published, Publisher, Target, published_key};
 
 /// What a run sets out to make.
 #[derive(Debug)]
@@ -29,6 +31,10 @@ pub(super) struct Task {
     pub published: Option<Published>,
     /// The source.
     pub history: History,
+    /// Who is left out of it.
+    pub tombstones: Arc<Tombstones>,
+    /// The version of the erasures that are known.
+    pub erased: u64,
     /// The new generation.
     pub generation: u64,
     /// Its horizon.
@@ -46,6 +52,10 @@ impl Run {
     ) -> Result<(), RunError> {
         let Some(task) = self.task(store, session, report).await? else { return Ok(()) };
         let mut table = FeatureTable::open(&self.config.feature_table, self.plan.clone(), &self.storage).await?;
+        // The table is as it was when this held, or newer: from here on an erasure makes the commit fail.
+        if store.erased_version(&self.plan.view.uid).await? != task.erased {
+            return Err(PublishError::Erased.into());
+        }
         let publisher = self.publisher(lease, &task).await?;
         self.sweep(&table, &publisher, &task, session).await?;
 
@@ -101,6 +111,7 @@ impl Run {
                 (head.generation, head.incarnation) == (published.generation, published.incarnation)
             })
         });
+        let Erased { version: erased, tombstones } = self.erased(store, session).await?;
         let history = History::open(&self.source, self.config.version_as_of, &self.storage, session).await?;
         history.check_event_time(&self.plan, self.config.source.as_ref())?;
         report.table_version = history.version_number();
@@ -117,6 +128,7 @@ impl Run {
         let same = published.as_ref().is_some_and(|published| {
             (&published.uri, &published.source) == (&history.uri, &history.version)
                 && published.incarnation == incarnation
+                && published.erased == erased
                 && horizon == stands.1
         });
         if same && !self.config.full_refresh {
@@ -133,7 +145,17 @@ impl Run {
             generation,
             "a generation is to be made"
         );
-        Ok(Some(Task { head, published, history, generation, horizon }))
+        Ok(Some(Task { head, published, history, tombstones: Arc::new(tombstones), erased, generation, horizon }))
+    }
+
+    /// Who was erased, by the online store, which every erasure tells first, and by the lake, which outlasts it.
+    async fn erased(&self, store: &RedisStore, session: &SessionContext) -> Result<Erased, RunError> {
+        let mut erased = store.erased(&self.plan.view.uid).await?;
+        if let Some(lake) = &self.config.lake {
+            let uri = lake::erase::uri(lake, &self.plan);
+            erased.tombstones.merge(&lake::erase::tombstones(&uri, &self.storage, session).await?);
+        }
+        Ok(erased)
     }
 
     async fn published(&self, store: &RedisStore) -> Result<Option<Published>, RunError> {
@@ -150,6 +172,7 @@ impl Run {
             incarnation: self.config.assignment.incarnation,
             generation: task.generation,
             seen: task.head.as_ref().map(|head| head.fence),
+            erased: task.erased,
         };
         // In a Lambda, what is left of a row whose batch lane goes are stream lanes, which expire.
         let ttl = self.plan.time.retention_ms;
@@ -217,6 +240,7 @@ impl Run {
             incarnation,
             uri: task.history.uri.clone(),
             source: task.history.version.clone(),
+            erased: task.erased,
             at_ms: now_ms(),
         };
         let beside = published_key(&self.plan.view.uid, &self.plan.revision);

@@ -34,6 +34,9 @@ pub struct TrainView {
     /// What is read instead of the plan's own table.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<SourceTable>,
+    /// The folder of all tables, under which the view's tombstones are: events of who was erased are left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lake: Option<String>,
     /// The version of its Delta table; the newest unless given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub version_as_of: Option<u64>,

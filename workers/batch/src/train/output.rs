@@ -27,14 +27,23 @@ use super::lineage::{LINEAGE, Lineage};
 /// The file that says that a folder of Parquet files is whole, and of what it was made.
 const LINEAGE_FILE: &str = "_lineage.json";
 
-/// Writes all partitions; how many rows there were.
+/// What was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// How many rows.
+    pub rows: u64,
+    /// The version of the Delta table that holds them; none of Parquet files.
+    pub version: Option<u64>,
+}
+
+/// Writes all partitions.
 pub(super) async fn write(
     partitions: Vec<SendableRecordBatchStream>,
     schema: &SchemaRef,
     config: &TrainConfig,
     lineage: &Lineage,
     storage: &Storage,
-) -> Result<u64, TrainError> {
+) -> Result<Written, TrainError> {
     match config.output.table.format {
         TableFormat::Delta => delta(partitions, schema, config, lineage, storage).await,
         TableFormat::Parquet => parquet(partitions, schema, config, lineage, storage).await,
@@ -47,7 +56,7 @@ async fn delta(
     config: &TrainConfig,
     lineage: &Lineage,
     storage: &Storage,
-) -> Result<u64, TrainError> {
+) -> Result<Written, TrainError> {
     let uri = &config.output.table.uri;
     let failed = |error: deltalake::DeltaTableError| TrainError::Output { uri: uri.clone(), detail: error.to_string() };
     let view = config.views.first().map(|view| view.assignment.plan.view.clone());
@@ -59,7 +68,7 @@ async fn delta(
         properties: Vec::new(),
         evolves: true,
     };
-    let mut table = lake::ensure(uri, storage, &spec).await?;
+    let table = lake::ensure(uri, storage, &spec).await?;
     let mut writers = JoinSet::new();
     for mut batches in partitions {
         let mut writer = Writer::new(&table, uri)?;
@@ -88,8 +97,7 @@ async fn delta(
         .build(Some(&state as &dyn TableReference), table.log_store(), operation)
         .await
         .map_err(failed)?;
-    table.state = Some(done.snapshot());
-    Ok(rows)
+    Ok(Written { rows, version: Some(done.version()) })
 }
 
 async fn parquet(
@@ -98,7 +106,7 @@ async fn parquet(
     config: &TrainConfig,
     lineage: &Lineage,
     storage: &Storage,
-) -> Result<u64, TrainError> {
+) -> Result<Written, TrainError> {
     let uri = &config.output.table.uri;
     let failed = |detail: String| TrainError::Output { uri: uri.clone(), detail };
     let url = lake::address(uri)?;
@@ -135,7 +143,7 @@ async fn parquet(
     }
     let put = store.put(&folder.join(LINEAGE_FILE), lineage.to_json().into_bytes().into()).await;
     put.map_err(|error| failed(error.to_string()))?;
-    Ok(rows)
+    Ok(Written { rows, version: None })
 }
 
 /// The columns in types that Delta has.

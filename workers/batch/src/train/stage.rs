@@ -13,6 +13,7 @@ use datafusion::physical_plan::sorts::sort::SortExec;
 use datafusion::physical_plan::union::UnionExec;
 use datafusion::physical_plan::{ExecutionPlan, execute_stream};
 use datafusion::prelude::SessionContext;
+use engine::erase::Tombstones;
 use engine::event::{Admission, Importer};
 use engine::lane::Layout;
 use engine::plan::Plan;
@@ -25,7 +26,7 @@ use super::TrainError;
 use super::config::{TrainConfig, TrainView};
 use super::merge::Merge;
 use crate::config::{ConfigError, SourceTable, reading};
-use crate::decode::Counts;
+use crate::decode::{Counts, Taken};
 use crate::events;
 use crate::features;
 use crate::history::History;
@@ -41,6 +42,7 @@ pub(super) struct View {
     layout: Arc<Layout>,
     history: History,
     source: Option<SourceTable>,
+    tombstones: Arc<Tombstones>,
     /// The plan as the questions have it: its keys and time under their names there.
     asked: Plan,
     /// The names of its features in the training set.
@@ -71,7 +73,12 @@ impl View {
         };
         let names = plan.features.iter().map(name).collect();
         let source = view.source.clone();
-        Ok(Self { asked: asked(&plan, Some(view), config), program, layout, history, source, names })
+        let tombstones = match &view.lake {
+            Some(lake) => lake::erase::tombstones(&lake::erase::uri(lake, &plan), storage, session).await?,
+            None => Tombstones::default(),
+        };
+        let (asked, tombstones) = (asked(&plan, Some(view), config), Arc::new(tombstones));
+        Ok(Self { asked, program, layout, history, source, tombstones, names })
     }
 
     pub(super) fn plan(&self) -> &Plan {
@@ -133,7 +140,8 @@ impl View {
             (from, last)
         });
         let admission = Admission { from, until, latest: i64::MAX };
-        Ok(events::plan(&self.program, &self.history, self.source.as_ref(), admission, session, counts).await?)
+        let taken = Taken { admission, tombstones: self.tombstones.clone(), counts };
+        Ok(events::plan(&self.program, &self.history, self.source.as_ref(), taken, session).await?)
     }
 }
 

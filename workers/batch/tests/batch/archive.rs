@@ -17,7 +17,7 @@ use crate::source::{Event, START};
 use crate::world::World;
 
 /// An archive of these events, whose times it reads `by` a field as `event_time`.
-async fn archive(uri: &str, events: &[Event], by: &TimestampField, event_time: impl Fn(usize, i64) -> i64) {
+pub async fn archive(uri: &str, events: &[Event], by: &TimestampField, event_time: impl Fn(usize, i64) -> i64) {
     let times: Vec<i64> = events.iter().map(|event| event.at.unwrap()).collect();
     let payload = |event: &Event| {
         let Event { user, at, kind, amount } = event;
@@ -53,7 +53,7 @@ async fn archive(uri: &str, events: &[Event], by: &TimestampField, event_time: i
     Bronze::open(uri, &Storage::local(), identity, Some(by)).await.unwrap().append(&chunk).await.unwrap();
 }
 
-fn day_of_events() -> Vec<Event> {
+pub fn day_of_events() -> Vec<Event> {
     let event = |i: i64| Event {
         user: Some(format!("u{}", i % 3)),
         at: Some(START + i * HOUR),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray};
 use arrow::compute::cast;
 use arrow::datatypes::{Field, Int64Type, Schema};
-use batch::train::{Lineage, Output, TrainConfig, TrainView};
+use batch::train::{Lineage, Output, Report, TrainConfig, TrainView, ViewReport};
 use engine::plan::{Assignment, Plan, Table, TableFormat, TimestampField, TimestampUnit};
 use engine::program::value_at;
 use engine::value::{Value, ValueType};
@@ -73,6 +73,7 @@ impl World {
         let view = |plan: Plan| TrainView {
             assignment: Assignment { incarnation: 0, plan },
             source: None,
+            lake: None,
             version_as_of: None,
             keys: BTreeMap::from([("user".to_owned(), "who".to_owned())]),
         };
@@ -92,12 +93,19 @@ impl World {
         let output = Command::new(crate::world::binary())
             .args(["train", "--threads", "2", "--config"])
             .arg(&config)
+            .arg("--report")
+            .arg(self.folder.path().join("report"))
             .args(flags)
             .stdin(Stdio::null())
             .output()
             .await
             .unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    }
+
+    /// What the last run reported.
+    fn report(&self) -> Report {
+        serde_json::from_str(&std::fs::read_to_string(self.folder.path().join("report")).unwrap()).unwrap()
     }
 
     /// What `ask` must be answered for a view: `None` if every feature is NULL because the entity is not known then.
@@ -211,11 +219,19 @@ async fn features_are_as_they_were_at_each_boundary() {
     let view = &lineage.views[0];
     assert_eq!((view.view.as_str(), view.events.version.as_str()), ("shop/user-events", "1"));
     assert_eq!(view.revision, world.config.views[0].assignment.plan.revision);
+    let of = |view: &TrainView| {
+        let plan = &view.assignment.plan;
+        ViewReport { view: plan.view.name.clone(), revision: plan.revision.clone(), version: "1".into() }
+    };
+    let views: Vec<ViewReport> = world.config.views.iter().map(of).collect();
+    let rows = world.asks.len() as u64;
+    assert_eq!(world.report(), Report::Made { rows, version: Some(1), asks: "1".into(), views: views.clone() });
 
     // Made again it is a new version, not twice the rows.
     let (code, log) = world.run(&[]).await;
     assert_eq!(code, 0, "{log}");
     world.check().await;
+    assert_eq!(world.report(), Report::Made { rows, version: Some(2), asks: "1".into(), views });
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -238,6 +254,8 @@ async fn parquet_files_carry_their_lineage_and_nothing_is_written_over() {
     assert_eq!(serde_json::from_str::<Lineage>(&text).unwrap().views.len(), 2);
     let (code, log) = world.run(&[]).await;
     assert_eq!(code, 2, "{log}");
+    let Report::Failed { error } = world.report() else { panic!("{:?}", world.report()) };
+    assert!(error.contains("name an empty folder"), "{error}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -247,4 +265,28 @@ async fn names_that_meet_are_refused() {
     let (code, log) = world.run(&[]).await;
     assert_eq!(code, 2, "{log}");
     assert!(log.contains("user-events__events"), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_of_who_was_erased_are_in_no_training_set() {
+    let mut world = World::new(TableFormat::Delta, 4_000).await;
+    let (lake, time) = (world.folder.path().display().to_string(), START + 20 * DAY);
+    let session = session(&SessionOptions::default()).unwrap();
+    for view in &mut world.config.views {
+        let covers = engine::erase::Covers { before_ms: time, ..Default::default() };
+        let erasure = crate::erase::erasure(&view.assignment.plan, &lake, "u3", covers);
+        lake::erase::mark(&erasure, &Storage::local(), &session).await.unwrap();
+        view.lake = Some(lake.clone());
+    }
+    let asked = world.asks.iter().filter(|ask| ask.who.as_deref() == Some("u3")).count();
+    assert!(asked > 20, "only {asked} questions are about who was erased");
+    world.events.retain(|event| event.user.as_deref() != Some("u3") || event.at.unwrap() >= time);
+    for version in [None, Some(1)] {
+        for view in &mut world.config.views {
+            view.version_as_of = version;
+        }
+        let (code, log) = world.run(&[]).await;
+        assert_eq!(code, 0, "{log}");
+        world.check().await;
+    }
 }

@@ -67,6 +67,7 @@ impl World {
             feature_table: folder.path().join("gold").display().to_string(),
             source: None,
             silver: None,
+            lake: None,
             gate: Limits { max_row_count_drop: 0.95, max_null_share_rise: 1.0, max_psi: 1_000.0 },
             completeness: Completeness::NewestEvent,
             version_as_of: None,

@@ -6,8 +6,9 @@ use std::sync::Arc;
 
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
-use datafusion::logical_expr::{Expr, lit};
-use datafusion::prelude::{SessionContext, ident};
+use datafusion::prelude::SessionContext;
+use engine::plan::Plan;
+use engine::value::ValueType;
 use engine::{entity, row};
 use futures::TryStreamExt as _;
 use serde_json::Value;
@@ -17,6 +18,29 @@ use crate::error::LakeError;
 use crate::files::conform;
 use crate::storage::Storage;
 use crate::{source, table};
+
+/// The key columns of a view's entity, and their types.
+///
+/// # Errors
+/// [`LakeError::Definition`] for a key that is no column.
+pub(crate) fn keys(plan: &Plan) -> Result<Vec<(String, ValueType)>, LakeError> {
+    let column = |name: &String| plan.source.columns.iter().find(|column| column.name == *name);
+    let keys = plan.entity.iter().map(|name| {
+        column(name).map(|column| (name.clone(), column.value_type.clone())).ok_or_else(|| LakeError::Definition {
+            what: "entity".to_owned(),
+            detail: format!("key {name} is no column of the plan"),
+        })
+    });
+    keys.collect()
+}
+
+/// The text of the entity that a payload names, if it names one.
+pub(crate) fn named(keys: &[(String, ValueType)], payload: &[u8]) -> Option<String> {
+    let Ok(Value::Object(event)) = serde_json::from_slice(payload) else { return None };
+    let texts: Option<Vec<String>> =
+        keys.iter().map(|(name, value_type)| entity::json_key(value_type, event.get(name)?).ok()).collect();
+    Some(row::entity_text(texts?.iter().map(String::as_str)))
+}
 
 /// The offsets of the records that are to go, by partition. `columns` are the table's partition, offset and payload.
 pub(super) async fn records(
@@ -32,13 +56,9 @@ pub(super) async fn records(
         Err(LakeError::Missing { .. }) => return Ok(BTreeMap::new()),
         Err(error) => return Err(error),
     };
-    let covered = erasure
-        .covers
-        .iter()
-        .map(|(partition, end)| ident(columns[0]).eq(lit(*partition)).and(ident(columns[1]).lt(lit(*end))));
-    let covered = covered.reduce(Expr::or).unwrap_or_else(|| lit(false));
     let frame = source::frame(&table, uri, session).await?;
-    let frame = frame.filter(covered).and_then(|frame| frame.select(columns.map(ident).to_vec()));
+    let covered = erasure.covered(columns[0], columns[1]);
+    let frame = frame.filter(covered).and_then(|frame| frame.select_columns(&columns));
     let mut rows = frame.map_err(&failed)?.execute_stream().await.map_err(&failed)?;
     let schema = Arc::new(Schema::new(vec![
         Field::new(columns[0], DataType::Int32, true),
@@ -46,7 +66,7 @@ pub(super) async fn records(
         // Wide offsets, because nothing bounds a batch's payloads here.
         Field::new(columns[2], DataType::LargeBinary, true),
     ]));
-    let (keys, wanted) = (erasure.keys()?, erasure.text()?);
+    let (keys, wanted) = (keys(&erasure.plan)?, erasure.text()?);
     let mut found = BTreeMap::<i32, Vec<i64>>::new();
     while let Some(batch) = rows.try_next().await.map_err(&failed)? {
         let batch = conform(&batch, &schema, uri)?;
@@ -54,10 +74,7 @@ pub(super) async fn records(
         let offsets = batch.column(1).as_primitive::<Int64Type>();
         let payloads = batch.column(2).as_binary::<i64>();
         for at in (0..batch.num_rows()).filter(|at| payloads.is_valid(*at)) {
-            let Ok(Value::Object(event)) = serde_json::from_slice(payloads.value(at)) else { continue };
-            let texts: Option<Vec<String>> =
-                (keys.iter()).map(|(name, value_type)| entity::json_key(value_type, event.get(name)?).ok()).collect();
-            if texts.is_some_and(|texts| row::entity_text(texts.iter().map(String::as_str)) == wanted) {
+            if named(&keys, payloads.value(at)).as_ref() == Some(&wanted) {
                 found.entry(partitions.value(at)).or_default().push(offsets.value(at));
             }
         }

@@ -1,13 +1,12 @@
-//! The table of tombstones, and what readers leave out because of it.
+//! The table of tombstones.
 
-use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use arrow::array::TimestampMicrosecondArray;
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit};
+use arrow::array::{Array as _, ArrayRef, AsArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimeUnit, TimestampMicrosecondType};
 use datafusion::prelude::SessionContext;
-use engine::entity::push_column_key;
+use engine::erase::{Covers, Tombstones};
 use engine::plan::Plan;
 use serde_json::Map;
 
@@ -23,38 +22,6 @@ use crate::{source, table};
 #[must_use]
 pub fn uri(lake: &str, plan: &Plan) -> String {
     format!("{}/erased/{}.{}", lake.trim_end_matches('/'), plan.view.namespace, plan.view.name)
-}
-
-/// What was erased: by entity and partition, the offset before which its events do not count.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Tombstones(HashMap<String, BTreeMap<i32, i64>>);
-
-impl Tombstones {
-    /// Whether nobody was erased.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
-    /// Whether an event of this entity, at these coordinates, is erased.
-    #[must_use]
-    pub fn covers(&self, entity: &str, partition: i32, offset: i64) -> bool {
-        self.0.get(entity).and_then(|of| of.get(&partition)).is_some_and(|end| offset < *end)
-    }
-
-    /// Which rows are left. `keys` are the key columns, in the order of the plan's entity and of its types, none NULL.
-    #[must_use]
-    pub fn left(&self, keys: &[ArrayRef], partitions: &Int32Array, offsets: &Int64Array) -> BooleanArray {
-        let mut text = String::new();
-        let left = (0..partitions.len()).map(|at| {
-            text.clear();
-            for (number, key) in keys.iter().enumerate() {
-                push_column_key(&mut text, number == 0, key, at);
-            }
-            Some(!self.covers(&text, partitions.value(at), offsets.value(at)))
-        });
-        left.collect()
-    }
 }
 
 /// The tombstones of a view, the newest ones, whatever version of another table they are applied to.
@@ -75,18 +42,30 @@ pub async fn tombstones(uri: &str, storage: &Storage, session: &SessionContext) 
         let entities = batch.column(0).as_string::<i32>();
         let partitions = batch.column(1).as_primitive::<Int32Type>();
         let offsets = batch.column(2).as_primitive::<Int64Type>();
+        let times = batch.column(3).as_primitive::<TimestampMicrosecondType>();
         for at in 0..batch.num_rows() {
-            let of = tombstones.0.entry(entities.value(at).to_owned()).or_default();
-            let end = of.entry(partitions.value(at)).or_insert(0);
-            *end = (*end).max(offsets.value(at));
+            let mut covers = Covers { before_ms: times.value(at).div_euclid(1_000), ..Covers::default() };
+            if partitions.is_valid(at) && offsets.is_valid(at) {
+                covers.offsets.insert(partitions.value(at), offsets.value(at));
+            }
+            tombstones.add(entities.value(at), &covers);
         }
     }
     Ok(tombstones)
 }
 
-/// Writes an erasure's tombstone. Written again it changes nothing, since the highest offset counts.
-pub(super) async fn write(erasure: &Erasure, storage: &Storage) -> Result<(), LakeError> {
+/// Writes an erasure's tombstone, unless one stands that covers as much.
+///
+/// # Errors
+/// [`LakeError`]; it may stand all the same, and writing it again changes nothing.
+pub async fn mark(erasure: &Erasure, storage: &Storage, session: &SessionContext) -> Result<(), LakeError> {
     let (uri, text) = (uri(&erasure.lake, &erasure.plan), erasure.text()?);
+    let mut standing = tombstones(&uri, storage, session).await?;
+    let before = standing.get(&text).cloned();
+    standing.add(&text, &erasure.covers);
+    if standing.get(&text) == before.as_ref() {
+        return Ok(());
+    }
     let view = &erasure.plan.view;
     let spec = TableSpec {
         schema: schema(),
@@ -99,27 +78,35 @@ pub(super) async fn write(erasure: &Erasure, storage: &Storage) -> Result<(), La
         evolves: false,
     };
     let mut table = table::ensure(&uri, storage, &spec).await?;
-    let rows = erasure.covers.len();
-    let now = jiff::Timestamp::now().as_microsecond();
+    append(&mut table, &uri, &[rows(&uri, &text, &erasure.covers)?], None, Map::new()).await.map(drop)
+}
+
+/// A row for each partition, and one without for who knows of none.
+fn rows(uri: &str, entity: &str, covers: &Covers) -> Result<RecordBatch, LakeError> {
+    let partitions: Int32Array = std::iter::once(None).chain(covers.offsets.keys().copied().map(Some)).collect();
+    let offsets: Int64Array = std::iter::once(None).chain(covers.offsets.values().copied().map(Some)).collect();
+    let rows = partitions.len();
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(StringArray::from(vec![text.as_str(); rows])),
-        Arc::new(erasure.covers.keys().copied().map(Some).collect::<Int32Array>()),
-        Arc::new(erasure.covers.values().copied().map(Some).collect::<Int64Array>()),
-        Arc::new(TimestampMicrosecondArray::from(vec![now; rows]).with_timezone("UTC")),
+        Arc::new(StringArray::from(vec![entity; rows])),
+        Arc::new(partitions),
+        Arc::new(offsets),
+        Arc::new(
+            TimestampMicrosecondArray::from(vec![covers.before_ms.saturating_mul(1_000); rows]).with_timezone("UTC"),
+        ),
     ];
-    let batch = RecordBatch::try_new(schema(), columns).map_err(|error| LakeError::Schema {
-        uri: uri.clone(),
+    RecordBatch::try_new(schema(), columns).map_err(|error| LakeError::Schema {
+        uri: uri.to_owned(),
         column: "-".to_owned(),
         detail: error.to_string(),
-    })?;
-    append(&mut table, &uri, &[batch], None, Map::new()).await.map(drop)
+    })
 }
 
 fn schema() -> SchemaRef {
     Arc::new(Schema::new(vec![
         Field::new("entity", DataType::Utf8, false),
-        Field::new("partition", DataType::Int32, false),
-        Field::new("before_offset", DataType::Int64, false),
+        // Of a row without them, only the time counts.
+        Field::new("partition", DataType::Int32, true),
+        Field::new("before_offset", DataType::Int64, true),
         Field::new("erased_at", DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())), false),
     ]))
 }

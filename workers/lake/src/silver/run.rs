@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use arrow::array::{AsArray as _, BooleanArray, RecordBatch};
+use arrow::array::{Array as _, AsArray as _, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, Schema, SchemaRef};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
+use engine::erase::{Origin, Tombstones};
 use futures::TryStreamExt as _;
 use serde_json::{Map, Value};
 
@@ -19,7 +20,7 @@ use super::{Silver, dedup};
 use crate::bronze::{self, State};
 use crate::commit::{Txn, commit, last_txn};
 use crate::completeness::{COMPLETE_UNTIL, completeness};
-use crate::erase::{Tombstones, tombstones};
+use crate::erase::{find, tombstones};
 use crate::error::LakeError;
 use crate::files::{Writer, conform};
 use crate::storage::Storage;
@@ -110,7 +111,8 @@ pub async fn run(
             let piece = conform(&piece, &readable, &config.bronze)?;
             let decoded = decode.batch(&piece)?;
             stage.write(&left(config, &erased, decoded.good)?)?;
-            let fresh = unknown_rejects(&decoded.rejects, &ranges)?;
+            let rejects_left = left_rejects(config, &erased, decoded.rejects)?;
+            let fresh = unknown_rejects(&rejects_left, &ranges)?;
             report.rejected += u64::try_from(fresh.num_rows()).unwrap_or(0);
             rejects.write(&fresh).await?;
         }
@@ -200,8 +202,29 @@ fn left(config: &Silver, erased: &Tombstones, good: RecordBatch) -> Result<Recor
     // The first two are the coordinates; see [`Silver::spec`].
     let (partitions, offsets) =
         (good.column(0).as_primitive::<Int32Type>(), good.column(1).as_primitive::<Int64Type>());
-    filter_record_batch(&good, &erased.left(&keys, partitions, offsets)).map_err(|error| LakeError::Schema {
+    let origin = |row| Origin::Record { partition: partitions.value(row), offset: offsets.value(row) };
+    filter_record_batch(&good, &erased.left(&keys, origin)).map_err(|error| LakeError::Schema {
         uri: config.silver.clone(),
+        column: "-".to_owned(),
+        detail: error.to_string(),
+    })
+}
+
+/// The rejects that no erasure covers, by whom their payloads name.
+fn left_rejects(config: &Silver, erased: &Tombstones, rejects: RecordBatch) -> Result<RecordBatch, LakeError> {
+    let payloads = rejects.column_by_name("value").and_then(|column| column.as_binary_opt::<i32>().cloned());
+    let Some(payloads) = payloads.filter(|_| !erased.is_empty()) else { return Ok(rejects) };
+    let keys = find::keys(&config.plan)?;
+    let partitions = rejects.column(0).as_primitive::<Int32Type>();
+    let offsets = rejects.column(1).as_primitive::<Int64Type>();
+    let is_left = |row: usize| {
+        let entity = payloads.is_valid(row).then(|| find::named(&keys, payloads.value(row))).flatten();
+        let origin = Origin::Record { partition: partitions.value(row), offset: offsets.value(row) };
+        Some(entity.is_none_or(|entity| !erased.covers(&entity, origin)))
+    };
+    let left: BooleanArray = (0..rejects.num_rows()).map(is_left).collect();
+    filter_record_batch(&rejects, &left).map_err(|error| LakeError::Schema {
+        uri: config.quarantine(),
         column: "-".to_owned(),
         detail: error.to_string(),
     })

@@ -8,6 +8,7 @@ use arrow::array::{ArrayRef, AsArray, BinaryArray, Date32Array, Int32Array, Int6
 use arrow::array::{TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::Int64Type;
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
+use engine::erase::Covers;
 use engine::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 use lake::bronze::{self, Bronze, Chunk, Progress};
 use lake::erase::{Erased, Erasure, erase};
@@ -282,7 +283,7 @@ async fn who_is_erased_leaves_every_table_and_does_not_come_back() {
         bronze: Some(config.bronze.clone()),
         silver: Some(config.silver.clone()),
         gold: Some(world.uri("gold/none")),
-        covers: topic.ends.clone().into_iter().collect(),
+        covers: Covers { offsets: topic.ends.clone(), before_ms: NOW },
     };
     let erased = erase(&erasure, &world.storage, &world.session).await.unwrap();
     assert_eq!(erased, Erased { bronze: 3, silver: 2, quarantine: 1, gold: 0 });
@@ -294,11 +295,82 @@ async fn who_is_erased_leaves_every_table_and_does_not_come_back() {
     topic.append(0, &[of("ada", "6", 1)]).await;
     once(&world, &config).await;
     assert_eq!(read(&world, &config.silver, "id").await, [((0, 1), "2".to_owned()), ((0, 4), "6".to_owned())]);
-    // A Silver made anew from the Bronze as it was before: the tombstone holds.
+    // A Silver made anew from the Bronze as it was before: the tombstone holds, for what was refused too.
     let anew = Silver { silver: world.uri("silver/anew"), ..config.clone() };
     run(&anew, &world.storage, &world.session, None, Some(whole)).await.unwrap();
     assert_eq!(read(&world, &anew.silver, "user").await, [((0, 1), "bob".to_owned())]);
+    let rejected: Vec<_> = read(&world, &anew.quarantine(), "reason").await.into_iter().map(|(at, _)| at).collect();
+    assert_eq!(rejected, [(0, 3), (1, 0)], "the refused event of who was erased is not kept anew");
     let refused = Erasure { entity: vec![7.into()], ..erasure };
     let error = erase(&refused, &world.storage, &world.session).await.unwrap_err().to_string();
     assert!(error.contains("entity key user"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_set_out_before_an_erasure_brings_nobody_back() {
+    let world = World::new();
+    let config = config(&world);
+    let mut topic = Topic::new(&world).await;
+    let of = |user: &str, id: i64| Some(format!(r#"{{"user": "{user}", "id": "{id}", "at": {NOW}, "price": 1}}"#));
+    topic.append(0, &[of("ada", 1), of("bob", 2)]).await;
+    once(&world, &config).await;
+    let mut overtaken = 0;
+    for round in 1..=12_i64 {
+        let at = round * 10;
+        topic.append(0, &[of("ada", at), of("bob", at + 1), of("ada", at + 2)]).await;
+        let erasure = Erasure {
+            plan: config.plan.clone(),
+            entity: vec!["ada".into()],
+            lake: world.uri(""),
+            bronze: Some(config.bronze.clone()),
+            silver: Some(config.silver.clone()),
+            gold: None,
+            covers: Covers { offsets: topic.ends.clone(), before_ms: NOW },
+        };
+        // At ever later points of the run.
+        let (run, erased) = tokio::join!(run(&config, &world.storage, &world.session, None, None), async {
+            tokio::time::sleep(Duration::from_millis(u64::try_from(round - 1).unwrap() * 15)).await;
+            erase(&erasure, &world.storage, &world.session).await
+        });
+        erased.unwrap();
+        match run {
+            Err(LakeError::Superseded { .. }) => overtaken += 1,
+            run => drop(run.unwrap()),
+        }
+        topic.bronze.refresh().await.unwrap();
+        let left = read(&world, &config.silver, "user").await;
+        assert!(left.iter().all(|(_, user)| user == "bob"), "round {round}: {left:?}");
+    }
+    assert!(overtaken > 0, "no run was under way when it mattered");
+    once(&world, &config).await;
+    let left = read(&world, &config.silver, "user").await;
+    assert_eq!(left.len(), 13, "every event of others is there once: {left:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_that_is_behind_is_waited_for() {
+    let world = World::new();
+    let mut topic = Topic::new(&world).await;
+    let payload = |user: &str| Some(format!(r#"{{"user": "{user}", "id": "1", "at": {NOW}}}"#));
+    topic.append(0, &[payload("ada"), payload("bob")]).await;
+    let mut erasure = Erasure {
+        plan: Arc::new(plan()),
+        entity: vec!["ada".into()],
+        lake: world.uri(""),
+        bronze: Some(world.uri("bronze/events")),
+        silver: None,
+        gold: None,
+        covers: Covers { offsets: [(0, 3), (1, 0)].into(), before_ms: NOW },
+    };
+    let behind = erase(&erasure, &world.storage, &world.session).await.unwrap_err();
+    assert!(
+        matches!(behind, LakeError::Behind { partition: 0, at: 2, end: 3, .. }) && behind.is_transient(),
+        "{behind}"
+    );
+    topic.append(0, &[payload("ada")]).await;
+    let erased = erase(&erasure, &world.storage, &world.session).await.unwrap();
+    assert_eq!(erased, Erased { bronze: 2, ..Erased::default() });
+    erasure.bronze = Some(world.uri("bronze/others"));
+    let error = erase(&erasure, &world.storage, &world.session).await.unwrap_err();
+    assert!(matches!(error, LakeError::Behind { at: 0, .. }), "an archive that is yet to be made: {error}");
 }

@@ -11,6 +11,15 @@ pub enum Outcome {
     Lost,
     /// The store is ahead of the writer's base but behind its write; only a whole lane may take its place.
     NeedsWhole,
+    /// Somebody was erased of whom the writer does not know: whatever it holds may be of that entity. It must read the
+    /// tombstones and go back to the marker.
+    Fenced,
+}
+
+/// Nothing is decided for who does not know of every erasure.
+#[must_use]
+pub fn fenced(stands: u64, known: u64) -> Option<Outcome> {
+    (stands != known).then_some(Outcome::Fenced)
 }
 
 /// Writes iff `base ≤ stored < new`; a part of a lane only on exactly its base.

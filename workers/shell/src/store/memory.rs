@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use engine::row::{CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, lane_field};
+use engine::row::{
+    CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field,
+};
 
-use super::guard::{decide, decide_marker};
+use super::guard::{decide, decide_marker, fenced};
 use super::{
-    LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
-    parse_markers, parse_report, parse_troubles, value_error,
+    Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
+    parse_entry, parse_markers, parse_report, parse_tombstones, parse_troubles, value_error,
 };
 use crate::redis::RedisError;
 
-type Hash = BTreeMap<String, Vec<u8>>;
+pub(super) type Hash = BTreeMap<String, Vec<u8>>;
 
 /// Everything that a [`MemoryStore`] holds at one time.
 #[derive(Clone, Debug, Default)]
@@ -22,13 +24,19 @@ pub struct Snapshot {
 }
 
 #[derive(Debug, Default)]
-struct State {
-    hashes: BTreeMap<String, Hash>,
-    strings: BTreeMap<String, String>,
+pub(super) struct State {
+    pub(super) hashes: BTreeMap<String, Hash>,
+    pub(super) strings: BTreeMap<String, String>,
     away: bool,
     /// How often a catalog was written, which is the version of the one written last.
     catalog_writes: u64,
     refusal: Option<String>,
+}
+
+impl State {
+    pub(super) fn erased_version(&self, uid: &str) -> u64 {
+        self.strings.get(&erased_version_key(uid)).and_then(|text| text.parse().ok()).unwrap_or(0)
+    }
 }
 
 /// The store in memory. Clones share it. Rows never expire in it.
@@ -86,7 +94,7 @@ impl MemoryStore {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn open(&self, doing: &'static str) -> Result<MutexGuard<'_, State>, StoreError> {
+    pub(super) fn open(&self, doing: &'static str) -> Result<MutexGuard<'_, State>, StoreError> {
         let state = self.lock();
         if state.away {
             let (url, detail) = ("memory://".to_owned(), "made to be away".to_owned());
@@ -145,9 +153,13 @@ impl RowStore for MemoryStore {
         &self,
         partition: i32,
         _ttl_ms: Option<i64>,
+        fence: Fence<'_>,
         writes: &[LaneWrite],
     ) -> Result<Vec<Outcome>, StoreError> {
         let mut state = self.open("writing rows")?;
+        if let Some(outcome) = fenced(state.erased_version(fence.uid), fence.version) {
+            return Ok(vec![outcome; writes.len()]);
+        }
         let mut outcomes = Vec::with_capacity(writes.len());
         for write in writes {
             let head = lane_field(partition, 0);
@@ -167,8 +179,17 @@ impl RowStore for MemoryStore {
         Ok(outcomes)
     }
 
-    async fn write_marker(&self, key: &str, partitions: i32, write: MarkerWrite) -> Result<Outcome, StoreError> {
+    async fn write_marker(
+        &self,
+        key: &str,
+        partitions: i32,
+        fence: Fence<'_>,
+        write: MarkerWrite,
+    ) -> Result<Outcome, StoreError> {
         let mut state = self.open("writing a marker")?;
+        if let Some(outcome) = fenced(state.erased_version(fence.uid), fence.version) {
+            return Ok(outcome);
+        }
         let field = write.partition.to_string();
         let stored = parse_markers(key, text_fields(state.hashes.get(key)))?
             .by_partition
@@ -182,6 +203,17 @@ impl RowStore for MemoryStore {
             hash.insert(PARTITIONS_FIELD.to_owned(), partitions.max(known.unwrap_or(0)).to_string().into_bytes());
         }
         Ok(outcome)
+    }
+
+    async fn erased_version(&self, uid: &str) -> Result<u64, StoreError> {
+        Ok(self.open("asking for erasures")?.erased_version(uid))
+    }
+
+    async fn erased(&self, uid: &str) -> Result<Erased, StoreError> {
+        let state = self.open("reading who was erased")?;
+        let key = erased_key(uid);
+        let tombstones = parse_tombstones(&key, text_fields(state.hashes.get(&key)))?;
+        Ok(Erased { version: state.erased_version(uid), tombstones })
     }
 
     async fn pointer<P: Pointer>(&self, key: &str) -> Result<Option<P>, StoreError> {

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
-use engine::row::{CatalogEntry, RunReport, Trouble, catalog_version_key, lane_field, parse_lane_field};
+use engine::row::{
+    CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field, parse_lane_field,
+};
 use redis::{Cmd, Pipeline, cmd};
 
-use super::scripts::{CATALOG, FLUSH, MARKER, SWAP, header};
+use super::scripts::{CATALOG, ERASE, FLUSH, MARKER, SWAP, header};
 use super::{
-    LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap, parse_entry,
-    parse_markers, parse_report, parse_troubles, value_error,
+    Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
+    parse_entry, parse_markers, parse_report, parse_tombstones, parse_troubles, value_error,
 };
 use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
 
@@ -18,10 +20,10 @@ const ROWS_PER_CALL: usize = 32;
 /// Commands a round trip, so that no pipeline grows without bound.
 const CALLS_PER_PIPELINE: usize = 256;
 /// Keys a `SCAN` step looks at.
-const SCAN_COUNT: usize = 2_000;
+pub(super) const SCAN_COUNT: usize = 2_000;
 
 /// Every script; calls name them by position.
-const SCRIPTS: [&str; 4] = [FLUSH, MARKER, SWAP, CATALOG];
+const SCRIPTS: [&str; 5] = [FLUSH, MARKER, SWAP, CATALOG, ERASE];
 
 /// The store in one Redis, over one [`Connection`].
 #[derive(Clone, Debug)]
@@ -68,13 +70,13 @@ impl RedisStore {
         }
     }
 
-    fn script(&self, index: usize, keys: usize) -> Cmd {
+    pub(super) fn script(&self, index: usize, keys: usize) -> Cmd {
         let mut call = cmd("EVALSHA");
         call.arg(&self.scripts[index]).arg(keys);
         call
     }
 
-    async fn scripted<T: redis::FromRedisValue>(
+    pub(super) async fn scripted<T: redis::FromRedisValue>(
         &self,
         doing: &'static str,
         pipeline: &Pipeline,
@@ -104,6 +106,7 @@ impl RedisStore {
             1 => Ok(Outcome::Superseded),
             2 => Ok(Outcome::Lost),
             3 => Ok(Outcome::NeedsWhole),
+            4 => Ok(Outcome::Fenced),
             other => Err(self.connection.unexpected(doing, format!("the script answered {other}"))),
         }
     }
@@ -155,19 +158,21 @@ impl RowStore for RedisStore {
         &self,
         partition: i32,
         ttl_ms: Option<i64>,
+        fence: Fence<'_>,
         writes: &[LaneWrite],
     ) -> Result<Vec<Outcome>, StoreError> {
         let doing = "writing rows";
-        let head = lane_field(partition, 0);
+        let (head, version_key) = (lane_field(partition, 0), erased_version_key(fence.uid));
         let mut outcomes = Vec::with_capacity(writes.len());
         for writes in writes.chunks(ROWS_PER_CALL * CALLS_PER_PIPELINE) {
             let mut pipeline = redis::Pipeline::with_capacity(writes.len().div_ceil(ROWS_PER_CALL));
             for rows in writes.chunks(ROWS_PER_CALL) {
-                let mut call = self.script(0, rows.len());
+                let mut call = self.script(0, 1 + rows.len());
+                call.arg(&version_key);
                 for row in rows {
                     call.arg(&row.key);
                 }
-                call.arg(&head).arg(ttl_ms.unwrap_or(0));
+                call.arg(&head).arg(ttl_ms.unwrap_or(0)).arg(fence.version);
                 for row in rows {
                     add_write(&mut call, partition, row);
                 }
@@ -184,15 +189,42 @@ impl RowStore for RedisStore {
         Ok(outcomes)
     }
 
-    async fn write_marker(&self, key: &str, partitions: i32, write: MarkerWrite) -> Result<Outcome, StoreError> {
+    async fn write_marker(
+        &self,
+        key: &str,
+        partitions: i32,
+        fence: Fence<'_>,
+        write: MarkerWrite,
+    ) -> Result<Outcome, StoreError> {
         let doing = "writing a marker";
-        let mut call = self.script(1, 1);
-        call.arg(key).arg(write.partition).arg(write.marker.encode()).arg(write.marker.offset);
-        call.arg(write.base.unwrap_or(-1)).arg(partitions);
+        let mut call = self.script(1, 2);
+        call.arg(key)
+            .arg(erased_version_key(fence.uid))
+            .arg(write.partition)
+            .arg(write.marker.encode())
+            .arg(write.marker.offset);
+        call.arg(write.base.unwrap_or(-1)).arg(partitions).arg(fence.version);
         let mut pipeline = redis::pipe();
         pipeline.add_command(call);
         let (digit,): (i64,) = self.scripted(doing, &pipeline).await?;
         Ok(self.outcome(doing, digit)?)
+    }
+
+    async fn erased_version(&self, uid: &str) -> Result<u64, StoreError> {
+        let mut get = cmd("GET");
+        let version: Option<u64> = self.connection.run("asking for erasures", get.arg(erased_version_key(uid))).await?;
+        Ok(version.unwrap_or(0))
+    }
+
+    async fn erased(&self, uid: &str) -> Result<Erased, StoreError> {
+        // The version first: who comes in between is known too early, which does no harm.
+        let version = self.erased_version(uid).await?;
+        let key = erased_key(uid);
+        let fields: Vec<(String, String)> = match version {
+            0 => Vec::new(),
+            _ => self.connection.run("reading who was erased", cmd("HGETALL").arg(&key)).await?,
+        };
+        Ok(Erased { version, tombstones: parse_tombstones(&key, fields)? })
     }
 
     async fn pointer<P: Pointer>(&self, key: &str) -> Result<Option<P>, StoreError> {
@@ -285,15 +317,19 @@ impl RowStore for RedisStore {
     }
 }
 
-/// `prefix*` with the characters that `MATCH` treats specially escaped.
+/// `prefix*`, of a prefix taken as it is.
 fn glob_prefix(prefix: &str) -> String {
-    let mut glob = String::with_capacity(prefix.len() + 1);
-    for c in prefix.chars() {
+    glob(prefix) + "*"
+}
+
+/// A text with the characters that `MATCH` treats specially escaped.
+pub(super) fn glob(text: &str) -> String {
+    let mut glob = String::with_capacity(text.len() + 1);
+    for c in text.chars() {
         if matches!(c, '*' | '?' | '[' | ']' | '\\' | '^') {
             glob.push('\\');
         }
         glob.push(c);
     }
-    glob.push('*');
     glob
 }

@@ -5,7 +5,7 @@ use std::future::Future;
 
 use engine::row::{CatalogEntry, RunReport, Trouble};
 
-use super::{LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, Segments, StoreError};
+use super::{Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, Segments, StoreError};
 
 /// Whether a compare-and-set took place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +32,7 @@ pub trait RowStore: Clone + Send + Sync + 'static {
         &self,
         partition: i32,
         ttl_ms: Option<i64>,
+        fence: Fence<'_>,
         writes: &[LaneWrite],
     ) -> impl Future<Output = Result<Vec<Outcome>, StoreError>> + Send;
 
@@ -40,8 +41,15 @@ pub trait RowStore: Clone + Send + Sync + 'static {
         &self,
         key: &str,
         partitions: i32,
+        fence: Fence<'_>,
         write: MarkerWrite,
     ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
+
+    /// The version of who was erased from a view; 0 if nobody was.
+    fn erased_version(&self, uid: &str) -> impl Future<Output = Result<u64, StoreError>> + Send;
+
+    /// Who was erased from a view. Markers are read after it: an erasure between the two is seen by the [`Fence`].
+    fn erased(&self, uid: &str) -> impl Future<Output = Result<Erased, StoreError>> + Send;
 
     /// A pointer, `None` if it was never set.
     fn pointer<P: Pointer>(&self, key: &str) -> impl Future<Output = Result<Option<P>, StoreError>> + Send;

@@ -2,14 +2,18 @@
 
 use super::LaneWrite;
 
-/// Many rows a call. KEYS: row keys. ARGV: the head's field, the time to live in ms (0: none), then for each key its
-/// [`header`], the names and bytes of the fields to set, and the names of those to remove. Answers one digit for each key:
-/// 0 written, 1 superseded, 2 lost, 3 needs whole.
+/// Many rows a call. KEYS: the version of the erasures, row keys. ARGV: the head's field, the time to live in ms (0: none),
+/// the version that the writer knows, then for each row its [`header`], the names and bytes of the fields to set, and the
+/// names of those to remove. Answers one digit for each row: 0 written, 1 superseded, 2 lost, 3 needs whole, 4 fenced.
 ///
 /// The stored offset is bytes 9 to 17 of the head, big-endian. Offsets are below 2^53, so Lua's numbers hold them.
 pub(super) const FLUSH: &str = r"
-local head, ttl, at, out = ARGV[1], tonumber(ARGV[2]), 3, {}
-for k = 1, #KEYS do
+local head, ttl, at, out = ARGV[1], tonumber(ARGV[2]), 4, {}
+if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[3] then
+  for k = 2, #KEYS do out[k - 1] = 4 end
+  return out
+end
+for k = 2, #KEYS do
   local base, new, flags, sets, removals = struct.unpack('>llBBB', ARGV[at])
   local first, last = at + 1, at + 2 * sets
   at = last + removals + 1
@@ -28,7 +32,7 @@ for k = 1, #KEYS do
     if removals > 0 then redis.call('HDEL', KEYS[k], unpack(ARGV, last + 1, at - 1)) end
     if ttl > 0 then redis.call('PEXPIRE', KEYS[k], ttl) end
   end
-  out[k] = result
+  out[k - 1] = result
 end
 return out
 ";
@@ -47,9 +51,11 @@ pub(super) fn header(write: &LaneWrite) -> [u8; 19] {
     bytes
 }
 
-/// One marker. KEYS: the marker hash. ARGV: field, text, its offset, base (-1: none), how many partitions the topic has:
-/// never fewer than before, for a worker may not have heard of new ones yet. Answers as [`FLUSH`] does.
+/// One marker. KEYS: the marker hash, the version of the erasures. ARGV: field, text, its offset, base (-1: none), how many
+/// partitions the topic has: never fewer than before, for a worker may not have heard of new ones yet; the version that the
+/// writer knows. Answers as [`FLUSH`] does.
 pub(super) const MARKER: &str = r"
+if (redis.call('GET', KEYS[2]) or '0') ~= ARGV[6] then return 4 end
 local stored = redis.call('HGET', KEYS[1], ARGV[1])
 local new, base, at = tonumber(ARGV[3]), tonumber(ARGV[4]), -1
 if stored then at = tonumber(string.match(stored, '^(-?%d+):')) end
@@ -87,4 +93,48 @@ if stored then fence = string.format('%.0f', cjson.decode(stored).fence) end
 if fence ~= ARGV[1] then return 0 end
 redis.call('SET', KEYS[1], ARGV[2])
 return 1
+";
+
+/// The erasure of one entity's rows. KEYS: who was erased, the version of that, the erasure that is under way, then for each
+/// incarnation its row and its markers. ARGV: the entity, the tombstone that was seen (empty: none), the new one, what this
+/// erasure covers, how many partitions it names, for each of them its number and where a marker may stand at most, and for
+/// each incarnation its name. Answers how many rows there were, or -1 if another tombstone stands there.
+///
+/// A row is removed once for one erasure, with what it holds of later events, so a marker behind them goes back to where
+/// they are read again (of a partition that is not named, to its beginning); lanes of others have them, and are not written.
+/// Later rows are made by who knows the tombstone.
+pub(super) const ERASE: &str = r"
+if (redis.call('HGET', KEYS[1], ARGV[1]) or '') ~= ARGV[2] then return -1 end
+local partitions, removed = tonumber(ARGV[5]), 0
+local name, news = 6 + 2 * partitions, ARGV[2] ~= ARGV[3]
+local floors = {}
+for i = 6, name - 1, 2 do floors[ARGV[i]] = ARGV[i + 1] end
+for i = name, #ARGV do
+  if redis.call('HGET', KEYS[3], ARGV[i]) ~= ARGV[4] then news = true end
+end
+if not news then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+local now = redis.call('TIME')
+local version = tonumber(now[1]) * 1000000 + tonumber(now[2])
+local stored = tonumber(redis.call('GET', KEYS[2]) or '0')
+if stored >= version then version = stored + 1 end
+redis.call('SET', KEYS[2], string.format('%.0f', version))
+for k = 4, #KEYS, 2 do
+  if redis.call('HGET', KEYS[3], ARGV[name]) ~= ARGV[4] then
+    if redis.call('UNLINK', KEYS[k]) == 1 then
+      removed = removed + 1
+      local markers = redis.call('HGETALL', KEYS[k + 1])
+      for i = 1, #markers, 2 do
+        local at, rest = string.match(markers[i + 1], '^(-?%d+)(:.*)$')
+        local floor = floors[markers[i]] or '0'
+        if at and tonumber(at) > tonumber(floor) then
+          redis.call('HSET', KEYS[k + 1], markers[i], floor .. rest)
+        end
+      end
+    end
+    redis.call('HSET', KEYS[3], ARGV[name], ARGV[4])
+  end
+  name = name + 1
+end
+return removed
 ";

@@ -5,6 +5,11 @@ use super::*;
 use crate::redis::Connector;
 use engine::row::catalog_version_key;
 
+/// What a writer knows.
+fn fence(version: u64) -> Fence<'static> {
+    Fence { uid: "view", version }
+}
+
 /// A head segment with an offset, as the engine writes it.
 fn head(offset: i64) -> Vec<u8> {
     let mut bytes = vec![1; 9];
@@ -54,19 +59,20 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
             for (whole, expired) in [(false, false), (true, false), (true, true)] {
                 let row = key(&format!("row-{stored:?}-{base:?}-{whole}-{expired}"));
                 if let Some(stored) = stored {
-                    store.flush(3, None, &[write(&row, None, stored, true, false)]).await.unwrap();
+                    store.flush(3, None, fence(0), &[write(&row, None, stored, true, false)]).await.unwrap();
                 }
-                let outcome = store.flush(3, Some(60_000), &[write(&row, base, 5, whole, expired)]).await.unwrap();
+                let outcome =
+                    store.flush(3, Some(60_000), fence(0), &[write(&row, base, 5, whole, expired)]).await.unwrap();
                 let lanes = store.load(3, &[row, key("absent")]).await.unwrap();
                 seen.push(format!("{stored:?} {base:?} {whole} {expired}: {outcome:?} {lanes:?}"));
             }
         }
     }
     let many: Vec<LaneWrite> = (0..100).map(|i| write(&key(&format!("many-{i}")), None, i + 1, true, false)).collect();
-    seen.push(format!("{:?}", store.flush(0, Some(60_000), &many).await.unwrap()));
+    seen.push(format!("{:?}", store.flush(0, Some(60_000), fence(0), &many).await.unwrap()));
     let wide: Segments = (0..12).map(|n| (n, head(7))).collect();
     let wide = LaneWrite { segments: wide, removed: vec![], ..write(&key("wide"), None, 7, true, false) };
-    store.flush(0, None, &[wide]).await.unwrap();
+    store.flush(0, None, fence(0), &[wide]).await.unwrap();
     seen.push(format!("{:?}", store.load(0, &[key("wide")]).await.unwrap()));
     let markers = key("m/0");
     for (base, offset) in [(Some(1), 2), (None, 5), (Some(5), 5), (Some(5), 4), (Some(6), 7), (Some(5), 8)] {
@@ -74,7 +80,7 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
         // One worker has not heard yet that the topic has eight partitions.
         let partitions = if offset == 8 { 6 } else { 8 };
         let write = MarkerWrite { partition: 3, base, marker };
-        let outcome = store.write_marker(&markers, partitions, write).await.unwrap();
+        let outcome = store.write_marker(&markers, partitions, fence(0), write).await.unwrap();
         seen.push(format!("{outcome:?} {:?}", store.markers(&markers).await.unwrap()));
     }
     assert_eq!(store.markers(&markers).await.unwrap().partitions, Some(8));
@@ -140,6 +146,91 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     seen
 }
 
+/// An erasure beside a lagging worker, on any store.
+async fn exercise_erasure<S: Eraser>(store: S, uid: &str) -> Vec<String> {
+    let mut seen = Vec::new();
+    let key = |revision: &str, incarnation, entity: &str| engine::row::row_key(uid, revision, incarnation, entity);
+    let lane = |key: &str, new| [write(key, None, new, true, false)];
+    let of = async |version| Fence { uid, version: store.erased(uid).await.unwrap().version.min(version) };
+    let marker = |offset| {
+        let marker = Marker { offset, event_time: 8, end_offset: 90, read_to_end_at: 3 };
+        MarkerWrite { partition: 1, base: None, marker }
+    };
+    let latest = u64::MAX;
+    for (revision, incarnation, offset) in [("r1", 0, 70), ("r1", 1, 40), ("r2", 0, 60)] {
+        for entity in ["ada", "bob"] {
+            let row = key(revision, incarnation, entity);
+            store.flush(1, None, of(latest).await, &lane(&row, offset)).await.unwrap();
+        }
+        let markers = engine::row::marker_key(uid, revision, incarnation, 0);
+        store.write_marker(&markers, 3, of(latest).await, marker(offset)).await.unwrap();
+        // A partition that the topic has since got.
+        let new = MarkerWrite { partition: 2, ..marker(3) };
+        store.write_marker(&markers, 3, of(latest).await, new).await.unwrap();
+    }
+    let wanted = Covers { offsets: [(0, 5), (1, 50)].into(), before_ms: 7 };
+    let covers = store.begin_erasure(uid, "ada", &wanted).await.unwrap();
+    let later = Covers { offsets: [(1, 80)].into(), before_ms: 9 };
+    assert_eq!(store.begin_erasure(uid, "ada", &later).await.unwrap(), covers, "it covers what it first did");
+    let erasure = RowErasure { uid: uid.to_owned(), entity: "ada".into(), covers, lows: [(1, 55)].into() };
+    let known = [("r1".to_owned(), 0)];
+    let removed = erase_rows(&store, &erasure, &known).await.unwrap();
+    let first = store.erased(uid).await.unwrap();
+    seen.push(format!("{removed} {:?} {:?}", first.tombstones, store.incarnations_of(uid, "ada").await.unwrap()));
+    for (revision, incarnation) in [("r1", 0), ("r1", 1), ("r2", 0)] {
+        let found = store.markers(&engine::row::marker_key(uid, revision, incarnation, 0)).await.unwrap();
+        seen.push(format!(
+            "{revision}/{incarnation} {found:?} {:?}",
+            store.load(1, &[key(revision, incarnation, "bob")]).await
+        ));
+    }
+    // Who does not know of it writes neither rows, of anybody, nor markers; who does writes what came later.
+    let row = key("r1", 0, "ada");
+    for version in [0, first.version - 1, first.version] {
+        let fence = Fence { uid, version };
+        let both = [lane(&row, 71), lane(&key("r1", 0, "bob"), 72)].concat();
+        let outcomes = store.flush(1, None, fence, &both).await.unwrap();
+        let markers = engine::row::marker_key(uid, "r1", 0, 0);
+        seen.push(format!("{outcomes:?} {:?}", store.write_marker(&markers, 3, fence, marker(72)).await.unwrap()));
+    }
+    // Repeated before it ended, it leaves the new row alone, and the version too; afterwards it is another erasure.
+    assert_eq!(erase_rows(&store, &erasure, &known).await.unwrap(), 0);
+    assert_eq!(store.erased(uid).await.unwrap(), first);
+    store.end_erasure(uid, "ada").await.unwrap();
+    let covers = store.begin_erasure(uid, "ada", &later).await.unwrap();
+    seen.push(format!("{covers:?}"));
+    let again = RowErasure { covers, ..erasure };
+    seen.push(format!("{}", erase_rows(&store, &again, &[]).await.unwrap()));
+    store.end_erasure(uid, "ada").await.unwrap();
+    assert!(store.erased(uid).await.unwrap().version > first.version);
+    seen.push(format!("{:?}", store.tombstone(uid, "ada").await.unwrap()));
+    assert_eq!(store.remove_rows(&again, None, &[]).await.unwrap(), Removal::Overtaken);
+    seen
+}
+
+#[tokio::test]
+async fn who_is_erased_stays_away_from_every_incarnation() {
+    let server = Server::start_in("erase");
+    let redis = server.store().await;
+    let seen = exercise_erasure(redis.clone(), "uid-[1]").await;
+    assert_eq!(seen, exercise_erasure(MemoryStore::default(), "uid-[1]").await);
+    let ada = |end, before_ms| Covers { offsets: [(0, 5), (1, end)].into(), before_ms };
+    let mut tombstones = Tombstones::default();
+    tombstones.add("ada", &ada(50, 7));
+    assert_eq!(seen[0], format!("3 {tombstones:?} []"));
+    // Rows at 40 hold nothing behind what is covered; the others are read again, from what the topic still has.
+    for (at, offset) in [(1, 55), (2, 40), (3, 55)] {
+        assert!(seen[at].contains(&format!("offset: {offset}, event_time: 8, end_offset: 90")), "{}", seen[at]);
+        assert!(seen[at].contains("2: Marker { offset: 0, "), "what is new is read from its beginning: {}", seen[at]);
+        assert!(seen[at].contains("Ok([[(0, "), "another's row is gone: {}", seen[at]);
+    }
+    assert_eq!(seen[4..7], ["[Fenced, Fenced] Fenced", "[Fenced, Fenced] Fenced", "[Written, Written] Written"]);
+    assert_eq!(seen[8..], ["1".to_owned(), format!("{:?}", Some(ada(80, 9)))]);
+    let left: Vec<String> =
+        redis.connection().run("testing", ::redis::cmd("KEYS").arg("uid-?1?/erasing*")).await.unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 /// A `redis-server` on a socket of its own, for as long as the value lives.
 struct Server {
     process: std::process::Child,
@@ -203,7 +294,7 @@ async fn redis_does_what_the_twin_does_and_a_broken_connection_stays_broken() {
     memory("0").await;
     assert_eq!(redis.refusal("write-test").await.unwrap(), None);
     let _: () = redis.connection().run("testing", ::redis::cmd("SCRIPT").arg("FLUSH")).await.unwrap();
-    let again = redis.flush(0, None, &[write("after", None, 1, true, false)]).await.unwrap();
+    let again = redis.flush(0, None, fence(0), &[write("after", None, 1, true, false)]).await.unwrap();
     assert_eq!(again, [Outcome::Written], "scripts that were flushed are loaded again");
 
     server.process.kill().unwrap();

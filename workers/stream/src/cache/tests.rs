@@ -8,6 +8,10 @@ use crate::fixtures::plan_run;
 
 const EVER: Option<i64> = None;
 
+fn empty(complete: bool) -> LaneCache {
+    LaneCache::new(complete, 0, Arc::default())
+}
+
 fn expiry(ttl_ms: Option<i64>, now: Instant) -> Expiry {
     Expiry { ttl_ms, now }
 }
@@ -15,7 +19,7 @@ fn expiry(ttl_ms: Option<i64>, now: Instant) -> Expiry {
 #[test]
 fn a_write_goes_from_what_the_store_has_to_what_the_lane_has() {
     let (plan, now) = (plan_run(), Instant::now());
-    let mut cache = LaneCache::new(false);
+    let mut cache = empty(false);
     let (slot, load) = cache.slot("ada");
     assert!(load, "the store may have it");
     assert_eq!(cache.slot("ada"), (slot, false), "asked once");
@@ -36,7 +40,7 @@ fn a_write_goes_from_what_the_store_has_to_what_the_lane_has() {
 #[test]
 fn a_loaded_lane_has_its_base_and_skips_what_it_holds() {
     let plan = plan_run();
-    let mut cache = LaneCache::new(false);
+    let mut cache = empty(false);
     let (slot, _) = cache.slot("ada");
     let mut lane = Lane::new();
     lane.set_offset(7);
@@ -50,7 +54,7 @@ fn a_loaded_lane_has_its_base_and_skips_what_it_holds() {
 #[test]
 fn a_row_that_may_have_expired_is_written_whole() {
     let (plan, start) = (plan_run(), Instant::now());
-    let mut cache = LaneCache::new(true);
+    let mut cache = empty(true);
     let (slot, load) = cache.slot("ada");
     assert!(!load, "nothing is stored that was not read here");
     for (offset, after, expired) in [(0, 0, false), (1, 800, false), (2, 800 + 901, true)] {
@@ -65,7 +69,7 @@ fn a_row_that_may_have_expired_is_written_whole() {
 #[test]
 fn only_what_the_store_has_is_dropped_and_then_it_is_read_back() {
     let (plan, now) = (plan_run(), Instant::now());
-    let mut cache = LaneCache::new(true);
+    let mut cache = empty(true);
     let (changed, _) = cache.slot("changed");
     let (writing, _) = cache.slot("writing");
     let (stored, _) = cache.slot("stored");
@@ -89,7 +93,7 @@ fn only_what_the_store_has_is_dropped_and_then_it_is_read_back() {
 #[test]
 fn a_row_that_was_read_back_may_expire_before_it_is_written() {
     let (plan, now) = (plan_run(), Instant::now());
-    let mut cache = LaneCache::new(false);
+    let mut cache = empty(false);
     let (slot, _) = cache.slot("ada");
     let mut lane = Lane::new();
     lane.set_offset(7);
@@ -100,4 +104,19 @@ fn a_row_that_was_read_back_may_expire_before_it_is_written() {
     let write = &writes[0];
     let outcome = shell::store::decide(None, write.base, write.new, write.whole, write.may_have_expired);
     assert_eq!(outcome, shell::store::Outcome::Written);
+}
+
+#[test]
+fn the_lane_of_who_was_erased_begins_where_the_tombstone_ends() {
+    let (plan, now) = (plan_run(), Instant::now());
+    let mut erased = Erased { version: 3, ..Erased::default() };
+    erased.tombstones.add("ada", &engine::erase::Covers { offsets: [(7, 10), (8, 50)].into(), before_ms: 0 });
+    let mut cache = LaneCache::new(true, 7, Arc::new(erased));
+    let (ada, bob) = (cache.slot("ada").0, cache.slot("bob").0);
+    assert!(cache.lane_for(ada, 9).is_none(), "it was erased");
+    assert!(cache.lane_for(bob, 9).is_some());
+    assert_eq!(cache.changed(), 1, "nothing is written of who has no other event");
+    assert!(cache.lane_for(ada, 10).is_some());
+    let (writes, _) = cache.writes(&plan.layout, "p/", expiry(EVER, now));
+    assert_eq!(writes.iter().map(|write| (write.base, write.new)).collect::<Vec<_>>(), [(None, 10), (None, 11)]);
 }

@@ -1,14 +1,15 @@
-//! A model: workers that crash, hang behind as zombies, drop lanes and lose the store's last writes, in any order that
-//! chance gives, end with the rows of one that read everything at once.
+//! A model: workers that crash, hang behind as zombies, drop lanes and lose the store's last writes while entities are
+//! erased, in any order that chance gives, end with the rows of one that read everything at once and knew who was erased.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine::erase::Covers;
 use engine::row::Marker;
 use prometheus_client::registry::Registry;
 use rdkafka::message::{OwnedMessage, Timestamp};
-use shell::store::{MarkerWrite, MemoryStore};
+use shell::store::{Eraser as _, MarkerWrite, MemoryStore, RowErasure, erase_rows};
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -61,13 +62,14 @@ impl Bench {
     }
 
     fn start(&self, store: &MemoryStore) -> Reader {
+        let erased = self.runtime.block_on(self.plans[0].erased(store)).unwrap();
         let markers = self.runtime.block_on(store.markers(&self.plans[0].marker_key)).unwrap();
         let marker = markers.by_partition.get(&PARTITION).copied();
         let end = i64::try_from(self.records.len()).unwrap();
         let Start::Read { position, from } = start::decide(&Observed { markers: vec![marker], low: 0, end }) else {
             panic!("{marker:?}")
         };
-        Reader { state: PlanState::new(&self.plans[0], from[0], marker), position }
+        Reader { state: PlanState::new(&self.plans[0], PARTITION, from[0], marker, erased), position }
     }
 
     /// Reads up to `count` records; the number refused.
@@ -90,7 +92,8 @@ impl Bench {
         let (offset, event_time) = (reader.position, state.event_time);
         let marker = Marker { offset, event_time, end_offset: offset, read_to_end_at: 0 };
         let marker = Some(MarkerWrite { partition: PARTITION, base, marker });
-        let part = Part { partition: PARTITION, term: 1, plan: 0, writes, slots, marker };
+        let erased = state.cache.erased_version();
+        let part = Part { partition: PARTITION, term: 1, plan: 0, writes, slots, marker, erased };
         let report = self.runtime.block_on(execute(store.clone(), self.plans.clone(), 1, vec![part]));
         assert!(report.error.is_none());
         let done = report.done.into_iter().next().unwrap();
@@ -99,7 +102,7 @@ impl Bench {
             state.cache.needs_whole(slot);
         }
         state.marker = done.marker.or(state.marker);
-        !done.lost
+        !done.lost && !done.fenced
     }
 
     /// Reads to the end, however often the store turns out to have lost writes.
@@ -115,6 +118,19 @@ impl Bench {
     }
 
     /// The rows: every entity's lane.
+    /// Erases, as often as asked, what this covers of an entity.
+    fn erase(&self, store: &MemoryStore, entity: &str, covers: &Covers) {
+        let uid = &self.plans[0].plan().view.uid;
+        let erase = async {
+            let covers = store.begin_erasure(uid, entity, covers).await?;
+            let lows = BTreeMap::new();
+            let erasure = RowErasure { uid: uid.clone(), entity: entity.to_owned(), covers, lows };
+            erase_rows(store, &erasure, &[]).await?;
+            store.end_erasure(uid, entity).await
+        };
+        self.runtime.block_on(erase).unwrap();
+    }
+
     fn rows(&self, store: &MemoryStore) -> BTreeMap<String, Vec<(u8, Vec<u8>)>> {
         let keys: Vec<String> = (0..12).map(|user| format!("{}u{user}", self.plans[0].row_prefix)).collect();
         let lanes = self.runtime.block_on(store.load(PARTITION, &keys)).unwrap();
@@ -128,10 +144,11 @@ fn run(seed: u64) {
     let store = MemoryStore::default();
     let mut snapshot = store.snapshot();
     let mut readers = vec![bench.start(&store)];
+    let (mut asked, mut erased) = (Vec::new(), Vec::<(String, Covers)>::new());
     for _ in 0..200 {
         // A crash leaves nothing of one; a zombie stays beside its successor.
         let who = usize::try_from(chance.below(readers.len() as u64)).unwrap();
-        match chance.below(12) {
+        match chance.below(14) {
             0 => readers[who] = bench.start(&store),
             1 if readers.len() < 3 => readers.push(bench.start(&store)),
             2 => readers[who].state.cache.shrink(0),
@@ -139,9 +156,27 @@ fn run(seed: u64) {
             4 => {
                 // The server restarts with what it had at some time; every connection breaks, so every worker starts anew.
                 store.restore(snapshot.clone());
+                // Tombstones that only this store had are gone with its writes: who was erased is erased again.
+                for (entity, covers) in &erased {
+                    bench.erase(&store, entity, covers);
+                }
                 readers = readers.iter().map(|_| bench.start(&store)).collect();
             }
-            5..=7 => {
+            // What is covered is told a while before it is erased, so that some readers are ahead of it and some behind.
+            5 if erased.len() + asked.len() < 5 => {
+                let end = i64::try_from(chance.below(400)).unwrap();
+                asked.push((
+                    format!("u{}", chance.below(12)),
+                    Covers { offsets: [(PARTITION, end)].into(), before_ms: 0 },
+                ));
+            }
+            6 => {
+                if let Some((entity, covers)) = asked.pop() {
+                    bench.erase(&store, &entity, &covers);
+                    erased.push((entity, covers));
+                }
+            }
+            7..=9 => {
                 if !bench.flush(&store, &mut readers[who]) {
                     readers[who] = bench.start(&store);
                 }
@@ -153,6 +188,9 @@ fn run(seed: u64) {
     }
     bench.finish(&store);
     let whole = MemoryStore::default();
+    for (entity, covers) in &erased {
+        bench.erase(&whole, entity, covers);
+    }
     bench.finish(&whole);
     assert_eq!(bench.rows(&store), bench.rows(&whole), "seed {seed}");
 }

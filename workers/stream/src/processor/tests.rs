@@ -9,7 +9,9 @@ use prometheus_client::registry::Registry;
 use rdkafka::message::{OwnedMessage, Timestamp};
 use shell::admin::Readiness;
 use shell::kafka::KafkaSettings;
-use shell::store::{LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError, Swap};
+use shell::store::{
+    Erased, Fence, LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError, Swap,
+};
 use tokio::sync::Notify;
 
 use super::*;
@@ -33,20 +35,38 @@ struct Slow {
 }
 
 impl RowStore for Slow {
-    async fn flush(&self, partition: i32, ttl: Option<i64>, writes: &[LaneWrite]) -> Result<Vec<Outcome>, StoreError> {
+    async fn flush(
+        &self,
+        partition: i32,
+        ttl: Option<i64>,
+        fence: Fence<'_>,
+        writes: &[LaneWrite],
+    ) -> Result<Vec<Outcome>, StoreError> {
         if self.begun.swap(true, Ordering::SeqCst) {
-            return self.store.flush(partition, ttl, writes).await;
+            return self.store.flush(partition, ttl, fence, writes).await;
         }
-        let mut outcomes = self.store.flush(partition, ttl, &writes[..1]).await?;
+        let mut outcomes = self.store.flush(partition, ttl, fence, &writes[..1]).await?;
         self.go_on.notified().await;
-        outcomes.extend(self.store.flush(partition, ttl, &writes[1..]).await?);
+        outcomes.extend(self.store.flush(partition, ttl, fence, &writes[1..]).await?);
         self.gone_on.notify_one();
         Ok(outcomes)
     }
-    async fn write_marker(&self, key: &str, partitions: i32, write: MarkerWrite) -> Result<Outcome, StoreError> {
-        let outcome = self.store.write_marker(key, partitions, write).await;
+    async fn write_marker(
+        &self,
+        key: &str,
+        partitions: i32,
+        fence: Fence<'_>,
+        write: MarkerWrite,
+    ) -> Result<Outcome, StoreError> {
+        let outcome = self.store.write_marker(key, partitions, fence, write).await;
         self.marked.notify_one();
         outcome
+    }
+    async fn erased_version(&self, uid: &str) -> Result<u64, StoreError> {
+        self.store.erased_version(uid).await
+    }
+    async fn erased(&self, uid: &str) -> Result<Erased, StoreError> {
+        self.store.erased(uid).await
     }
     async fn markers(&self, key: &str) -> Result<Markers, StoreError> {
         self.store.markers(key).await
@@ -126,7 +146,7 @@ fn start(processor: &mut Processor<Slow>, store: &Slow) {
     let marker = markers.by_partition.get(&0).copied();
     let position = marker.map_or(0, |marker| marker.offset);
     let connection = Connected { number: 1, store: store.clone() };
-    let plans = vec![PlanState::new(&shared.plans[0], position, marker)];
+    let plans = vec![PlanState::new(&shared.plans[0], 0, position, marker, Arc::default())];
     let queue = processor.consumer.split_partition_queue("events", 0).unwrap();
     let reading = Some(Reading { term: 1, connection, position, plans, drained: false });
     processor.partitions.insert(0, Partition { queue, reading });

@@ -1,0 +1,223 @@
+//! `Erasure`: which stores and tables its Job removes the entity from, and what became of it. Pure; [`crate::once`] drives it.
+//!
+//! Invariant: the entity's values stand in the object itself and in a Secret that it owns, and nowhere else: in no name, label,
+//! argument, status, condition or event.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::LazyLock;
+
+use crds::condition::{ConditionStatus, reasons, types};
+use crds::erasure::ErasedView;
+use crds::once::{Limits, Progress};
+use crds::pod::PodOverrides;
+use crds::{Architecture, Erasure, ErasureStatus, FeatureView};
+use k8s_openapi::api::core::v1::Secret;
+use kube::ResourceExt as _;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::conditions::find;
+use crate::feature_view::resolve::Refusal;
+use crate::names::{self, ERASURE_LABEL};
+use crate::once::{Known, Once, Revision, Views, Work};
+use crate::pods::{Life, Mount, Pod};
+
+/// The memory of its Job, in MiB: it reads files of tables and rewrites those that hold the entity.
+const MEMORY_MIB: i64 = 1024;
+
+impl Once for Erasure {
+    type Input = Secret;
+    type Status = ErasureStatus;
+    const WORK: Work = Work { name: "erase", label: ERASURE_LABEL, file: "erase.json" };
+
+    fn architecture(&self) -> &str {
+        &self.spec.architecture_ref.name
+    }
+
+    fn limits(&self) -> &Limits {
+        &self.spec.limits
+    }
+
+    fn known(&self) -> Option<&ErasureStatus> {
+        self.status.as_ref()
+    }
+
+    fn progress(status: &mut ErasureStatus) -> &mut Progress {
+        &mut status.progress
+    }
+
+    fn concerns(&self, view: &FeatureView) -> bool {
+        if self.spec.views.is_empty() { has_keys(self, view) } else { self.spec.views.contains(&view.name_any()) }
+    }
+
+    fn resolve(&self, architecture: &Architecture, views: &Views) -> Result<Value, Refusal> {
+        let refuse = |reason, message| Err(Refusal { reason, message, pending: false });
+        let keys = || self.spec.entity.keys().cloned().collect::<Vec<_>>().join(", ");
+        if let Some(name) = self.spec.views.iter().find(|name| !views.known.contains_key(*name)) {
+            let message = format!(
+                "spec.views: there is no FeatureView {name:?} of Architecture {:?} in this namespace; make an Erasure without it",
+                architecture.name_any()
+            );
+            return refuse(reasons::VIEW_NOT_FOUND, message);
+        }
+        if let Some(known) = views.known.values().find(|known| !has_keys(self, &known.view)) {
+            let message = format!(
+                "spec.entity: FeatureView {:?} is of ({}), not of ({}); make an Erasure of its keys, or without it",
+                known.view.name_any(),
+                known.view.spec.entity.keys.join(", "),
+                keys()
+            );
+            return refuse(reasons::NO_VIEW_MATCHES, message);
+        }
+        if views.known.is_empty() {
+            let all: Vec<String> = views
+                .all
+                .iter()
+                .map(|view| format!("{} of ({})", view.name_any(), view.spec.entity.keys.join(", ")))
+                .collect();
+            let message = format!(
+                "spec.entity: no FeatureView of Architecture {:?} has exactly the keys ({}); there {}",
+                architecture.name_any(),
+                keys(),
+                if all.is_empty() { "is none at all".to_owned() } else { format!("is {}", all.join(", ")) }
+            );
+            return refuse(reasons::NO_VIEW_MATCHES, message);
+        }
+        let lake = names::lake(architecture);
+        let mut erased = Vec::new();
+        for known in views.known.values() {
+            if known.revisions.is_empty() {
+                return Err(not_running(known));
+            }
+            erased.extend(known.revisions.values().map(|revision| tables(revision, lake.as_deref())));
+        }
+        let mut config = json!({"entity": self.spec.entity, "views": erased});
+        if let Some(lake) = lake {
+            config["lake"] = lake.into();
+        }
+        Ok(config)
+    }
+
+    fn pod<'a>(&'a self, architecture: &'a Architecture, input: Mount) -> Pod<'a> {
+        static NONE: LazyLock<PodOverrides> = LazyLock::new(PodOverrides::default);
+        let (kafka, redis) = (architecture.spec.kafka.as_ref(), &architecture.spec.online_store.redis);
+        let mut arguments = vec!["erase".to_owned(), format!("--config={}", input.file(Self::WORK.file))];
+        arguments.extend(kafka.map(|kafka| format!("--kafka-bootstrap={}", kafka.bootstrap_servers)));
+        arguments.push(format!("--redis-url={}", redis.url));
+        let kafka = kafka.and_then(|kafka| kafka.secret_ref.as_ref());
+        let mut mounts = vec![input];
+        mounts.extend(kafka.map(|s| Mount::secret("kafka", "--kafka-config-dir", &s.name)));
+        mounts.extend(redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
+        mounts.extend(Mount::tables(architecture));
+        let archive = architecture.spec.archive.as_ref().map(|archive| &archive.pod);
+        Pod {
+            name: Self::WORK.name,
+            command: "/usr/local/bin/featuremill-archive",
+            arguments,
+            ports: Vec::new(),
+            mounts,
+            memory_mib: MEMORY_MIB,
+            overrides: self.spec.worker.as_ref().or(archive).unwrap_or(&NONE),
+            account: names::worker_account(&architecture.name_any()),
+            secrets_version: architecture
+                .status
+                .as_ref()
+                .and_then(|s| s.secrets_version.as_deref())
+                .unwrap_or_default(),
+            life: Life::Ends,
+        }
+    }
+
+    fn begun(status: &mut ErasureStatus, input: &Value) {
+        let views = input["views"].as_array().into_iter().flatten();
+        let names = views.filter_map(|view| view["assignment"]["plan"]["view"]["name"].as_str());
+        // In the order of their names, and each once, however many of its revisions run.
+        let names: BTreeSet<&str> = names.collect();
+        status.views =
+            names.into_iter().map(|name| ErasedView { name: name.to_owned(), ..ErasedView::default() }).collect();
+    }
+
+    fn ended(status: &mut ErasureStatus, report: &str) -> Option<String> {
+        let report: Report = serde_json::from_str(report).ok()?;
+        for told in report.views {
+            let name = told.view.rsplit('/').next().unwrap_or_default();
+            for view in status.views.iter_mut().filter(|view| view.name == name) {
+                add(view, &told);
+            }
+        }
+        let rows: i64 = status.views.iter().map(|view| view.online_rows).sum();
+        let events: i64 = status.views.iter().map(|view| view.bronze).sum();
+        Some(format!(
+            "removed from {} views: {rows} rows of the online store, {events} records of archives",
+            status.views.len()
+        ))
+    }
+}
+
+/// What the Job reports.
+#[derive(Deserialize)]
+struct Report {
+    views: Vec<ViewReport>,
+}
+
+/// What the Job reports of one revision of a view.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+#[derive(Default)]
+struct ViewReport {
+    view: String,
+    online_rows: i64,
+    bronze: i64,
+    silver: i64,
+    quarantine: i64,
+    gold: i64,
+    covers: BTreeMap<String, i64>,
+}
+
+/// Adds what was removed of one revision to what was removed of its view. What two revisions share, the first removed.
+fn add(view: &mut ErasedView, told: &ViewReport) {
+    view.online_rows += told.online_rows;
+    view.bronze += told.bronze;
+    view.silver += told.silver;
+    view.quarantine += told.quarantine;
+    view.gold += told.gold;
+    for (partition, offset) in &told.covers {
+        let known = view.covers.entry(partition.clone()).or_insert(*offset);
+        *known = (*known).max(*offset);
+    }
+}
+
+/// Whether a view's entity has exactly the keys of the one that is erased.
+fn has_keys(erasure: &Erasure, view: &FeatureView) -> bool {
+    let keys: BTreeSet<&String> = view.spec.entity.keys.iter().collect();
+    keys == erasure.spec.entity.keys().collect()
+}
+
+/// One revision as the Job is told of it.
+fn tables(revision: &Revision, lake: Option<&str>) -> Value {
+    let bronze = revision.archived.as_ref().zip(lake).map(|(topic, lake)| names::bronze_table(lake, topic));
+    let mut view = json!({"assignment": revision.assignment});
+    for (name, table) in
+        [("bronze", bronze.as_ref()), ("silver", revision.silver.as_ref()), ("gold", revision.gold.as_ref())]
+    {
+        if let Some(table) = table {
+            view[name] = table.as_str().into();
+        }
+    }
+    view
+}
+
+/// Why a view of which no revision runs is not passed over: what it keeps of the entity could not be told.
+fn not_running(known: &Known) -> Refusal {
+    let status = known.view.status.clone().unwrap_or_default();
+    let refused = find(&status.conditions, types::SPEC_ACCEPTED).filter(|c| c.status == ConditionStatus::False);
+    let name = known.view.name_any();
+    let message = match refused {
+        Some(refused) => format!(
+            "FeatureView {name:?} is not accepted: {}; mend or delete it, or make an Erasure that names the others",
+            refused.message
+        ),
+        None => format!("FeatureView {name:?} has no revision yet"),
+    };
+    Refusal { reason: reasons::VIEW_NOT_READY, message, pending: refused.is_none() }
+}
