@@ -7,9 +7,8 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use engine::event::{Admission, ImportError, Importer};
 use engine::program::Program;
-use thiserror::Error;
-
 use lake::{bronze, silver};
+use thiserror::Error;
 
 use crate::config::{Rows, SourceTable, reading};
 use crate::decode::{Decode, Taken};

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use arrow::array::{Array as _, ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use serde::{Deserialize, Serialize};
 
 use crate::entity::push_column_key;
@@ -131,7 +131,7 @@ impl Tombstones {
     #[must_use]
     pub fn left(&self, keys: &[ArrayRef], origin: impl Fn(usize) -> Origin) -> BooleanArray {
         let mut text = String::new();
-        let left = (0..keys.first().map_or(0, |key| key.len())).map(|row| {
+        let left = (0..keys.first().map_or(0, Array::len)).map(|row| {
             text.clear();
             for (number, key) in keys.iter().enumerate() {
                 if key.is_null(row) {

@@ -78,7 +78,7 @@ impl View {
             None => Tombstones::default(),
         };
         let (asked, tombstones) = (asked(&plan, Some(view), config), Arc::new(tombstones));
-        Ok(Self { asked, program, layout, history, source, tombstones, names })
+        Ok(Self { program, layout, history, source, tombstones, asked, names })
     }
 
     pub(super) fn plan(&self) -> &Plan {
