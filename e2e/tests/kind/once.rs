@@ -69,10 +69,10 @@ async fn every_value_of_a_training_set_equals_duckdb() {
         .map(|row| (row["user_id"].as_str().unwrap().to_owned(), row["asked_at"].as_i64().unwrap()))
         .collect();
     let expected = oracle::ask(&clickstream, &reads).unwrap();
-    let (mut compared, mut telling, mut wrong) = (0, 0, Vec::new());
+    let (names, mut compared, mut telling, mut wrong) = (features(&world), 0, 0, Vec::new());
     for ((row, computed), read) in rows.iter().zip(&expected).zip(&reads) {
-        for feature in features(&world) {
-            let (found, computed) = (&row[&feature], &computed[&feature]);
+        for feature in &names {
+            let (found, computed) = (&row[feature], &computed[feature]);
             compared += 1;
             telling += usize::from(oracle::telling(computed));
             // Of a shopper with no event in reach nothing is known: not even that there were none.
