@@ -91,4 +91,11 @@ pub struct ErasedView {
     /// By partition of the topic, the offset before which no event of the entity counts any more.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub covers: BTreeMap<String, i64>,
+    /// The time, in RFC 3339, before which no event of the entity counts any more that a table without offsets holds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub covers_before: Option<String>,
+    /// The user's own table that the view reads: it is not changed, and may hold the entity still.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_ours: Option<String>,
 }

@@ -6,24 +6,24 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
+use crds::architecture::Archive;
 use crds::condition::{ConditionStatus, reasons, types};
 use crds::erasure::ErasedView;
 use crds::once::{Limits, Progress};
 use crds::pod::PodOverrides;
 use crds::{Architecture, Erasure, ErasureStatus, FeatureView};
 use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::conditions::find;
+use crate::architecture::archive::{BASE_MEMORY_MIB, MERGE_MEMORY_MIB, SPILL_GIB};
+use crate::conditions::{find, seconds};
 use crate::feature_view::resolve::Refusal;
 use crate::names::{self, ERASURE_LABEL};
 use crate::once::{Known, Once, Revision, Views, Work};
 use crate::pods::{Life, Mount, Pod};
-
-/// The memory of its Job, in MiB: it reads files of tables and rewrites those that hold the entity.
-const MEMORY_MIB: i64 = 1024;
 
 impl Once for Erasure {
     type Input = Secret;
@@ -89,7 +89,7 @@ impl Once for Erasure {
             if known.revisions.is_empty() {
                 return Err(not_running(known));
             }
-            erased.extend(known.revisions.values().map(|revision| tables(revision, lake.as_deref())));
+            erased.extend(places(known, lake.as_deref()));
         }
         let mut config = json!({"entity": self.spec.entity, "views": erased});
         if let Some(lake) = lake {
@@ -103,12 +103,19 @@ impl Once for Erasure {
         let (kafka, redis) = (architecture.spec.kafka.as_ref(), &architecture.spec.online_store.redis);
         let mut arguments = vec!["erase".to_owned(), format!("--config={}", input.file(Self::WORK.file))];
         arguments.extend(kafka.map(|kafka| format!("--kafka-bootstrap={}", kafka.bootstrap_servers)));
-        arguments.push(format!("--redis-url={}", redis.url));
+        let retention =
+            architecture.spec.archive.as_ref().map_or(Archive::default().retention_days, |a| a.retention_days);
+        arguments.extend([
+            format!("--redis-url={}", redis.url),
+            format!("--retention-hours={}", i64::from(retention) * 24),
+            format!("--memory-mib={MERGE_MEMORY_MIB}"),
+        ]);
         let kafka = kafka.and_then(|kafka| kafka.secret_ref.as_ref());
         let mut mounts = vec![input];
         mounts.extend(kafka.map(|s| Mount::secret("kafka", "--kafka-config-dir", &s.name)));
         mounts.extend(redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
         mounts.extend(Mount::tables(architecture));
+        mounts.push(Mount::scratch("spill", "--spill-dir", SPILL_GIB));
         let archive = architecture.spec.archive.as_ref().map(|archive| &archive.pod);
         Pod {
             name: Self::WORK.name,
@@ -116,7 +123,7 @@ impl Once for Erasure {
             arguments,
             ports: Vec::new(),
             mounts,
-            memory_mib: MEMORY_MIB,
+            memory_mib: BASE_MEMORY_MIB + MERGE_MEMORY_MIB,
             overrides: self.spec.worker.as_ref().or(archive).unwrap_or(&NONE),
             account: names::worker_account(&architecture.name_any()),
             secrets_version: architecture
@@ -147,10 +154,17 @@ impl Once for Erasure {
         }
         let rows: i64 = status.views.iter().map(|view| view.online_rows).sum();
         let events: i64 = status.views.iter().map(|view| view.bronze).sum();
-        Some(format!(
+        let mut text = format!(
             "removed from {} views: {rows} rows of the online store, {events} records of archives",
             status.views.len()
-        ))
+        );
+        let theirs: BTreeSet<&str> = status.views.iter().filter_map(|view| view.not_ours.as_deref()).collect();
+        if !theirs.is_empty() {
+            let theirs: Vec<&str> = theirs.into_iter().collect();
+            text.push_str("; your own tables are left as they are, so remove it there: ");
+            text.push_str(&theirs.join(", "));
+        }
+        Some(text)
     }
 }
 
@@ -172,6 +186,8 @@ struct ViewReport {
     quarantine: i64,
     gold: i64,
     covers: BTreeMap<String, i64>,
+    covers_before_ms: Option<i64>,
+    not_ours: Option<String>,
 }
 
 /// Adds what was removed of one revision to what was removed of its view. What two revisions share, the first removed.
@@ -185,6 +201,8 @@ fn add(view: &mut ErasedView, told: &ViewReport) {
         let known = view.covers.entry(partition.clone()).or_insert(*offset);
         *known = (*known).max(*offset);
     }
+    view.covers_before = told.covers_before_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).map(seconds);
+    view.not_ours.clone_from(&told.not_ours);
 }
 
 /// Whether a view's entity has exactly the keys of the one that is erased.
@@ -193,7 +211,20 @@ fn has_keys(erasure: &Erasure, view: &FeatureView) -> bool {
     keys == erasure.spec.entity.keys().collect()
 }
 
-/// One revision as the Job is told of it.
+/// A view as the Job is told of it: once, for it finds the rows of all revisions, and once more for each revision with other
+/// tables.
+fn places(known: &Known, lake: Option<&str>) -> Vec<Value> {
+    let mut places: Vec<Value> = Vec::new();
+    for place in known.revisions.values().map(|revision| tables(revision, lake)) {
+        let same = |other: &Value| ["bronze", "silver", "gold"].iter().all(|table| other[table] == place[table]);
+        if !places.iter().any(same) {
+            places.push(place);
+        }
+    }
+    places
+}
+
+/// One revision, and where its tables are.
 fn tables(revision: &Revision, lake: Option<&str>) -> Value {
     let bronze = revision.archived.as_ref().zip(lake).map(|(topic, lake)| names::bronze_table(lake, topic));
     let mut view = json!({"assignment": revision.assignment});

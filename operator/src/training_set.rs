@@ -147,6 +147,10 @@ fn answered(asked: &AskedView, architecture: &Architecture, views: &Views) -> Re
     if let Some(version) = asked.version_as_of {
         view["versionAsOf"] = version.into();
     }
+    if let Some(lake) = names::lake(architecture) {
+        // Under which it is known who was erased.
+        view["lake"] = lake.into();
+    }
     if plan.source.table.is_some() {
         return Ok(view);
     }

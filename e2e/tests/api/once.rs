@@ -127,7 +127,7 @@ async fn events(world: &World, of: &str) -> Vec<String> {
 
 const TRAINED: &str =
     r#"{"rows":605,"version":1,"asks":"3","views":[{"view":"user-clicks","revision":"x","version":"7"}]}"#;
-const ERASED: &str = r#"{"views":[{"view":"ns/user-clicks","onlineRows":2,"bronze":30,"silver":0,"quarantine":1,"gold":4,"covers":{"0":123,"1":7}}]}"#;
+const ERASED: &str = r#"{"views":[{"view":"ns/user-clicks","onlineRows":2,"bronze":30,"silver":0,"quarantine":1,"gold":4,"covers":{"0":123,"1":7},"coversBeforeMs":1790000000000,"notOurs":"s3://theirs"}]}"#;
 
 #[tokio::test]
 async fn each_kind_makes_exactly_the_expected_objects_and_tells_how_it_went() {

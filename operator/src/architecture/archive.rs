@@ -19,12 +19,12 @@ use crate::settings::Settings;
 
 /// The memory of an archive: what waits, what is being written, and the program.
 const ARCHIVE_MEMORY_MIB: i64 = 768;
-/// The memory of a merge of small files before it spills, in MiB.
-const MERGE_MEMORY_MIB: i64 = 512;
-/// Memory beside that of the merge.
-const BASE_MEMORY_MIB: i64 = 256;
-/// The disk that a merge may spill to, in GiB.
-const SPILL_GIB: i32 = 10;
+/// The memory of work on tables, such as a merge of small files, before it spills, in MiB.
+pub(crate) const MERGE_MEMORY_MIB: i64 = 512;
+/// Memory beside that, in MiB.
+pub(crate) const BASE_MEMORY_MIB: i64 = 256;
+/// The disk that it may spill to, in GiB.
+pub(crate) const SPILL_GIB: i32 = 10;
 /// How often maintenance that failed is tried again.
 const MAINTENANCE_RETRIES: i32 = 2;
 /// How many Jobs of maintenance are kept, of those that succeeded and of those that failed.
