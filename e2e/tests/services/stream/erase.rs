@@ -58,6 +58,13 @@ impl World {
         self.redis.command(&["HGET", &key, "covers"]).await.unwrap()
     }
 
+    /// How many clients the store has.
+    async fn clients(&self) -> u64 {
+        let info: String = self.redis.command(&["INFO", "clients"]).await.unwrap();
+        let line = info.lines().find_map(|line| line.strip_prefix("connected_clients:"));
+        line.unwrap().trim().parse().unwrap()
+    }
+
     fn report_path(&self) -> std::path::PathBuf {
         self.directory.path().join("report.json")
     }
@@ -179,21 +186,18 @@ async fn an_eraser_that_is_killed_again_and_again_ends_as_one_that_is_not() {
     let mut worker = world.worker("worker");
     world.kafka.produce(TOPIC, records[..first].to_vec()).await.unwrap();
     world.until_read(first).await;
-    // How long one takes that is let live tells when to strike the others; it covers a first half.
-    let started = std::time::Instant::now();
     assert!(world.eraser("whole").wait(LIMIT).await.unwrap().success());
-    let whole = started.elapsed();
     world.assert_erased(&plan, &covers(&world.report()), now).await;
     world.kafka.produce(TOPIC, records[first..].to_vec()).await.unwrap();
     world.until_read(records.len()).await;
     let (mut killed, mut first_note) = (0, None);
-    for round in 0..10_u32 {
+    for round in 0..10 {
+        let others = world.clients().await;
         let mut eraser = world.eraser(&format!("eraser-{round}"));
-        // A busy machine makes each as slow as it likes, so most are struck well before the end of the one that lived.
-        tokio::time::sleep(whole * (10 + round * 6) / 100 + Duration::from_millis(chance.below(20))).await;
-        if eraser.ended().unwrap().is_none() {
-            killed += 1;
-        }
+        // As soon as it has reached the store, and by turns somewhere on its way from there.
+        while world.clients().await <= others && eraser.ended().unwrap().is_none() {}
+        tokio::time::sleep(Duration::from_millis(chance.below(if round % 2 == 0 { 5 } else { 80 }))).await;
+        killed += u32::from(eraser.ended().unwrap().is_none());
         eraser.kill().await.unwrap();
         let note = world.noted().await;
         if let (Some(before), Some(note)) = (&first_note, &note) {
