@@ -162,7 +162,7 @@ impl Drop for World {
     /// A test that passed leaves nothing on the cluster; of one that failed everything stays, to be looked at.
     fn drop(&mut self) {
         if !std::thread::panicking() {
-            clear(&self.cluster, &self.namespace);
+            clear(&self.cluster, &self.namespace, false);
         }
     }
 }
@@ -171,14 +171,16 @@ impl Drop for World {
 fn sweep(cluster: &Cluster) {
     let found = cluster.kubectl(&["get", "namespaces", "-l", LABEL, "-o", "name"]).unwrap_or_default();
     for namespace in found.split_whitespace().filter_map(|n| n.strip_prefix("namespace/")) {
-        clear(cluster, namespace);
+        clear(cluster, namespace, true);
     }
 }
 
-/// Deletes a namespace, its views first: their finalizers need the operator, which needs nothing of the namespace.
-fn clear(cluster: &Cluster, namespace: &str) {
+/// Deletes a namespace, its views first: their finalizers need the operator, which needs nothing of the namespace. No other
+/// test has its name, so only `wait` waits until its servers have drained.
+fn clear(cluster: &Cluster, namespace: &str, wait: bool) {
     cluster.kubectl(&["-n", namespace, "delete", "featureview", "--all", "--timeout=120s"]).ok();
-    cluster.kubectl(&["delete", "namespace", namespace, "--timeout=120s"]).ok();
+    let wait = format!("--wait={wait}");
+    cluster.kubectl(&["delete", "namespace", namespace, "--timeout=120s", &wait]).ok();
 }
 
 /// `kubectl port-forward`, ended with its owner.

@@ -54,8 +54,9 @@ pub struct Args {
     #[arg(long, env = "FEATUREMILL_MAX_IN_FLIGHT", default_value_t = 1_024)]
     pub max_in_flight: usize,
 
-    /// Milliseconds between turning not ready and refusing new connections, so that the cluster stops sending first.
-    #[arg(long, env = "FEATUREMILL_DRAIN_DELAY_MS", default_value_t = 3_000)]
+    /// Milliseconds between turning not ready and refusing new connections, so that the cluster stops sending first: a
+    /// node that is busy may take seconds to hear of it.
+    #[arg(long, env = "FEATUREMILL_DRAIN_DELAY_MS", default_value_t = 10_000)]
     pub drain_delay_ms: u64,
 
     /// How log lines are written.
