@@ -1,4 +1,4 @@
-//! Other people's code: a script of `e2e/clickstream`, run by the Python that `fetch` set up, with JSON in and JSON out.
+//! Other people's code: a script of this crate, run by a Python that its folder's `fetch` set up, with JSON in and JSON out.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -9,14 +9,23 @@ use serde_json::Value;
 
 use crate::clickstream::Clickstream;
 
-/// What the script printed for a request.
+/// What a script of `e2e/clickstream` printed for a request.
 ///
 /// # Errors
 /// What Python said, or why it could not be asked.
 pub fn ask<T: DeserializeOwned>(clickstream: &Clickstream, script: &str, request: &Value) -> Result<T, String> {
-    let error = |e: &dyn std::fmt::Display| format!("e2e/clickstream/{script}: {e}");
-    let mut child = Command::new(clickstream.folder.join("venv/bin/python"))
-        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("clickstream").join(script))
+    run(&clickstream.folder.join("venv/bin/python"), &format!("clickstream/{script}"), &[], request)
+}
+
+/// What a script, named by its path below `e2e`, printed for a request.
+///
+/// # Errors
+/// What Python said, or why it could not be asked.
+pub fn run<T: DeserializeOwned>(python: &Path, script: &str, arguments: &[&str], request: &Value) -> Result<T, String> {
+    let error = |e: &dyn std::fmt::Display| format!("e2e/{}: {e}", [&[script], arguments].concat().join(" "));
+    let mut child = Command::new(python)
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join(script))
+        .args(arguments)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())

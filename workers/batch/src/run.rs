@@ -12,6 +12,7 @@ use engine::plan::Plan;
 use engine::program::Program;
 use engine::row::{RunOutcome, RunReport, run_key};
 use lake::{LakeError, Storage};
+use shell::clock::now_ms;
 use shell::redis::{Connector, RedisError};
 use shell::store::{RedisStore, RowStore as _, StoreError};
 use thiserror::Error;
@@ -247,10 +248,4 @@ pub async fn main(args: RunArgs, shutdown: CancellationToken) -> u8 {
             code
         }
     }
-}
-
-/// The clock, in milliseconds since the epoch.
-#[must_use]
-pub fn now_ms() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }

@@ -10,10 +10,11 @@ use engine::row::{RunReport, generation_offset, row_prefix};
 use engine::time::{coarsest_hop, floor};
 use lake::bronze;
 use serde_json::json;
+use shell::clock::now_ms;
 use shell::store::RedisStore;
 
 use super::generation::Task;
-use super::{Run, RunError, now_ms};
+use super::{Run, RunError};
 use crate::config::Rows;
 use crate::decode::{Counts, Taken};
 use crate::events::{self, EventsError};

@@ -11,9 +11,10 @@ use engine::time::horizon;
 use futures::TryStreamExt as _;
 use redis::cmd;
 use serde_json::json;
+use shell::clock::now_ms;
 use shell::store::{Erased, RedisStore, RowStore as _};
 
-use super::{Run, RunError, now_ms};
+use super::{Run, RunError};
 use crate::completeness::complete_until;
 use crate::feature_table::FeatureTable;
 use crate::gate::judge;
