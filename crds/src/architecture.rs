@@ -155,7 +155,7 @@ pub struct Delta {
     /// themselves.
     #[schemars(
         length(min = 6, max = 1024),
-        regex(pattern = "^((s3|s3a|gs|az|abfs|abfss)://[^/ ]+(/[^ ]*)?|file:///[^ ]+)$")
+        regex(pattern = crate::schema::TABLE_URI)
     )]
     #[x_kube(validation = Rule::new("self == oldSelf").message("offlineStore.delta.uri is immutable; make a new Architecture for another folder"))]
     pub uri: String,

@@ -10,3 +10,6 @@ pub fn quantity(_: &mut SchemaGenerator) -> Schema {
         "description": "A Kubernetes quantity, such as 500m or 1Gi.",
     })
 }
+
+/// The address of a folder that holds a table: of a store that tables are read from, or on a mounted volume.
+pub(crate) const TABLE_URI: &str = "^((s3|s3a|gs|az|abfs|abfss)://[^/ ]+(/[^ ]*)?|file:///[^ ]+)$";

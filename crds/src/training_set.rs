@@ -66,7 +66,7 @@ pub struct Asks {
     /// The folder: `s3://bucket/path`, `gs://`, `az://`, `abfss://` or `file:///path`.
     #[schemars(
         length(min = 6, max = 1024),
-        regex(pattern = "^((s3|s3a|gs|az|abfs|abfss)://[^/ ]+(/[^ ]*)?|file:///[^ ]+)$")
+        regex(pattern = crate::schema::TABLE_URI)
     )]
     pub uri: String,
     /// How it is written.
@@ -107,7 +107,7 @@ pub struct Output {
     /// A Delta table, of which a new version is made, or an empty folder that is filled with Parquet files.
     #[schemars(
         length(min = 6, max = 1024),
-        regex(pattern = "^((s3|s3a|gs|az|abfs|abfss)://[^/ ]+(/[^ ]*)?|file:///[^ ]+)$")
+        regex(pattern = crate::schema::TABLE_URI)
     )]
     pub uri: String,
     /// How it is written.

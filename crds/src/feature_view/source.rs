@@ -44,7 +44,7 @@ pub struct Table {
     /// Architecture's `offlineStore`.
     #[schemars(
         length(min = 6, max = 1024),
-        regex(pattern = "^((s3|s3a|gs|az|abfs|abfss)://[^/ ]+(/[^ ]*)?|file:///[^ ]+)$")
+        regex(pattern = crate::schema::TABLE_URI)
     )]
     pub uri: String,
     /// How it is written.
