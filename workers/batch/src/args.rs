@@ -1,5 +1,6 @@
 //! The command line. Every flag has an environment variable `FEATUREMILL_…`, which is how the operator sets it.
 
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
@@ -25,8 +26,56 @@ pub enum Command {
     /// Computes one generation of a view and publishes it. Exits with 0 if it is published or nothing is new, 3 if the
     /// quality gate refused it, 2 on a bad configuration, 1 if another try may succeed.
     Run(RunArgs),
+    /// Schedules the work of a cluster's executors, until a signal.
+    Scheduler(SchedulerArgs),
+    /// Works for a cluster's scheduler, until a signal.
+    Executor(ExecutorArgs),
     /// Makes a training set: a table of entities and timestamps, with the features exactly as they were at each of them.
     Train(TrainArgs),
+}
+
+/// Flags of `scheduler`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SchedulerArgs {
+    /// Where runs and executors find it; executors that it knows are counted by `GET /readyz`.
+    #[arg(long, env = "FEATUREMILL_SCHEDULER_BIND", default_value = "0.0.0.0:50050")]
+    pub bind: SocketAddr,
+
+    /// How many executors must be there before `GET /readyz` answers 200.
+    #[arg(long, env = "FEATUREMILL_MIN_EXECUTORS", default_value_t = 1)]
+    pub min_executors: usize,
+}
+
+/// Flags of `executor`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct ExecutorArgs {
+    /// The scheduler's host.
+    #[arg(long, env = "FEATUREMILL_SCHEDULER_HOST")]
+    pub scheduler_host: String,
+
+    /// The scheduler's port.
+    #[arg(long, env = "FEATUREMILL_SCHEDULER_PORT", default_value_t = 50050)]
+    pub scheduler_port: u16,
+
+    /// The address to listen on.
+    #[arg(long, env = "FEATUREMILL_EXECUTOR_BIND", default_value = "0.0.0.0")]
+    pub bind: IpAddr,
+
+    /// The host by which the scheduler, other executors and runs reach this one, such as the pod's address.
+    #[arg(long, env = "FEATUREMILL_EXECUTOR_HOST")]
+    pub host: Option<String>,
+
+    /// The port from which results are fetched.
+    #[arg(long, env = "FEATUREMILL_EXECUTOR_PORT", default_value_t = 50051)]
+    pub port: u16,
+
+    /// The port on which the scheduler hands out work.
+    #[arg(long, env = "FEATUREMILL_EXECUTOR_GRPC_PORT", default_value_t = 50052)]
+    pub grpc_port: u16,
+
+    /// Work on tables: memory, threads, credentials. Shuffled events wait in the folder for temporary files.
+    #[command(flatten)]
+    pub tables: TableArgs,
 }
 
 /// Flags of `train`.

@@ -1,5 +1,6 @@
 //! What one run is handed: the plan, where its tables are, and the limits of its quality gate.
 
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -48,6 +49,19 @@ pub struct BatchConfig {
     /// Whether to compute everything anew even if nothing seems to have changed.
     #[serde(default)]
     pub full_refresh: bool,
+    /// The cluster that events are folded on, if not by the run itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<ClusterConfig>,
+}
+
+/// A Ballista cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// Where its scheduler is: `http://host:port`.
+    pub scheduler_url: String,
+    /// Into how many partitions the work is dealt.
+    pub partitions: NonZeroUsize,
 }
 
 /// A table that holds a view's events in a form of ours.

@@ -31,7 +31,7 @@ pub const EXPRESSION_FAILED: &str = "ExpressionFailed";
 pub struct Counts {
     rows: AtomicU64,
     taken: AtomicU64,
-    refused: Mutex<BTreeMap<&'static str, u64>>,
+    refused: Mutex<BTreeMap<String, u64>>,
 }
 
 impl Counts {
@@ -49,13 +49,27 @@ impl Counts {
 
     /// Rows refused, by reason.
     #[must_use]
-    pub fn refused(&self) -> BTreeMap<&'static str, u64> {
+    pub fn refused(&self) -> BTreeMap<String, u64> {
         self.refused.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn refuse(&self, reason: &'static str, rows: u64) {
+    /// Counts what another process read.
+    pub fn add(&self, rows: u64, taken: u64, refused: &BTreeMap<String, u64>) {
+        self.rows.fetch_add(rows, Ordering::Relaxed);
+        self.taken.fetch_add(taken, Ordering::Relaxed);
+        for (reason, rows) in refused {
+            self.refuse(reason, *rows);
+        }
+    }
+
+    fn refuse(&self, reason: &str, rows: u64) {
         if rows > 0 {
-            *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(reason).or_default() += rows;
+            *self
+                .refused
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(reason.to_owned())
+                .or_default() += rows;
         }
     }
 }
@@ -218,8 +232,9 @@ impl Transform for Decode {
     }
 }
 
-/// The result's columns.
-fn schema(program: &Program) -> SchemaRef {
+/// The columns of what is decoded for a program.
+#[must_use]
+pub fn schema(program: &Program) -> SchemaRef {
     let plan = program.plan();
     let key =
         |(i, at): (usize, &usize)| Field::new(format!("key_{i}"), plan.source.columns[*at].value_type.arrow(), true);

@@ -5,7 +5,7 @@
 
 use std::fmt::Write as _;
 
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, SchemaRef};
 use datafusion::dataframe::DataFrame;
 use datafusion::prelude::{ParquetReadOptions, SessionContext};
 use deltalake::DeltaTable;
@@ -63,16 +63,32 @@ impl HistoryError {
     }
 }
 
+/// A file of a source.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct File {
+    /// Its address, or in a Delta table its path in the table's folder.
+    pub path: String,
+    /// How large it is.
+    pub bytes: u64,
+}
+
 /// An opened source.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct History {
+    /// What was opened.
+    pub table: Table,
     /// Where it is.
     pub uri: String,
     /// What names its content: the version of a Delta table, or a hash over the names and times of files.
     pub version: String,
     /// The table, if it is a Delta table.
     pub delta: Option<DeltaTable>,
-    files: Vec<String>,
+    /// The files of a folder.
+    files: Vec<File>,
+    /// The columns of a folder, if they are known and need not be looked for in its files.
+    columns: Option<SchemaRef>,
+    /// Which files of a Delta table are read, if not all.
+    only: Option<Vec<String>>,
 }
 
 impl History {
@@ -112,25 +128,49 @@ impl History {
         storage: &Storage,
         session: &SessionContext,
     ) -> Result<Self, HistoryError> {
-        let Table { uri, format } = table;
-        match format {
-            TableFormat::Delta => Self::delta(uri, version, storage).await,
+        match table.format {
+            TableFormat::Delta => Self::delta(table, version, storage).await,
             TableFormat::Parquet => match version {
-                Some(version) => Err(HistoryError::NoVersions { uri: uri.clone(), version }),
-                None => Self::parquet(uri, storage, session).await,
+                Some(version) => Err(HistoryError::NoVersions { uri: table.uri.clone(), version }),
+                None => Self::parquet(table, storage, session).await,
             },
         }
     }
 
-    async fn delta(uri: &str, version: Option<u64>, storage: &Storage) -> Result<Self, HistoryError> {
-        let table = lake::open(uri, storage, version).await?;
-        // A table is loaded at some version, or it could not be opened.
-        let version = table.version().unwrap_or_default().to_string();
-        Ok(Self { uri: uri.to_owned(), version, delta: Some(table), files: Vec::new() })
+    /// Opens what another process opened and listed, to read [some files](Self::of_files) of it: a Delta table at its version,
+    /// or a folder with its columns.
+    ///
+    /// # Errors
+    /// [`HistoryError`].
+    pub async fn open_version(
+        table: &Table,
+        version: Option<u64>,
+        columns: Option<SchemaRef>,
+        storage: &Storage,
+        session: &SessionContext,
+    ) -> Result<Self, HistoryError> {
+        if table.format == TableFormat::Delta {
+            return Self::delta(table, version, storage).await;
+        }
+        let url = lake::address(&table.uri)?;
+        session.register_object_store(&url, storage.store(&url)?);
+        Ok(Self { columns, ..Self::folder(table, String::new(), Vec::new()) })
     }
 
-    async fn parquet(uri: &str, storage: &Storage, session: &SessionContext) -> Result<Self, HistoryError> {
-        let failed = |detail: String| HistoryError::List { uri: uri.to_owned(), detail };
+    async fn delta(table: &Table, version: Option<u64>, storage: &Storage) -> Result<Self, HistoryError> {
+        let delta = lake::open(&table.uri, storage, version).await?;
+        // A table is loaded at some version, or it could not be opened.
+        let version = delta.version().unwrap_or_default().to_string();
+        Ok(Self { delta: Some(delta), ..Self::folder(table, version, Vec::new()) })
+    }
+
+    fn folder(table: &Table, version: String, files: Vec<File>) -> Self {
+        Self { table: table.clone(), uri: table.uri.clone(), version, delta: None, files, columns: None, only: None }
+    }
+
+    async fn parquet(table: &Table, storage: &Storage, session: &SessionContext) -> Result<Self, HistoryError> {
+        let uri = &table.uri;
+        let failed = |detail: String| HistoryError::List { uri: uri.clone(), detail };
         let url = lake::address(uri)?;
         let store = storage.store(&url)?;
         session.register_object_store(&url, store.clone());
@@ -139,7 +179,7 @@ impl History {
             store.list(Some(&prefix)).try_collect().await.map_err(|error| failed(error.to_string()))?;
         files.retain(|file| file.location.extension() == Some("parquet"));
         if files.is_empty() {
-            return Err(LakeError::Missing { uri: uri.to_owned() }.into());
+            return Err(LakeError::Missing { uri: uri.clone() }.into());
         }
         files.sort_by(|a, b| a.location.cmp(&b.location));
         let mut hash = Sha256::new();
@@ -153,14 +193,45 @@ impl History {
         });
         let mut root = url.clone();
         root.set_path("/");
-        let files = files.iter().map(|file| format!("{root}{}", file.location)).collect();
-        Ok(Self { uri: uri.to_owned(), version, delta: None, files })
+        let file = |file: &ObjectMeta| File { path: format!("{root}{}", file.location), bytes: file.size };
+        Ok(Self::folder(table, version, files.iter().map(file).collect()))
+    }
+
+    /// Its files, in no order.
+    ///
+    /// # Errors
+    /// What the table says.
+    pub fn files(&self) -> Result<Vec<File>, HistoryError> {
+        let Some(table) = &self.delta else { return Ok(self.files.clone()) };
+        let state = table.snapshot().map_err(LakeError::delta(&self.uri, "listing its files"))?;
+        let file = |file: deltalake::kernel::LogicalFileView| File {
+            path: file.path().into_owned(),
+            bytes: u64::try_from(file.size()).unwrap_or(0),
+        };
+        Ok(state.log_data().iter().map(file).collect())
+    }
+
+    /// These [files](Self::files) of it.
+    #[must_use]
+    pub fn of_files(&self, files: Vec<String>) -> Self {
+        let mut part = self.clone();
+        match part.delta {
+            Some(_) => part.only = Some(files),
+            None => part.files = files.into_iter().map(|path| File { path, bytes: 0 }).collect(),
+        }
+        part
+    }
+
+    /// The version of a Delta table.
+    #[must_use]
+    pub fn delta_version(&self) -> Option<u64> {
+        self.delta.as_ref()?.version()
     }
 
     /// The number of [`Self::version`], of a Delta table.
     #[must_use]
     pub fn version_number(&self) -> Option<i64> {
-        self.delta.as_ref()?.version().and_then(|version| i64::try_from(version).ok())
+        self.delta_version().and_then(|version| i64::try_from(version).ok())
     }
 
     /// What was done to a Delta table since `version`, where event times are in column `time` of `unit`; `None` if it has no
@@ -220,9 +291,14 @@ impl History {
     /// What the store says.
     pub async fn frame(&self, session: &SessionContext) -> Result<DataFrame, HistoryError> {
         if let Some(table) = &self.delta {
-            return Ok(lake::source::frame(table, &self.uri, session).await?);
+            return Ok(match &self.only {
+                Some(files) => lake::source::frame_of(table, &self.uri, files, session).await?,
+                None => lake::source::frame(table, &self.uri, session).await?,
+            });
         }
-        let frame = session.read_parquet(self.files.clone(), ParquetReadOptions::default()).await;
+        let options = ParquetReadOptions { schema: self.columns.as_deref(), ..ParquetReadOptions::default() };
+        let files: Vec<String> = self.files.iter().map(|file| file.path.clone()).collect();
+        let frame = session.read_parquet(files, options).await;
         frame.map_err(|error| HistoryError::List { uri: self.uri.clone(), detail: error.to_string() })
     }
 }

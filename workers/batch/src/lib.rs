@@ -16,6 +16,7 @@
 //! - What an earlier run left behind unpublished is swept before anything is written under its number.
 
 pub mod args;
+pub mod cluster;
 pub mod completeness;
 pub mod config;
 pub mod decode;

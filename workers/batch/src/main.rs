@@ -21,6 +21,9 @@ async fn main() -> ExitCode {
     };
     let code = match args.command {
         Command::Run(args) => batch::run::main(args, shutdown).await,
+        Command::Scheduler(args) => batch::cluster::scheduler(args, shutdown).await,
+        // It listens for signals itself: what it has been handed is finished first.
+        Command::Executor(args) => batch::cluster::executor(args).await,
         Command::Train(args) => batch::train::main(args, shutdown).await,
     };
     ExitCode::from(code)

@@ -19,6 +19,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::args::RunArgs;
+use crate::cluster::ClusterError;
 use crate::completeness::CompletenessError;
 use crate::config::{BatchConfig, ConfigError, reading};
 use crate::events::EventsError;
@@ -47,6 +48,9 @@ pub enum RunError {
     /// The source cannot be opened.
     #[error(transparent)]
     History(#[from] HistoryError),
+    /// The cluster does not fold them.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
     /// It cannot be told up to when the source is complete.
     #[error(transparent)]
     Completeness(#[from] CompletenessError),
@@ -95,6 +99,7 @@ impl RunError {
             Self::Config(_) | Self::Redis(RedisError::Url { .. }) | Self::Completeness(_) => false,
             Self::Events(error) => error.is_transient(),
             Self::Produce(error) => error.is_transient(),
+            Self::Cluster(error) => error.is_transient(),
             _ => true,
         };
         if transient { RETRYABLE } else { BAD_CONFIGURATION }

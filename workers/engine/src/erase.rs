@@ -120,6 +120,11 @@ impl Tombstones {
         self.get(entity).is_some_and(|covers| covers.covers(origin))
     }
 
+    /// Who was erased, in no order, and what is covered of each.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Covers)> {
+        self.0.iter().map(|(entity, covers)| (entity.as_str(), covers))
+    }
+
     /// The offset of a partition before which this entity's events are erased; 0 if none is.
     #[must_use]
     pub fn offset(&self, entity: &str, partition: i32) -> i64 {

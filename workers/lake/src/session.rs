@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::FairSpillPool;
-use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::execution::runtime_env::{RuntimeEnv, RuntimeEnvBuilder};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use deltalake::delta_datafusion::DeltaSessionConfig;
 use deltalake::delta_datafusion::planner::DeltaPlanner;
@@ -55,9 +55,19 @@ pub fn session(options: &SessionOptions) -> Result<SessionContext, LakeError> {
         .with_disk_manager_builder(disk)
         .build_arc()
         .map_err(|error| failed(error.to_string()))?;
+    Ok(of(runtime, options.threads))
+}
+
+/// A session of one thread within the bounds of another's runtime, for a piece of its work.
+#[must_use]
+pub fn within(runtime: Arc<RuntimeEnv>) -> SessionContext {
+    of(runtime, 1)
+}
+
+fn of(runtime: Arc<RuntimeEnv>, threads: usize) -> SessionContext {
     let mut config: SessionConfig = DeltaSessionConfig::default().into();
-    if options.threads > 0 {
-        config = config.with_target_partitions(options.threads);
+    if threads > 0 {
+        config = config.with_target_partitions(threads);
     }
     let state = SessionStateBuilder::new()
         .with_default_features()
@@ -65,5 +75,5 @@ pub fn session(options: &SessionOptions) -> Result<SessionContext, LakeError> {
         .with_runtime_env(runtime)
         .with_query_planner(DeltaPlanner::new())
         .build();
-    Ok(SessionContext::new_with_state(state))
+    SessionContext::new_with_state(state)
 }

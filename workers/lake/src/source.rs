@@ -25,6 +25,26 @@ pub async fn provider(
     table.table_provider().with_session(Arc::new(state)).await.map_err(LakeError::query(uri, "preparing to read it"))
 }
 
+/// Some files of a loaded Delta table as a data frame, named as the table's log has them after percent-decoding; see
+/// [`provider`].
+///
+/// # Errors
+/// As [`provider`]; a file that the table does not hold is an error of the plan that reads it.
+pub async fn frame_of(
+    table: &DeltaTable,
+    uri: &str,
+    files: &[String],
+    session: &SessionContext,
+) -> Result<DataFrame, LakeError> {
+    let state = session.state();
+    table.update_datafusion_session(&state).map_err(LakeError::delta(uri, "preparing to read it"))?;
+    // Delta joins what it is given to the table's address, as it does with what its log has: both are percent-encoded.
+    let encoded = |file: &String| file.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    let provider = table.table_provider().with_session(Arc::new(state)).with_file_paths(files.iter().map(encoded));
+    let provider = provider.await.map_err(LakeError::query(uri, "preparing to read it"))?;
+    session.read_table(provider).map_err(LakeError::query(uri, "preparing to read it"))
+}
+
 /// A loaded Delta table as a data frame; see [`provider`].
 ///
 /// # Errors

@@ -10,38 +10,57 @@ use arrow::datatypes::Int64Type;
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use engine::lane::{self, Lane, Layout};
+use engine::plan::Plan;
 use engine::program::Evaluated;
+use engine::row::generation_offset;
 
 use super::packed::{pack, unpack};
+use crate::incremental::keeps_every_event;
 
 /// A lane is weighed whenever its events reach a power of two, and then each time that many more came.
 const WEIGHED_EVERY: u32 = 64;
 
-/// What all lanes of one run have in common.
+/// What all lanes of one generation have in common.
 #[derive(Clone, Debug)]
 pub struct Mould {
-    /// How lanes lie in memory and in bytes.
+    /// The plan.
+    pub plan: Arc<Plan>,
+    /// How its lanes lie in memory and in bytes.
     pub layout: Arc<Layout>,
-    /// How many conditions the plan has.
-    pub conditions: usize,
-    /// The time to which every lane is aged: the last millisecond before the horizon.
-    pub aged_to: i64,
+    /// The horizon: every lane is aged to the last millisecond before it.
+    pub horizon: i64,
     /// The generation.
-    pub offset: i64,
-    /// Whether an entity is gone when its lane has no tile: see [`crate::incremental::keeps_every_event`].
-    pub drops_empty: bool,
+    pub generation: u64,
+    /// Whether an entity is gone when its lane has no tile: see [`keeps_every_event`].
+    drops_empty: bool,
 }
 
 impl Mould {
+    /// For the lanes of a generation.
+    #[must_use]
+    pub fn new(plan: Arc<Plan>, layout: Arc<Layout>, horizon: i64, generation: u64) -> Self {
+        let drops_empty = plan.time.retention_ms.is_some() && keeps_every_event(&plan);
+        Self { plan, layout, horizon, generation, drops_empty }
+    }
+
+    /// What tells its lanes from those of another.
+    pub(super) fn identity(&self) -> ([u8; 8], i64, u64) {
+        (self.plan.layout(), self.horizon, self.generation)
+    }
+
+    fn aged_to(&self) -> i64 {
+        self.horizon - 1
+    }
+
     /// Appends the canonical bytes of `lane`, packed; `false`, and nothing appended, if its entity is gone.
     pub fn bytes(&self, mut lane: Lane, out: &mut Vec<u8>) -> bool {
-        if lane.newest().is_none_or(|newest| newest < self.aged_to) {
-            lane = lane::merge(&self.layout, &[Lane::aged(&self.layout, self.aged_to), lane]);
+        if lane.newest().is_none_or(|newest| newest < self.aged_to()) {
+            lane = lane::merge(&self.layout, &[Lane::aged(&self.layout, self.aged_to()), lane]);
         }
         if self.drops_empty && lane.is_empty() {
             return false;
         }
-        lane.set_offset(self.offset);
+        lane.set_offset(generation_offset(self.generation));
         lane.forget_written();
         pack(&lane.encode(&self.layout), out);
         true
@@ -114,7 +133,7 @@ impl GroupsAccumulator for Lanes {
         total_num_groups: usize,
     ) -> Result<()> {
         self.lanes.resize_with(total_num_groups, Group::default);
-        let (conditions, inputs) = values[1..].split_at(self.mould.conditions);
+        let (conditions, inputs) = values[1..].split_at(self.mould.plan.conditions.len());
         let times = values[0].as_primitive::<Int64Type>().values().to_vec();
         let events = Evaluated::of_arrays(times, conditions, inputs);
         for (row, index) in group_indices.iter().enumerate() {
@@ -122,7 +141,7 @@ impl GroupsAccumulator for Lanes {
                 continue;
             }
             let group = &mut self.lanes[*index];
-            let lane = group.lane.get_or_insert_with(|| Lane::aged(&self.mould.layout, self.mould.aged_to));
+            let lane = group.lane.get_or_insert_with(|| Lane::aged(&self.mould.layout, self.mould.aged_to()));
             lane.insert(&self.mould.layout, &events, row);
             group.events = group.events.saturating_add(1);
             if group.events.is_power_of_two() || group.events.is_multiple_of(WEIGHED_EVERY) {

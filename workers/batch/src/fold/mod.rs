@@ -19,7 +19,7 @@ use datafusion::common::{Result, not_impl_err};
 use datafusion::logical_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion::logical_expr::utils::format_state_name;
 use datafusion::logical_expr::{Accumulator, AggregateUDF, AggregateUDFImpl, GroupsAccumulator, Signature, Volatility};
-use datafusion::physical_expr::aggregate::AggregateExprBuilder;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::Column;
 use datafusion::physical_expr::{Partitioning, PhysicalExpr};
 use datafusion::physical_plan::ExecutionPlan;
@@ -39,23 +39,29 @@ pub const LANE: &str = "featuremill_lane";
 #[derive(Debug)]
 pub struct LaneFunction {
     mould: Mould,
-    /// The plan's [`engine::plan::Plan::layout`].
-    layout: [u8; 8],
     signature: Signature,
 }
 
 impl LaneFunction {
-    /// For arguments of these types: the time, conditions and inputs of [`crate::decode`].
+    /// For the arguments that [`crate::decode`] makes of the mould's plan: the time, conditions and inputs.
     #[must_use]
-    pub fn new(mould: Mould, layout: [u8; 8], arguments: Vec<DataType>) -> Self {
-        Self { mould, layout, signature: Signature::exact(arguments, Volatility::Immutable) }
+    pub fn new(mould: Mould) -> Self {
+        let conditions = mould.plan.conditions.iter().map(|_| DataType::Boolean);
+        let inputs = mould.plan.inputs.iter().map(|input| input.value_type.arrow());
+        let arguments = std::iter::once(DataType::Int64).chain(conditions).chain(inputs).collect();
+        Self { signature: Signature::exact(arguments, Volatility::Immutable), mould }
+    }
+
+    /// What its lanes have in common.
+    #[must_use]
+    pub fn mould(&self) -> &Mould {
+        &self.mould
     }
 }
 
 impl PartialEq for LaneFunction {
     fn eq(&self, other: &Self) -> bool {
-        let of = |f: &Self| (f.layout, f.mould.aged_to, f.mould.offset);
-        of(self) == of(other)
+        self.mould.identity() == other.mould.identity()
     }
 }
 
@@ -63,7 +69,7 @@ impl Eq for LaneFunction {}
 
 impl Hash for LaneFunction {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        (self.layout, self.mould.aged_to, self.mould.offset).hash(state);
+        self.mould.identity().hash(state);
     }
 }
 
@@ -97,41 +103,68 @@ impl AggregateUDFImpl for LaneFunction {
     }
 }
 
-/// Folds `events`, whose first `keys` columns name the entity and whose others are the function's arguments, over
-/// `partitions` partitions. The result has the keys and the lane, NULL for a lane that says that its entity is gone.
-///
-/// With `before`, whose columns are the keys and packed lanes, each of an entity of its own, the events go into those.
-///
-/// # Errors
-/// If the schema does not fit, which [`crate::decode`] rules out.
-pub fn plan(
-    events: Arc<dyn ExecutionPlan>,
-    before: Option<Arc<dyn ExecutionPlan>>,
-    keys: usize,
+/// How events become lanes, and how lanes of the same entities meet. Lanes come as the keys and the lane, NULL for one that
+/// says that its entity is gone.
+#[derive(Debug)]
+pub struct Fold {
+    /// The schema of events: first the columns that name the entity, then the function's arguments.
+    schema: SchemaRef,
+    entity: Vec<Arc<dyn PhysicalExpr>>,
+    call: Arc<AggregateFunctionExpr>,
     partitions: usize,
-    mould: Mould,
-    layout: [u8; 8],
-) -> Result<Arc<dyn ExecutionPlan>> {
-    let schema: SchemaRef = events.schema();
-    let column = |i: usize| Arc::new(Column::new(schema.field(i).name(), i)) as Arc<dyn PhysicalExpr>;
-    let entity: Vec<_> = (0..keys).map(column).collect();
-    let arguments: Vec<_> = (keys..schema.fields().len()).collect();
-    let types = arguments.iter().map(|i| schema.field(*i).data_type().clone()).collect();
-    let function = Arc::new(AggregateUDF::new_from_impl(LaneFunction::new(mould, layout, types)));
-    let call = AggregateExprBuilder::new(function, arguments.into_iter().map(column).collect())
-        .schema(schema.clone())
-        .alias(LANE)
-        .build()?;
-    let call = Arc::new(call);
-    let aggregate = |mode, input: Arc<dyn ExecutionPlan>| {
-        let named = entity.iter().cloned().zip(schema.fields()).map(|(expr, field)| (expr, field.name().clone()));
+}
+
+impl Fold {
+    /// Of events of this schema, as [`crate::decode`] makes them of the mould's plan, over `partitions` partitions.
+    ///
+    /// # Errors
+    /// If the schema does not fit, which [`crate::decode`] rules out.
+    pub fn new(schema: SchemaRef, partitions: usize, mould: Mould) -> Result<Self> {
+        let keys = mould.plan.entity.len();
+        let column = |i: usize| Arc::new(Column::new(schema.field(i).name(), i)) as Arc<dyn PhysicalExpr>;
+        let entity = (0..keys).map(column).collect();
+        let arguments = (keys..schema.fields().len()).map(column).collect();
+        let function = Arc::new(AggregateUDF::new_from_impl(LaneFunction::new(mould)));
+        let call = AggregateExprBuilder::new(function, arguments).schema(schema.clone()).alias(LANE).build()?;
+        Ok(Self { entity, call: Arc::new(call), partitions, schema })
+    }
+
+    /// The lanes of `events`, each entity's whole.
+    ///
+    /// # Errors
+    /// If they are of another schema.
+    pub fn lanes(&self, events: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.aggregate(AggregateMode::SinglePartitioned, events)
+    }
+
+    /// The lanes of `events` as input of [`Self::onto`].
+    ///
+    /// # Errors
+    /// If they are of another schema.
+    pub fn partial(&self, events: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        self.aggregate(AggregateMode::Partial, events)
+    }
+
+    /// The lanes `new` merged with those of `before`: columns of both are the keys and packed lanes, each of an entity of its
+    /// own.
+    ///
+    /// # Errors
+    /// If they are of another schema.
+    pub fn onto(
+        &self,
+        new: Arc<dyn ExecutionPlan>,
+        before: Arc<dyn ExecutionPlan>,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        self.aggregate(AggregateMode::FinalPartitioned, UnionExec::try_new(vec![new, before])?)
+    }
+
+    fn aggregate(&self, mode: AggregateMode, input: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+        let by_entity = Partitioning::Hash(self.entity.clone(), self.partitions);
+        let input = Arc::new(RepartitionExec::try_new(input, by_entity)?);
+        let named =
+            self.entity.iter().cloned().zip(self.schema.fields()).map(|(expr, field)| (expr, field.name().clone()));
         let by = PhysicalGroupBy::new_single(named.collect());
-        AggregateExec::try_new(mode, by, vec![call.clone()], vec![None], input, schema.clone())
-    };
-    let by_entity = |input| RepartitionExec::try_new(input, Partitioning::Hash(entity.clone(), partitions));
-    let events = Arc::new(by_entity(events)?);
-    let Some(before) = before else { return Ok(Arc::new(aggregate(AggregateMode::SinglePartitioned, events)?)) };
-    let new = Arc::new(aggregate(AggregateMode::Partial, events)?);
-    let both = UnionExec::try_new(vec![new, before])?;
-    Ok(Arc::new(aggregate(AggregateMode::FinalPartitioned, Arc::new(by_entity(both)?))?))
+        let calls = vec![self.call.clone()];
+        Ok(Arc::new(AggregateExec::try_new(mode, by, calls, vec![None], input, self.schema.clone())?))
+    }
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use engine::event::Admission;
-use engine::row::{RunReport, generation_offset, row_prefix};
+use engine::row::{RunReport, row_prefix};
 use engine::time::{coarsest_hop, floor};
 use lake::bronze;
 use serde_json::json;
@@ -15,13 +15,14 @@ use shell::store::RedisStore;
 
 use super::generation::Task;
 use super::{Run, RunError};
-use crate::config::Rows;
+use crate::cluster::{self, Cluster};
+use crate::config::{ClusterConfig, Rows};
 use crate::decode::{Counts, Taken};
 use crate::events::{self, EventsError};
 use crate::feature_table::{FeatureTable, Stamp};
 use crate::features::FeatureReader;
-use crate::fold::{self, Mould};
-use crate::incremental::{Facts, Reading, decide, keeps_every_event};
+use crate::fold::{Fold, Mould};
+use crate::incremental::{Facts, Reading, decide};
 use crate::lanes::{self, Stored};
 use crate::produce::{self, Produced, Producer};
 use crate::progress::Progress;
@@ -124,17 +125,8 @@ impl Run {
         let counts = Arc::<Counts>::default();
         let source = self.config.source.as_ref();
         let taken = Taken { admission, tombstones: task.tombstones.clone(), counts: counts.clone() };
-        let events = events::plan(&self.program, history, source, taken, session).await?;
-        let mould = Mould {
-            layout: self.layout.clone(),
-            conditions: plan.conditions.len(),
-            aged_to: task.horizon - 1,
-            offset: generation_offset(task.generation),
-            drops_empty: plan.time.retention_ms.is_some() && keeps_every_event(plan),
-        };
+        let mould = Mould::new(plan.clone(), self.layout.clone(), task.horizon, task.generation);
         let partitions = session.state().config().target_partitions();
-        let keys = plan.entity.len();
-        let lanes = fold::plan(events, before, keys, partitions, mould, plan.layout()).map_err(failed)?;
         let producer = Arc::new(Producer {
             plan: plan.clone(),
             reader: FeatureReader::new(self.program.clone(), self.layout.clone(), task.horizon),
@@ -143,6 +135,26 @@ impl Run {
             entities: AtomicU64::new(0),
         });
         let progress = Progress::of_fold(counts.clone(), producer.clone(), history.rows());
+        let lanes = match &self.config.cluster {
+            Some(ClusterConfig { scheduler_url, partitions }) => {
+                let cluster = Cluster { url: scheduler_url.clone(), partitions: *partitions };
+                let cluster::Lanes { plan: lanes, fold } =
+                    cluster.lanes::<RunError>(&self.program, history, source, &taken, &mould, session).await?;
+                match before {
+                    Some(before) => fold.onto(lanes, before).map_err(failed)?,
+                    None => lanes,
+                }
+            }
+            None => {
+                let events = events::plan(&self.program, history, source, taken, session).await?;
+                let fold = Fold::new(events.schema(), partitions, mould).map_err(failed)?;
+                match before {
+                    Some(before) => fold.onto(fold.partial(events).map_err(failed)?, before),
+                    None => fold.lanes(events),
+                }
+                .map_err(failed)?
+            }
+        };
         let fold = lanes.clone();
         let produced = produce::produce(lanes, session, table, producer.clone()).await?;
         drop(progress);
@@ -150,7 +162,7 @@ impl Run {
         let (rows, events, refused) = (counts.rows(), counts.taken(), counts.refused());
         let entities = producer.entities.load(Ordering::Relaxed);
         tracing::info!(rows, events, entities, spilled_bytes = spilled, refused = %json!(&refused), percent = 100, "folded");
-        report.refused = refused.into_iter().map(|(reason, rows)| (reason.to_owned(), rows)).collect();
+        report.refused = refused;
         Ok(produced)
     }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod archive;
+mod cluster;
 mod erase;
 mod faults;
 #[path = "../../src/fixtures.rs"]

@@ -81,9 +81,14 @@ pub fn batch(events: &[Event]) -> RecordBatch {
 
 /// The source table at `uri`, made if need be.
 pub async fn table(uri: &str) -> DeltaTable {
+    table_by(uri, &[]).await
+}
+
+/// The same, with its files in folders by the values of some columns.
+pub async fn table_by(uri: &str, columns: &[&str]) -> DeltaTable {
     let spec = TableSpec {
         schema: schema(),
-        partition_by: Vec::new(),
+        partition_by: columns.iter().map(|column| (*column).to_owned()).collect(),
         identity: Identity { uid: "shop".into(), owner: Owner::Topic("clicks".into()) },
         properties: Vec::new(),
         evolves: false,

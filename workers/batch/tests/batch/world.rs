@@ -72,6 +72,7 @@ impl World {
             completeness: Completeness::NewestEvent,
             version_as_of: None,
             full_refresh: false,
+            cluster: None,
         };
         Self { redis, connection, folder, config, flags: Vec::new() }
     }
