@@ -170,43 +170,72 @@ pub struct Delta {
 }
 
 /// How batch runs are carried out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[x_kube(
+    validation = Rule::new("(self.engine == 'Ballista') == has(self.schedulerUrl)")
+        .message("schedulerUrl goes with engine Ballista: where the cluster's scheduler is").field_path(".schedulerUrl")
+)]
 #[serde(rename_all = "camelCase")]
 pub struct Batch {
-    /// What carries them out.
+    /// What folds their events: `DataFusion`, in the pod of the run, or `Ballista`, on a cluster of executors.
     #[serde(default)]
     pub engine: BatchEngine,
-    /// The memory in which a run works before it spills to disk, in MiB; the container's default limit leaves 512 MiB
-    /// beside it.
-    #[serde(default = "default_batch_memory", rename = "memoryMiB")]
-    #[schemars(range(min = 64, max = 1_048_576))]
-    pub memory_mib: i32,
-    /// The disk that a run may spill to, in GiB.
-    #[serde(default = "default_spill", rename = "spillGiB")]
-    #[schemars(range(min = 1, max = 65_536))]
-    pub spill_gib: i32,
-    /// Overrides of the runs' pods.
+    /// Where the Ballista cluster's scheduler is: `http://host:port`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512), regex(pattern = "^http://[^/ ]+:[0-9]+$"))]
+    pub scheduler_url: Option<String>,
+    /// Into how many partitions a Ballista cluster deals the files of a table, and then its entities: as many tasks can
+    /// work beside each other.
+    #[serde(default = "default_partitions")]
+    #[schemars(range(min = 1, max = 4096))]
+    pub partitions: i32,
+    /// The pods of the runs.
     #[serde(flatten)]
-    pub pod: PodOverrides,
+    pub pod: BatchPod,
 }
 
 impl Default for Batch {
     fn default() -> Self {
         Self {
             engine: BatchEngine::default(),
-            memory_mib: default_batch_memory(),
-            spill_gib: default_spill(),
-            pod: PodOverrides::default(),
+            scheduler_url: None,
+            partitions: default_partitions(),
+            pod: BatchPod::default(),
         }
     }
 }
 
-/// What carries out batch runs.
+/// A pod that works on tables.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct BatchPod {
+    /// The memory in which it works before it spills to disk, in MiB; the container's default limit leaves 512 MiB beside it.
+    #[serde(default = "default_batch_memory", rename = "memoryMiB")]
+    #[schemars(range(min = 64, max = 1_048_576))]
+    pub memory_mib: i32,
+    /// The disk that it may spill to, in GiB.
+    #[serde(default = "default_spill", rename = "spillGiB")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub spill_gib: i32,
+    /// Overrides of the pod.
+    #[serde(flatten)]
+    pub overrides: PodOverrides,
+}
+
+impl Default for BatchPod {
+    fn default() -> Self {
+        Self { memory_mib: default_batch_memory(), spill_gib: default_spill(), overrides: PodOverrides::default() }
+    }
+}
+
+/// What folds the events of batch runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum BatchEngine {
     /// `DataFusion`, in the pod of the run.
     #[default]
     DataFusion,
+    /// `Ballista`, on a cluster whose scheduler and executors are `featuremill-batch`.
+    Ballista,
 }
 
 /// The archive of topics.
@@ -334,6 +363,10 @@ pub struct ArchitectureStatus {
 fn one() -> i32 {
     1
 }
+fn default_partitions() -> i32 {
+    16
+}
+
 fn default_batch_memory() -> i32 {
     1024
 }

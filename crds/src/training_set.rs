@@ -6,7 +6,7 @@ use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::architecture::Batch;
+use crate::architecture::BatchPod;
 use crate::feature_view::{TableFormat, Timestamp};
 use crate::once::{Limits, Progress};
 use crate::pod::LocalReference;
@@ -49,9 +49,9 @@ pub struct TrainingSetSpec {
     pub views: Vec<AskedView>,
     /// Where the training set goes.
     pub output: Output,
-    /// How the Job is carried out; as the Architecture's `batch` if not given.
+    /// The Job's pod; as that of the Architecture's `batch` runs if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub worker: Option<Batch>,
+    pub worker: Option<BatchPod>,
     /// How long the Job may take, how often it is tried, and how long it is kept.
     #[serde(flatten)]
     pub limits: Limits,

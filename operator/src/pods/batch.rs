@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use crds::Architecture;
-use crds::architecture::Batch;
+use crds::architecture::BatchPod;
 use kube::ResourceExt as _;
 
 use super::{Life, Mount, Pod};
@@ -14,9 +14,9 @@ const BASE_MEMORY_MIB: i64 = 512;
 
 /// A pod of the batch worker as `wanted`, or else as the architecture wants its batch runs. The caller puts the command before
 /// its arguments; `config` is its first mount.
-pub fn batch<'a>(architecture: &'a Architecture, wanted: Option<&'a Batch>, name: &'a str, config: Mount) -> Pod<'a> {
-    static DEFAULT: LazyLock<Batch> = LazyLock::new(Batch::default);
-    let batch = wanted.or(architecture.spec.batch.as_ref()).unwrap_or(&DEFAULT);
+pub fn batch<'a>(architecture: &'a Architecture, wanted: Option<&'a BatchPod>, name: &'a str, config: Mount) -> Pod<'a> {
+    static DEFAULT: LazyLock<BatchPod> = LazyLock::new(BatchPod::default);
+    let batch = wanted.or(architecture.spec.batch.as_ref().map(|batch| &batch.pod)).unwrap_or(&DEFAULT);
     let mut mounts = vec![config];
     mounts.extend(Mount::tables(architecture));
     mounts.push(Mount::scratch("spill", "--temp-dir", batch.spill_gib));
@@ -27,7 +27,7 @@ pub fn batch<'a>(architecture: &'a Architecture, wanted: Option<&'a Batch>, name
         ports: Vec::new(),
         mounts,
         memory_mib: BASE_MEMORY_MIB + i64::from(batch.memory_mib),
-        overrides: &batch.pod,
+        overrides: &batch.overrides,
         account: names::worker_account(&architecture.name_any()),
         secrets_version: architecture.status.as_ref().and_then(|s| s.secrets_version.as_deref()).unwrap_or_default(),
         life: Life::Ends,

@@ -48,6 +48,10 @@ fn config(view: &FeatureView, architecture: &Architecture, plan: &Plan) -> Optio
         "completeness": "Archive",
         "fullRefresh": false,
     });
+    let batch = architecture.spec.batch.as_ref();
+    if let Some((url, batch)) = batch.and_then(|batch| Some((batch.scheduler_url.as_ref()?, batch))) {
+        config["cluster"] = json!({"schedulerUrl": url, "partitions": batch.partitions});
+    }
     if plan.source.table.is_some() {
         let declared = view.spec.source.table.as_ref().map(|t| t.complete_until).unwrap_or_default();
         config["completeness"] = match declared {
