@@ -42,7 +42,8 @@ async fn a_ballista_cluster_gives_the_bytes_of_one_machine() {
         let mut yaml = example(&world, "Batch", &lake);
         if cluster {
             world.apply(CLUSTER);
-            let batch = "  batch: {engine: Ballista, schedulerUrl: \"http://ballista-scheduler:50050\", partitions: 4}\n";
+            let batch =
+                "  batch: {engine: Ballista, schedulerUrl: \"http://ballista-scheduler:50050\", partitions: 4}\n";
             yaml = yaml.replacen("  onlineStore:\n", &format!("{batch}  onlineStore:\n"), 1);
             assert!(yaml.contains("Ballista"), "the example has changed");
         }

@@ -14,7 +14,12 @@ const BASE_MEMORY_MIB: i64 = 512;
 
 /// A pod of the batch worker as `wanted`, or else as the architecture wants its batch runs. The caller puts the command before
 /// its arguments; `config` is its first mount.
-pub fn batch<'a>(architecture: &'a Architecture, wanted: Option<&'a BatchPod>, name: &'a str, config: Mount) -> Pod<'a> {
+pub fn batch<'a>(
+    architecture: &'a Architecture,
+    wanted: Option<&'a BatchPod>,
+    name: &'a str,
+    config: Mount,
+) -> Pod<'a> {
     static DEFAULT: LazyLock<BatchPod> = LazyLock::new(BatchPod::default);
     let batch = wanted.or(architecture.spec.batch.as_ref().map(|batch| &batch.pod)).unwrap_or(&DEFAULT);
     let mut mounts = vec![config];

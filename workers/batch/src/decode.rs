@@ -64,12 +64,7 @@ impl Counts {
 
     fn refuse(&self, reason: &str, rows: u64) {
         if rows > 0 {
-            *self
-                .refused
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(reason.to_owned())
-                .or_default() += rows;
+            *self.refused.lock().unwrap_or_else(PoisonError::into_inner).entry(reason.to_owned()).or_default() += rows;
         }
     }
 }

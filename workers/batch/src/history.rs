@@ -203,7 +203,9 @@ impl History {
     /// What the table says.
     pub fn files(&self) -> Result<Vec<File>, HistoryError> {
         let Some(table) = &self.delta else { return Ok(self.files.clone()) };
-        let state = table.snapshot().map_err(LakeError::delta(&self.uri, "listing its files"))?;
+        let state = table
+            .snapshot()
+            .map_err(|error| HistoryError::List { uri: self.uri.clone(), detail: error.to_string() })?;
         let file = |file: deltalake::kernel::LogicalFileView| File {
             path: file.path().into_owned(),
             bytes: u64::try_from(file.size()).unwrap_or(0),

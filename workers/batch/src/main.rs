@@ -5,6 +5,10 @@ use std::process::ExitCode;
 use batch::args::{Args, Command};
 use clap::Parser as _;
 
+/// Lanes are many small pieces of memory that grow with every event, on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();

@@ -90,8 +90,7 @@ impl PhysicalExtensionCodec for Codec {
             return self.theirs.try_encode_udaf(node, buf);
         };
         let mould = function.mould();
-        let lanes =
-            Lanes { plan: mould.plan.as_ref().clone(), horizon: mould.horizon, generation: mould.generation };
+        let lanes = Lanes { plan: mould.plan.as_ref().clone(), horizon: mould.horizon, generation: mould.generation };
         serde_json::to_writer(buf, &lanes).map_err(|error| exec_datafusion_err!("{LANE}: {error}"))
     }
 }

@@ -17,9 +17,9 @@ use ballista_core::serde::protobuf::{
 use ballista_core::utils::create_grpc_client_endpoint;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::physical_plan::AsExecutionPlan as _;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::{TryStreamExt as _, stream};
@@ -254,7 +254,10 @@ async fn fetch(location: PartitionLocation) -> Result<SendableRecordBatchStream,
     let partition = location.partition_id.ok_or_else(|| missing("the partition"))?.into();
     let port = u16::try_from(executor.port).map_err(|_| missing("the port"))?;
     let from = |error: ballista_core::error::BallistaError| {
-        DataFusionError::Execution(format!("fetching from executor {} at {}:{port}: {error}", executor.id, executor.host))
+        DataFusionError::Execution(format!(
+            "fetching from executor {} at {}:{port}: {error}",
+            executor.id, executor.host
+        ))
     };
     let mut client = BallistaClient::try_new(
         &executor.host,

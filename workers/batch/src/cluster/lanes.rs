@@ -58,8 +58,7 @@ impl Cluster {
         let parts = deal(history.files().map_err(EventsError::from)?, self.partitions.get());
         tracing::info!(scheduler = self.url, parts = parts.len(), "folding on the cluster");
         let events = Arc::new(Parts::new(reader, parts::values(&parts).map_err(ClusterError::from)?));
-        let fold =
-            Fold::new(events.schema(), self.partitions.get(), mould.clone()).map_err(ClusterError::from)?;
+        let fold = Fold::new(events.schema(), self.partitions.get(), mould.clone()).map_err(ClusterError::from)?;
         let lanes = fold.lanes(events).map_err(ClusterError::from)?;
         let schema = lanes.schema();
         let results = if parts.is_empty() {

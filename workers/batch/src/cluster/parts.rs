@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray as _, RecordBatch, StringArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Result, internal_err};
 use datafusion::datasource::memory::MemorySourceConfig;
@@ -58,8 +58,7 @@ impl Parts {
     pub(super) fn new(reader: Arc<Reader>, input: Arc<dyn ExecutionPlan>) -> Self {
         let partitions = Partitioning::UnknownPartitioning(input.output_partitioning().partition_count());
         let equivalences = EquivalenceProperties::new(reader.schema());
-        let properties =
-            PlanProperties::new(equivalences, partitions, EmissionType::Incremental, Boundedness::Bounded);
+        let properties = PlanProperties::new(equivalences, partitions, EmissionType::Incremental, Boundedness::Bounded);
         Self { reader, input, properties: Arc::new(properties), metrics: ExecutionPlanMetricsSet::new() }
     }
 

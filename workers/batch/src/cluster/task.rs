@@ -10,7 +10,7 @@ use arrow::ipc::writer::StreamWriter;
 use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::{ExecutionPlan as _, execute_stream};
+use datafusion::physical_plan::execute_stream;
 use engine::erase::{Covers, Tombstones};
 use engine::event::Admission;
 use engine::plan::{Plan, Table};
@@ -127,7 +127,9 @@ impl Reader {
             let columns = self.task.columns.as_deref().map(|bytes| StreamReader::try_new(bytes, None)).transpose()?;
             let columns = columns.map(|stream| stream.schema());
             let Task { table, version, .. } = &self.task;
-            History::open_version(table, *version, columns, &self.storage, &session).await.map_err(|error| failed(&error))
+            History::open_version(table, *version, columns, &self.storage, &session)
+                .await
+                .map_err(|error| failed(&error))
         };
         let history = self.history.get_or_try_init(open).await?.of_files(files);
         let Task { from, until, latest, .. } = self.task;

@@ -150,11 +150,7 @@ impl Fold {
     ///
     /// # Errors
     /// If they are of another schema.
-    pub fn onto(
-        &self,
-        new: Arc<dyn ExecutionPlan>,
-        before: Arc<dyn ExecutionPlan>,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
+    pub fn onto(&self, new: Arc<dyn ExecutionPlan>, before: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
         self.aggregate(AggregateMode::FinalPartitioned, UnionExec::try_new(vec![new, before])?)
     }
 
