@@ -150,6 +150,10 @@ async fn architectures_that_cannot_be_are_refused_at_once() {
         ("/spec/onlineStore/redis/url", json!("redis://me:secret@redis"), "spec.onlineStore.redis.url"),
         ("/spec/serving", json!({"service": {"nodePort": 30000}}), "needs type: NodePort"),
         ("/spec/batch", json!({"engine": "DataFusion"}), "mode Kappa runs no batch"),
+        ("/spec/batch", json!({"engine": "Ballista"}), "schedulerUrl goes with engine Ballista"),
+        ("/spec/batch", json!({"schedulerUrl": "http://b:50050"}), "schedulerUrl goes with engine Ballista"),
+        ("/spec/batch", json!({"engine": "Ballista", "schedulerUrl": "b:50050"}), "spec.batch.schedulerUrl"),
+        ("/spec/batch", json!({"partitions": 0}), "spec.batch.partitions"),
         ("/spec/archive", json!({"maintenance": "nightly"}), "spec.archive.maintenance"),
         ("/metadata/name", json!("1st"), "beginning with a letter"),
     ] {

@@ -369,6 +369,41 @@ async fn silver_is_checked_and_makes_a_revision_and_a_table_of_its_own() {
 }
 
 #[tokio::test]
+async fn batch_runs_are_handed_the_cluster_that_folds_for_them() {
+    let world = World::new("ballista").await;
+    let operator = world.start(Faults::default());
+    secret(&world).await;
+    let on = |partitions: i32| {
+        let batch = json!({"engine": "Ballista", "schedulerUrl": "http://scheduler:50050", "partitions": partitions});
+        with(architecture_of("Batch"), "/spec/batch", batch)
+    };
+    world.apply::<Architecture>(&on(4)).await.unwrap();
+    world.apply::<FeatureView>(&view_of_all_modes()).await.unwrap();
+    let list = ListParams::default().labels("app.kubernetes.io/component=batch");
+    let handed = async |partitions: i32| {
+        eventually("what the CronJob's runs are handed", || async {
+            let job = world.api::<CronJob>().list(&list).await.unwrap().items.pop().ok_or("no CronJob")?;
+            let pod = job.spec.unwrap().job_template.spec.unwrap().template.spec.unwrap();
+            let name = pod.volumes.unwrap().into_iter().find_map(|v| v.config_map).unwrap().name;
+            let map = world.api::<ConfigMap>().get(&name).await.map_err(|error| error.to_string())?;
+            let config: Value = serde_json::from_str(&map.data.unwrap()["batch.json"]).unwrap();
+            let cluster = json!({"schedulerUrl": "http://scheduler:50050", "partitions": partitions});
+            if config["cluster"] == cluster {
+                Ok(config["assignment"]["plan"]["revision"].clone())
+            } else {
+                Err(format!("{}", config["cluster"]))
+            }
+        })
+        .await
+    };
+    let revision = handed(4).await;
+    // Where events are folded changes no value, so it makes no revision.
+    world.apply::<Architecture>(&on(8)).await.unwrap();
+    assert_eq!(handed(8).await, revision);
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn archives_follow_the_views_that_want_them() {
     let world = World::new("archives").await;
     let operator = world.start(Faults::default());

@@ -15,7 +15,7 @@ use shell::store::RedisStore;
 
 use super::generation::Task;
 use super::{Run, RunError};
-use crate::cluster::{self, Cluster};
+use crate::cluster::Cluster;
 use crate::config::{ClusterConfig, Rows};
 use crate::decode::{Counts, Taken};
 use crate::events::{self, EventsError};
@@ -119,14 +119,10 @@ impl Run {
         before: Option<Arc<dyn ExecutionPlan>>,
     ) -> Result<Produced, RunError> {
         let (plan, history) = (&self.plan, &task.history);
-        let failed = |source| EventsError::Scan { uri: history.uri.clone(), source };
         let latest = now_ms().saturating_add(plan.time.max_future_ms);
         let admission = Admission { from, until: task.horizon, latest };
         let counts = Arc::<Counts>::default();
-        let source = self.config.source.as_ref();
         let taken = Taken { admission, tombstones: task.tombstones.clone(), counts: counts.clone() };
-        let mould = Mould::new(plan.clone(), self.layout.clone(), task.horizon, task.generation);
-        let partitions = session.state().config().target_partitions();
         let producer = Arc::new(Producer {
             plan: plan.clone(),
             reader: FeatureReader::new(self.program.clone(), self.layout.clone(), task.horizon),
@@ -135,26 +131,7 @@ impl Run {
             entities: AtomicU64::new(0),
         });
         let progress = Progress::of_fold(counts.clone(), producer.clone(), history.rows());
-        let lanes = match &self.config.cluster {
-            Some(ClusterConfig { scheduler_url, partitions }) => {
-                let cluster = Cluster { url: scheduler_url.clone(), partitions: *partitions };
-                let cluster::Lanes { plan: lanes, fold } =
-                    cluster.lanes::<RunError>(&self.program, history, source, &taken, &mould, session).await?;
-                match before {
-                    Some(before) => fold.onto(lanes, before).map_err(failed)?,
-                    None => lanes,
-                }
-            }
-            None => {
-                let events = events::plan(&self.program, history, source, taken, session).await?;
-                let fold = Fold::new(events.schema(), partitions, mould).map_err(failed)?;
-                match before {
-                    Some(before) => fold.onto(fold.partial(events).map_err(failed)?, before),
-                    None => fold.lanes(events),
-                }
-                .map_err(failed)?
-            }
-        };
+        let lanes = self.lanes(task, session, &taken, before).await?;
         let fold = lanes.clone();
         let produced = produce::produce(lanes, session, table, producer.clone()).await?;
         drop(progress);
@@ -164,5 +141,33 @@ impl Run {
         tracing::info!(rows, events, entities, spilled_bytes = spilled, refused = %json!(&refused), percent = 100, "folded");
         report.refused = refused;
         Ok(produced)
+    }
+
+    /// The lanes of what is taken, on top of those of `before`: folded here, or on the cluster and only merged here.
+    async fn lanes(
+        &self,
+        task: &Task,
+        session: &SessionContext,
+        taken: &Taken,
+        before: Option<Arc<dyn ExecutionPlan>>,
+    ) -> Result<Arc<dyn ExecutionPlan>, RunError> {
+        let (history, source) = (&task.history, self.config.source.as_ref());
+        let failed = |source| EventsError::Scan { uri: history.uri.clone(), source };
+        let mould = Mould::new(self.plan.clone(), self.layout.clone(), task.horizon, task.generation);
+        if let Some(ClusterConfig { scheduler_url, partitions }) = &self.config.cluster {
+            let cluster = Cluster { url: scheduler_url.clone(), partitions: *partitions };
+            let folded = cluster.lanes::<RunError>(&self.program, history, source, taken, &mould, session).await?;
+            return Ok(match before {
+                Some(before) => folded.fold.onto(folded.plan, before).map_err(failed)?,
+                None => folded.plan,
+            });
+        }
+        let events = events::plan(&self.program, history, source, taken.clone(), session).await?;
+        let partitions = session.state().config().target_partitions();
+        let fold = Fold::new(events.schema(), partitions, mould).map_err(failed)?;
+        Ok(match before {
+            Some(before) => fold.onto(fold.partial(events).map_err(failed)?, before).map_err(failed)?,
+            None => fold.lanes(events).map_err(failed)?,
+        })
     }
 }

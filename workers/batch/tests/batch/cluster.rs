@@ -48,7 +48,7 @@ impl Cluster {
             cluster.executors.push(executor);
         }
         let ready = format!("http://127.0.0.1:{port}/readyz");
-        cluster.scheduler.until_ok(&ready, Duration::from_secs(60)).await.unwrap();
+        cluster.scheduler.until_ok(&ready, Duration::from_mins(1)).await.unwrap();
         cluster
     }
 
@@ -227,7 +227,7 @@ async fn an_executor_that_dies_costs_time_and_nothing_else() {
     let spread = beside(&alone, &cluster).await;
     alone.run_to(0).await;
     let (mut child, log) = spread.start();
-    until("work on the second executor", Duration::from_secs(60), async || {
+    until("work on the second executor", Duration::from_mins(1), async || {
         if cluster.jobs_of(1) > 0 { Ok(()) } else { Err("none yet".to_owned()) }
     })
     .await
