@@ -104,10 +104,15 @@ async fn an_attempt_that_was_killed_leaves_no_entity_behind() {
     world.run_to_its_end().await;
     // The attempt sees users that the source no longer has when it is made again.
     let mut poisoned = all.clone();
-    poisoned.extend((0..3_000).map(|i| Event { user: Some(format!("ghost{i}")), at: Some(START), ..Event::default() }));
+    // So many that writing them takes long enough to be met, however busy the machine.
+    poisoned.extend((0..30_000).map(|i| Event {
+        user: Some(format!("ghost{i}")),
+        at: Some(START),
+        ..Event::default()
+    }));
     replace(&world.source(), &poisoned).await;
     let (mut child, _) = world.start();
-    let some: Vec<String> = (0..30).map(|i| format!("ghost{}", i * 100)).collect();
+    let some: Vec<String> = (0..30).map(|i| format!("ghost{}", i * 1_000)).collect();
     let ghosts = async || world.lanes(2).await.keys().filter(|user| user.starts_with("ghost")).count();
     while world.written(&some, 2).await == 0 && child.try_wait().unwrap().is_none() {}
     child.start_kill().unwrap();
