@@ -56,7 +56,7 @@ async fn a_ballista_cluster_gives_the_bytes_of_one_machine() {
     }
     let [alone, spread] = <[World; 2]>::try_from(worlds).unwrap_or_else(|_| panic!("two worlds"));
     let (alone_rows, spread_rows) = (rows(&alone), rows(&spread));
-    assert!(alone_rows.len() > 500, "{}", alone_rows.len());
+    assert!(alone_rows.len() > 400, "{}", alone_rows.len());
     assert_eq!(alone_rows, spread_rows);
     println!("{} rows are equal, byte for byte", alone_rows.len());
 
@@ -67,7 +67,7 @@ async fn a_ballista_cluster_gives_the_bytes_of_one_machine() {
     assert_eq!(pods.len(), 2, "{pods:?}");
     for pod in pods {
         let log = spread.kubectl(&["logs", pod]).unwrap();
-        assert!(log.contains("task"), "{pod} did nothing:\n{log}");
+        assert!(log.contains("Finished task"), "{pod} did nothing:\n{log}");
     }
     let mut spread = spread;
     let client = spread.client_of("service/shop-server");

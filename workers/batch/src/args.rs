@@ -41,6 +41,10 @@ pub struct SchedulerArgs {
     #[arg(long, env = "FEATUREMILL_SCHEDULER_BIND", default_value = "0.0.0.0:50050")]
     pub bind: SocketAddr,
 
+    /// The host by which executors reach it, to say how their tasks went, such as the name of its Service.
+    #[arg(long, env = "FEATUREMILL_SCHEDULER_HOST", default_value = "localhost")]
+    pub host: String,
+
     /// How many executors must be there before `GET /readyz` answers 200.
     #[arg(long, env = "FEATUREMILL_MIN_EXECUTORS", default_value_t = 1)]
     pub min_executors: usize,

@@ -23,6 +23,7 @@ const LOST_AFTER: u64 = 30;
 pub async fn scheduler(args: SchedulerArgs, shutdown: CancellationToken) -> u8 {
     lake::install_crypto();
     let config = SchedulerConfig {
+        external_host: args.host.clone(),
         bind_host: args.bind.ip().to_string(),
         bind_port: args.bind.port(),
         min_ready_executors: args.min_executors,
