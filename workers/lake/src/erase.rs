@@ -14,6 +14,7 @@ use std::sync::Arc;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, cast, lit};
 use datafusion::prelude::{SessionContext, ident};
+use deltalake::{DeltaTable, DeltaTableError};
 use engine::erase::Covers;
 use engine::plan::Plan;
 use engine::value::ValueType;
@@ -163,6 +164,7 @@ pub async fn caught_up(erasure: &Erasure, uri: &str, storage: &Storage) -> Resul
         }
     }
 }
+
 /// Deletes records that name the entity in their payload.
 async fn delete_found(
     erasure: &Erasure,
@@ -174,8 +176,7 @@ async fn delete_found(
     let mut deleted = 0;
     for (partition, offsets) in find::records(erasure, uri, columns, storage, session).await? {
         for some in offsets.chunks(OFFSETS) {
-            let listed = some.iter().map(|offset| lit(*offset)).collect();
-            let rows = ident(columns[0]).eq(lit(partition)).and(ident(columns[1]).in_list(listed, false));
+            let rows = records([columns[0], columns[1]], partition, some);
             deleted += delete(uri, storage, session, &rows).await?;
         }
     }
@@ -191,17 +192,28 @@ async fn delete(uri: &str, storage: &Storage, session: &SessionContext, rows: &E
             Err(LakeError::Missing { .. }) => return Ok(0),
             Err(error) => return Err(error),
         };
-        let deletion = table.delete().with_predicate(rows.clone()).with_session_state(Arc::new(session.state()));
-        match deletion.await {
-            Ok((_, metrics)) => return Ok(metrics.num_deleted_rows.unwrap_or_default()),
+        match delete_from(table, session, rows).await {
+            Ok(deleted) => return Ok(deleted),
             // A worker that appended meanwhile: the rows are looked for again.
-            Err(error @ deltalake::DeltaTableError::Transaction { .. }) => {
+            Err(error @ DeltaTableError::Transaction { .. }) => {
                 last = LakeError::delta(uri, "deleting rows")(error);
             }
             Err(error) => return Err(LakeError::delta(uri, "deleting rows")(error)),
         }
     }
     Err(last)
+}
+
+/// Deletes rows of a table as it was loaded.
+async fn delete_from(table: DeltaTable, session: &SessionContext, rows: &Expr) -> Result<usize, DeltaTableError> {
+    let deletion = table.delete().with_predicate(rows.clone()).with_session_state(Arc::new(session.state()));
+    deletion.await.map(|(_, metrics)| metrics.num_deleted_rows.unwrap_or_default())
+}
+
+/// The records of these offsets of a partition, by the columns of their coordinates.
+fn records(columns: [&str; 2], partition: i32, offsets: &[i64]) -> Expr {
+    let listed = offsets.iter().map(|offset| lit(*offset)).collect();
+    ident(columns[0]).eq(lit(partition)).and(ident(columns[1]).in_list(listed, false))
 }
 
 /// A key's value in a query, from its text.
@@ -215,3 +227,7 @@ fn literal(value_type: &ValueType, text: &str) -> Expr {
         _ => lit(text),
     }
 }
+
+#[cfg(test)]
+#[path = "erase/tests.rs"]
+mod tests;

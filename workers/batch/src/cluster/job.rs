@@ -160,7 +160,7 @@ impl Scheduler {
                 Some(job_status::Status::Successful(done)) => {
                     job.over = true;
                     let read = self.read(&job.id).await?;
-                    return Ok(Done { results: done.partition_location, read });
+                    return Ok(Done { results: newest(done.partition_location), read });
                 }
                 Some(job_status::Status::Failed(failed)) => {
                     job.over = true;
@@ -193,6 +193,11 @@ impl Scheduler {
         }
         Ok(read)
     }
+}
+
+/// Where the partitions of a result are.
+fn newest(locations: Vec<PartitionLocation>) -> Vec<PartitionLocation> {
+    locations
 }
 
 /// An error and what it comes from: tonic's own words for a refused connection are "transport error".
@@ -273,4 +278,28 @@ async fn fetch(location: PartitionLocation) -> Result<SendableRecordBatchStream,
     .await
     .map_err(from)?;
     client.fetch_partition(&executor.id, &partition, location.file_id, layout, true).await.map_err(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use ballista_core::serde::protobuf::{ExecutorMetadata, PartitionId};
+
+    use super::*;
+
+    #[test]
+    fn of_a_partition_that_was_made_again_only_the_newest_is_fetched() {
+        let location = |partition_id: u32, executor: &str| PartitionLocation {
+            partition_id: Some(PartitionId { job_id: "job".into(), stage_id: 2, partition_id }),
+            executor_meta: Some(ExecutorMetadata { id: executor.into(), ..ExecutorMetadata::default() }),
+            ..PartitionLocation::default()
+        };
+        // A task of the last stage ended on `a`; then its stage began again, because an executor was lost or taken for lost.
+        let told = vec![location(1, "a"), location(0, "b"), location(1, "b"), location(2, "a")];
+        let mut kept: Vec<(u32, String)> = newest(told)
+            .into_iter()
+            .filter_map(|kept| Some((kept.partition_id?.partition_id, kept.executor_meta?.id)))
+            .collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [(0, "b".to_owned()), (1, "b".to_owned()), (2, "a".to_owned())]);
+    }
 }
