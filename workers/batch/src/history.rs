@@ -18,6 +18,7 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use url::Url;
 
 use crate::config::{Rows, SourceTable};
 use crate::incremental::{Changes, earliest};
@@ -61,6 +62,16 @@ impl HistoryError {
             Self::NoTable | Self::NoVersions { .. } => false,
         }
     }
+}
+
+/// The address of what is at `location` in the store of `url`. Whoever reads it decodes it: a `%` in a name, as Hive and
+/// Spark write for what they do not want in one, is encoded once more.
+fn address_of(url: &Url, location: &Path) -> String {
+    let mut address = url.clone();
+    if let Ok(mut segments) = address.path_segments_mut() {
+        segments.clear().extend(location.parts());
+    }
+    address.to_string()
 }
 
 /// A file of a source.
@@ -191,9 +202,7 @@ impl History {
             let _ = write!(text, "{byte:02x}");
             text
         });
-        let mut root = url.clone();
-        root.set_path("/");
-        let file = |file: &ObjectMeta| File { path: format!("{root}{}", file.location), bytes: file.size };
+        let file = |file: &ObjectMeta| File { path: address_of(&url, &file.location), bytes: file.size };
         Ok(Self::folder(table, version, files.iter().map(file).collect()))
     }
 
@@ -228,6 +237,13 @@ impl History {
     #[must_use]
     pub fn delta_version(&self) -> Option<u64> {
         self.delta.as_ref()?.version()
+    }
+
+    /// What tells a Delta table from one that was made anew in its place, whose versions begin anew.
+    #[must_use]
+    pub fn table_id(&self) -> Option<String> {
+        let state = self.delta.as_ref()?.snapshot().ok()?;
+        Some(state.metadata().id().to_owned())
     }
 
     /// The number of [`Self::version`], of a Delta table.

@@ -213,7 +213,13 @@ async fn delete_from(table: DeltaTable, session: &SessionContext, rows: &Expr) -
 /// The records of these offsets of a partition, by the columns of their coordinates.
 fn records(columns: [&str; 2], partition: i32, offsets: &[i64]) -> Expr {
     let listed = offsets.iter().map(|offset| lit(*offset)).collect();
-    ident(columns[0]).eq(lit(partition)).and(ident(columns[1]).in_list(listed, false))
+    let rows = ident(columns[0]).eq(lit(partition)).and(ident(columns[1]).in_list(listed, false));
+    // Statistics of files are not held against long lists: without bounds, each file that a worker appends meanwhile might
+    // hold one of the records, and overtakes the deletion.
+    match (offsets.iter().min(), offsets.iter().max()) {
+        (Some(first), Some(last)) => rows.and(ident(columns[1]).between(lit(*first), lit(*last))),
+        _ => rows,
+    }
 }
 
 /// A key's value in a query, from its text.

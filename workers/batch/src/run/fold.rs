@@ -68,7 +68,7 @@ impl Run {
         let history = &task.history;
         let incarnation = self.config.assignment.incarnation;
         let known = |published: &&crate::publish::Published| {
-            published.incarnation == incarnation && published.uri == history.uri
+            published.incarnation == incarnation && published.is_of(history)
         };
         let published = task.published.as_ref().filter(known);
         let timestamp = &self.source.source.timestamp;

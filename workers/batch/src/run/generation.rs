@@ -127,7 +127,8 @@ impl Run {
         let horizon = horizon(&self.plan, complete);
         let incarnation = self.config.assignment.incarnation;
         let same = published.as_ref().is_some_and(|published| {
-            (&published.uri, &published.source) == (&history.uri, &history.version)
+            published.is_of(&history)
+                && published.source == history.version
                 && published.incarnation == incarnation
                 && published.erased == erased
                 && horizon == stands.1
@@ -240,6 +241,7 @@ impl Run {
             generation: task.generation,
             incarnation,
             uri: task.history.uri.clone(),
+            table: task.history.table_id(),
             source: task.history.version.clone(),
             erased: task.erased,
             at_ms: now_ms(),
