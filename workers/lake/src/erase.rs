@@ -6,7 +6,7 @@
 //! crash anywhere is followed by doing it again. Files of older versions go with the next vacuum whose retention has passed.
 
 mod fence;
-pub(crate) mod find;
+mod find;
 mod tombstones;
 
 use std::sync::Arc;

@@ -374,3 +374,26 @@ async fn an_archive_that_is_behind_is_waited_for() {
     let error = erase(&erasure, &world.storage, &world.session).await.unwrap_err();
     assert!(matches!(error, LakeError::Behind { at: 0, .. }), "an archive that is yet to be made: {error}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_rid_of_an_entity_however_its_key_is_written() {
+    let world = World::new();
+    let mut keyed = plan();
+    let account = keyed.source.columns.iter_mut().find(|column| column.name == "id").unwrap();
+    account.value_type = engine::value::ValueType::Decimal { precision: 9, scale: 2 };
+    keyed.entity = vec!["id".into()];
+    let mut topic = Topic::new(&world).await;
+    let payload = |id: &str| Some(format!(r#"{{"user": "u", "id": {id}, "at": {NOW}}}"#));
+    topic.append(0, &["\"4.2\"", "4.2", "4.20", "42e-1", "4.3"].map(payload)).await;
+    let erasure = Erasure {
+        plan: Arc::new(keyed),
+        entity: vec!["4.2".into()],
+        lake: world.uri(""),
+        bronze: Some(world.uri("bronze/events")),
+        silver: None,
+        gold: None,
+        covers: Covers { offsets: topic.ends.clone(), before_ms: NOW },
+    };
+    let erased = erase(&erasure, &world.storage, &world.session).await.unwrap();
+    assert_eq!(erased, Erased { bronze: 4, ..Erased::default() });
+}
