@@ -7,6 +7,7 @@
 
 mod fence;
 mod find;
+mod tables;
 mod tombstones;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use engine::value::ValueType;
 use engine::{entity, row};
 use serde_json::Value;
 
+pub use tables::{Tables, tables};
 pub use tombstones::{mark, tombstones, uri};
 
 use crate::error::LakeError;
@@ -44,9 +46,9 @@ pub struct Erasure {
     pub lake: String,
     /// The topic's Bronze, if there is one.
     pub bronze: Option<String>,
-    /// The view's Silver, if there is one; its quarantine stands beside it.
+    /// The view's Silver, if there is one; its quarantine stands beside it. [Others](tables) are found.
     pub silver: Option<String>,
-    /// The view's Gold, if there is one.
+    /// The view's Gold, if there is one. [Others](tables) are found.
     pub gold: Option<String>,
     /// What is erased: the topic's ends, and the time, when the erasure was asked for.
     pub covers: Covers,
@@ -121,20 +123,20 @@ pub async fn erase(erasure: &Erasure, storage: &Storage, session: &SessionContex
 /// # Errors
 /// As [`erase`], and [`LakeError::Behind`] if Bronze is [behind](caught_up): the other tables are done then.
 pub async fn remove(erasure: &Erasure, storage: &Storage, session: &SessionContext) -> Result<Erased, LakeError> {
-    let mut erased = Erased::default();
-    if let Some(uri) = &erasure.gold {
+    let (mut erased, tables) = (Erased::default(), tables(erasure, storage).await?);
+    for uri in &tables.gold {
         fence::gold(erasure, uri, storage).await?;
-        erased.gold = delete(uri, storage, session, &erasure.is_entity()?).await?;
+        erased.gold += delete(uri, storage, session, &erasure.is_entity()?).await?;
     }
-    if let Some(uri) = &erasure.silver {
+    for uri in &tables.silver {
         let quarantine = quarantine(uri);
         // A run commits to the quarantine first, and to Silver only behind that.
         fence::silver(erasure, &quarantine, storage).await?;
         fence::silver(erasure, uri, storage).await?;
         let rows = erasure.is_entity()?.and(erasure.covered(PARTITION, OFFSET));
-        erased.silver = delete(uri, storage, session, &rows).await?;
+        erased.silver += delete(uri, storage, session, &rows).await?;
         let columns = [PARTITION, OFFSET, "value"];
-        erased.quarantine = delete_found(erasure, &quarantine, columns, storage, session).await?;
+        erased.quarantine += delete_found(erasure, &quarantine, columns, storage, session).await?;
     }
     if let Some(uri) = &erasure.bronze {
         caught_up(erasure, uri, storage).await?;

@@ -397,3 +397,37 @@ async fn an_archive_is_rid_of_an_entity_however_its_key_is_written() {
     let erased = erase(&erasure, &world.storage, &world.session).await.unwrap();
     assert_eq!(erased, Erased { bronze: 4, ..Erased::default() });
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_leaves_the_tables_of_revisions_that_ended_too() {
+    let world = World::new();
+    let made = |name: &str| Silver { silver: world.uri(&format!("silver/{name}")), ..config(&world) };
+    let (live, ended, anothers) = (made("shop.clicks.aaaaaaaa"), made("shop.clicks.bbbbbbbb"), made("shop.clicks.c"));
+    let mut plan = plan();
+    plan.view.uid = "another".into();
+    let anothers = Silver { plan: Arc::new(plan), ..anothers };
+    let mut topic = Topic::new(&world).await;
+    let of = |user: &str, id: &str, price: i64| {
+        Some(format!(r#"{{"user": "{user}", "id": "{id}", "at": {NOW}, "price": {price}}}"#))
+    };
+    topic.append(0, &[of("ada", "1", 1), of("bob", "2", 1), of("ada", "3", -1)]).await;
+    for config in [&live, &ended, &anothers] {
+        once(&world, config).await;
+    }
+    let erasure = Erasure {
+        plan: live.plan.clone(),
+        entity: vec!["ada".into()],
+        lake: world.uri(""),
+        bronze: None,
+        silver: Some(live.silver.clone()),
+        gold: None,
+        covers: Covers { offsets: topic.ends.clone(), before_ms: NOW },
+    };
+    let erased = erase(&erasure, &world.storage, &world.session).await.unwrap();
+    assert_eq!(erased, Erased { silver: 2, quarantine: 2, ..Erased::default() });
+    for config in [&live, &ended] {
+        assert_eq!(read(&world, &config.silver, "user").await, [((0, 1), "bob".to_owned())]);
+        assert!(read(&world, &config.quarantine(), "reason").await.is_empty());
+    }
+    assert_eq!(read(&world, &anothers.silver, "user").await.len(), 2, "a table of another is not ours to change");
+}
