@@ -381,3 +381,30 @@ async fn no_horizon_is_in_the_future_whatever_the_table_declares() {
     let head = world.head().await.unwrap();
     assert_eq!(world.served().await, oracle::values(&all, head.horizon));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_does_not_go_on_from_a_feature_table_that_lost_the_last_generation() {
+    let world = World::new().await;
+    let mut dice = Dice(74);
+    let mut all = events(&mut dice, 40, 2_000, START, START + 9 * DAY);
+    append(&world.source(), &all).await;
+    world.run_to(0).await;
+    // It is gone, or another folder is named for it.
+    std::fs::remove_dir_all(&world.config.feature_table).unwrap();
+    let more = events(&mut dice, 40, 200, START + 9 * DAY, START + 10 * DAY);
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
+
+    // Some of its rows are gone.
+    let uri = world.config.feature_table.clone();
+    let table = lake::open(&uri, &Storage::local(), None).await.unwrap();
+    let some = datafusion::prelude::ident("user").eq(datafusion::prelude::lit("u7"));
+    table.delete().with_predicate(some).await.unwrap();
+    let more = events(&mut dice, 40, 200, START + 10 * DAY, START + 11 * DAY);
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
+}
