@@ -4,7 +4,8 @@
 //! byte for byte, if three things hold:
 //! 1. every event before the old horizon that the source holds now was there then: no rows were removed, and no file that
 //!    was added since holds an earlier event, by its statistics;
-//! 2. the lanes of the last generation are all in the store, which the run finds out when it loads them;
+//! 2. the lanes of the last generation are all in the store, which the run finds out when it loads those of the entities
+//!    that the feature table names, and that table still names as many as were published;
 //! 3. an entity whose events have all become too old can be told by its lane alone: see [`keeps_every_event`].
 
 use engine::plan::{Plan, TimestampUnit};
@@ -27,6 +28,8 @@ pub struct Facts<'a> {
     pub full_refresh: bool,
     /// The horizon of the generation in the store, if there is one of this incarnation whose source is known.
     pub before: Option<i64>,
+    /// Whether the feature table, which names its entities, holds all of its rows.
+    pub whole: bool,
     /// The new horizon.
     pub horizon: i64,
     /// Whether somebody was erased from the view since: rows went with what they held of later events.
@@ -57,6 +60,9 @@ pub fn decide(facts: &Facts<'_>) -> Reading {
     }
     if facts.horizon < before {
         return all("the horizon went back");
+    }
+    if !facts.whole {
+        return all("the feature table does not hold the last generation as it was published");
     }
     if !keeps_every_event(facts.plan) {
         return all(
@@ -110,7 +116,8 @@ mod tests {
     use super::*;
 
     fn facts<'a>(plan: &'a Plan, changes: &'a Changes) -> Facts<'a> {
-        Facts { plan, full_refresh: false, before: Some(100), horizon: 200, erased: false, changes: Some(changes) }
+        let changes = Some(changes);
+        Facts { plan, full_refresh: false, before: Some(100), whole: true, horizon: 200, erased: false, changes }
     }
 
     fn reads_all(facts: &Facts<'_>, why: &str) {
@@ -134,6 +141,7 @@ mod tests {
         reads_all(&Facts { full_refresh: true, ..facts(&plan, &none) }, "full refresh");
         reads_all(&Facts { erased: true, ..facts(&plan, &none) }, "erased");
         reads_all(&Facts { horizon: 99, ..facts(&plan, &none) }, "went back");
+        reads_all(&Facts { whole: false, ..facts(&plan, &none) }, "does not hold the last generation");
         reads_all(&Facts { changes: None, ..facts(&plan, &none) }, "no history");
         reads_all(&facts(&plan, &with(None)), "without statistics");
         reads_all(&facts(&plan, &with(Some(99))), "before the last horizon");

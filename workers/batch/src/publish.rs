@@ -86,6 +86,9 @@ pub struct Published {
     /// The version of the erasures that it leaves out.
     #[serde(default)]
     pub erased: u64,
+    /// How many entities it holds, if it was told.
+    #[serde(default)]
+    pub rows: Option<u64>,
     /// When, by the run's clock, in milliseconds.
     pub at_ms: i64,
 }

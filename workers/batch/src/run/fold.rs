@@ -37,7 +37,7 @@ impl Run {
         session: &SessionContext,
         report: &mut RunReport,
     ) -> Result<Produced, RunError> {
-        match self.reading(task).await? {
+        match self.reading(table, task).await? {
             Reading::Since(before) => {
                 let made = match self.before(store, table, task, session).await {
                     Ok(lanes) => self.fold(table, task, session, report, before, Some(lanes)).await,
@@ -64,7 +64,7 @@ impl Run {
         self.fold(table, task, session, report, from, None).await
     }
 
-    async fn reading(&self, task: &Task) -> Result<Reading, RunError> {
+    async fn reading(&self, table: &FeatureTable, task: &Task) -> Result<Reading, RunError> {
         let history = &task.history;
         let incarnation = self.config.assignment.incarnation;
         let known = |published: &&crate::publish::Published| {
@@ -78,10 +78,15 @@ impl Run {
             Some(published) => history.changes(&published.source, time, timestamp.unit).await?,
             None => None,
         };
+        let whole = match published {
+            Some(published) => published.rows.is_some() && table.count(published.generation)? == published.rows,
+            None => false,
+        };
         Ok(decide(&Facts {
             plan: &self.plan,
             full_refresh: self.config.full_refresh,
             before: published.and(task.head.as_ref()).map(|head| head.horizon),
+            whole,
             horizon: task.horizon,
             erased: published.is_some_and(|published| published.erased != task.erased),
             changes: changes.as_ref(),

@@ -93,7 +93,7 @@ impl Run {
         let rows = publisher.write(spools).await?;
         let removed = self.remove_vanished(&table, &publisher, &task, session).await?;
         tracing::info!(rows, removed, generation = task.generation, "the rows are written");
-        self.flip(&publisher, &task).await?;
+        self.flip(&publisher, &task, report.rows).await?;
         report.outcome = RunOutcome::Published;
         Ok(())
     }
@@ -232,7 +232,7 @@ impl Run {
         Ok(removed)
     }
 
-    async fn flip(&self, publisher: &Publisher, task: &Task) -> Result<(), RunError> {
+    async fn flip(&self, publisher: &Publisher, task: &Task, rows: u64) -> Result<(), RunError> {
         let seen = task.head.as_ref().map(|head| head.fence);
         let incarnation = self.config.assignment.incarnation;
         let head =
@@ -244,6 +244,7 @@ impl Run {
             table: task.history.table_id(),
             source: task.history.version.clone(),
             erased: task.erased,
+            rows: Some(rows),
             at_ms: now_ms(),
         };
         let beside = published_key(&self.plan.view.uid, &self.plan.revision);
