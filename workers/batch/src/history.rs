@@ -21,7 +21,7 @@ use thiserror::Error;
 use url::Url;
 
 use crate::config::{Rows, SourceTable};
-use crate::incremental::{Changes, earliest};
+use crate::incremental::{Changes, earliest, has_all};
 
 /// Why a source cannot be opened.
 #[derive(Debug, Error)]
@@ -253,7 +253,7 @@ impl History {
     }
 
     /// What was done to a Delta table since `version`, where event times are in column `time` of `unit`; `None` if it has no
-    /// history, or `version` is not before this one.
+    /// history, or `version` is not before this one. `all`: a row without a time there may be an event of any time.
     ///
     /// # Errors
     /// What the store says.
@@ -262,6 +262,7 @@ impl History {
         version: &str,
         time: &str,
         unit: TimestampUnit,
+        all: bool,
     ) -> Result<Option<Changes>, HistoryError> {
         let failed =
             |error: deltalake::DeltaTableError| HistoryError::List { uri: self.uri.clone(), detail: error.to_string() };
@@ -279,7 +280,7 @@ impl History {
             for action in get_actions(version, &entry).map_err(failed)? {
                 match action {
                     Action::Add(add) if add.data_change => {
-                        let stats = add.stats.as_deref();
+                        let stats = add.stats.as_deref().filter(|stats| !all || has_all(stats, time));
                         changes.added.push(stats.and_then(|stats| earliest(stats, time, unit, instants)));
                     }
                     Action::Remove(remove) if remove.data_change => {

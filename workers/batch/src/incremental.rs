@@ -111,6 +111,13 @@ pub fn earliest(stats: &str, name: &str, unit: TimestampUnit, instants: bool) ->
     }
 }
 
+/// Whether every row of a file has a value of column `name`, by the JSON of its statistics.
+#[must_use]
+pub fn has_all(stats: &str, name: &str) -> bool {
+    let stats = serde_json::from_str::<serde_json::Value>(stats).unwrap_or_default();
+    stats.get("nullCount").and_then(|counts| counts.get(name)).and_then(serde_json::Value::as_i64) == Some(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -160,5 +167,12 @@ mod tests {
         assert_eq!(earliest(stats, "t", TimestampUnit::Seconds, true), Some(1_700_000_000_500));
         assert_eq!(earliest(stats, "t", TimestampUnit::Rfc3339, false), None);
         assert_eq!(earliest(stats, "x", TimestampUnit::Seconds, false), None);
+    }
+
+    #[test]
+    fn only_what_is_counted_is_complete() {
+        let stats = r#"{"numRecords":2,"nullCount":{"n":0,"t":1}}"#;
+        assert!(has_all(stats, "n"));
+        assert!(!has_all(stats, "t") && !has_all(stats, "x") && !has_all("{}", "n") && !has_all("", "n"));
     }
 }

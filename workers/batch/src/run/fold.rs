@@ -74,8 +74,10 @@ impl Run {
         let timestamp = &self.source.source.timestamp;
         let archive = self.config.source.as_ref().is_some_and(|source| source.rows == Rows::Archive);
         let time = if archive { bronze::EVENT_TIME } else { &timestamp.field };
+        // The archive knows no time of an event that it does not believe, and the plan may believe more.
+        let all = archive && self.plan.time.max_future_ms > bronze::MAX_FUTURE_MS;
         let changes = match published {
-            Some(published) => history.changes(&published.source, time, timestamp.unit).await?,
+            Some(published) => history.changes(&published.source, time, timestamp.unit, all).await?,
             None => None,
         };
         let whole = match published {
