@@ -322,7 +322,8 @@ mod tests {
         let known: BTreeMap<String, Known> = known.into_iter().collect();
         let views = Views { all: known.values().map(|known| known.view.clone()).collect(), known };
         let config = erasure.resolve(&architecture, &views)?;
-        let text = |view: &Value, at: &str| view["assignment"]["plan"].pointer(at).unwrap().as_str().unwrap().to_owned();
+        let text =
+            |view: &Value, at: &str| view["assignment"]["plan"].pointer(at).unwrap().as_str().unwrap().to_owned();
         let views = config["views"].as_array().unwrap().iter();
         Ok(views.map(|view| (text(view, "/view/name"), text(view, "/revision"))).collect())
     }
@@ -331,13 +332,22 @@ mod tests {
     fn a_view_is_asked_by_the_keys_of_the_revisions_that_run() {
         let entity = json!({"user": "ada"});
         // The spec has the next keys already, and the revision of the old ones is served still.
-        let rolled = || view("rolled", &["account"], vec![revision("rolled", "1", &["user"]), revision("rolled", "2", &["account"])]);
+        let rolled = || {
+            view(
+                "rolled",
+                &["account"],
+                vec![revision("rolled", "1", &["user"]), revision("rolled", "2", &["account"])],
+            )
+        };
         let steady = || view("steady", &["user"], vec![revision("steady", "7", &["user"])]);
         let other = || view("other", &["account"], vec![revision("other", "3", &["account"])]);
         let pairs = |pairs: &[(&str, &str)]| {
             pairs.iter().map(|(name, number)| ((*name).to_owned(), (*number).to_owned())).collect::<Vec<_>>()
         };
-        assert_eq!(resolve(&entity, vec![rolled(), steady(), other()]).unwrap(), pairs(&[("rolled", "1"), ("steady", "7")]));
+        assert_eq!(
+            resolve(&entity, vec![rolled(), steady(), other()]).unwrap(),
+            pairs(&[("rolled", "1"), ("steady", "7")])
+        );
         let both = resolve(&json!({"account": "1"}), vec![rolled(), other()]).unwrap();
         assert_eq!(both, pairs(&[("other", "3"), ("rolled", "2")]));
         assert_eq!(resolve(&entity, vec![other()]).unwrap_err().reason, reasons::NO_VIEW_MATCHES);

@@ -67,9 +67,8 @@ impl Run {
     async fn reading(&self, table: &FeatureTable, task: &Task) -> Result<Reading, RunError> {
         let history = &task.history;
         let incarnation = self.config.assignment.incarnation;
-        let known = |published: &&crate::publish::Published| {
-            published.incarnation == incarnation && published.is_of(history)
-        };
+        let known =
+            |published: &&crate::publish::Published| published.incarnation == incarnation && published.is_of(history);
         let published = task.published.as_ref().filter(known);
         let timestamp = &self.source.source.timestamp;
         let archive = self.config.source.as_ref().is_some_and(|source| source.rows == Rows::Archive);

@@ -213,8 +213,7 @@ async fn the_first_run_of_another_revision_commits_nobody_behind_an_erasure() {
     let mut plan = world.plan().clone();
     plan.revision = "candidate".to_owned();
     let plan = Arc::new(plan);
-    let mut candidate =
-        FeatureTable::open(&world.config.feature_table, plan.clone(), &Storage::local()).await.unwrap();
+    let mut candidate = FeatureTable::open(&world.config.feature_table, plan.clone(), &Storage::local()).await.unwrap();
     erase(&world, "u1", Covers { before_ms: START + 20 * DAY, ..Covers::default() }).await;
     assert_eq!(in_gold(&world, "u1").await, 0);
 
