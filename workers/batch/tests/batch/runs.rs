@@ -408,3 +408,40 @@ async fn a_run_does_not_go_on_from_a_feature_table_that_lost_the_last_generation
     world.run_to(0).await;
     assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entities_of_any_name_are_kept_apart_gone_on_from_and_let_go() {
+    let world = World::new().await;
+    let names = ["", " ", "%", "%25", "|", "a|b", "a%7Cb", "日本", "line\nbreak", "\u{0}", "'", "\"", "*", "?", "u1 "];
+    let named = |events: Vec<Event>| -> Vec<Event> {
+        let name = |event: &Event| {
+            let number: usize = event.user.as_ref().unwrap()[1..].parse().unwrap();
+            Some(names[number].to_owned())
+        };
+        events.into_iter().map(|event| Event { user: name(&event), ..event }).collect()
+    };
+    let users = names.len() as u64;
+    let mut dice = Dice(75);
+    let mut all = named(events(&mut dice, users, 2_000, START, START + 9 * DAY));
+    let expected = |all: &[Event]| -> BTreeMap<_, _> {
+        let values = oracle::values(all, oracle::horizon(all)).into_iter();
+        values.map(|(user, values)| (engine::row::entity_text([user.as_str()]), values)).collect()
+    };
+    append(&world.source(), &all).await;
+    world.run_to(0).await;
+    assert_eq!(world.served().await, expected(&all));
+    let more = named(events(&mut dice, users, 100, START + 9 * DAY, START + 10 * DAY));
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    assert!(world.report().await.notes[0].contains("only events from"), "{:?}", world.report().await.notes);
+    assert_eq!(world.served().await, expected(&all));
+    all.retain(|event| !["%", "a|b", "", "\u{0}"].contains(&event.user.as_deref().unwrap()));
+    for _ in 0..2 {
+        all.extend(named(vec![Event { user: Some("u7".into()), at: Some(START + 11 * DAY), ..Event::default() }]));
+        replace(&world.source(), &all).await;
+        world.run_to(0).await;
+        assert_eq!(world.served().await, expected(&all));
+    }
+    assert_eq!(world.rows().await.len(), names.len() - 4, "who vanished left a row");
+}
