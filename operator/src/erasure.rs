@@ -46,8 +46,9 @@ impl Once for Erasure {
         &mut status.progress
     }
 
+    /// Without names it may be any: which keys a view has, its revisions tell, and the spec only which it will have.
     fn concerns(&self, view: &FeatureView) -> bool {
-        if self.spec.views.is_empty() { has_keys(self, view) } else { self.spec.views.contains(&view.name_any()) }
+        self.spec.views.is_empty() || self.spec.views.contains(&view.name_any())
     }
 
     fn resolve(&self, architecture: &Architecture, views: &Views) -> Result<Value, Refusal> {
@@ -60,7 +61,8 @@ impl Once for Erasure {
             );
             return refuse(reasons::VIEW_NOT_FOUND, message);
         }
-        if let Some(known) = views.known.values().find(|known| !has_keys(self, &known.view)) {
+        let named = !self.spec.views.is_empty();
+        if let Some(known) = views.known.values().find(|known| named && !concerned(self, known)) {
             let message = format!(
                 "spec.entity: FeatureView {:?} is of ({}), not of ({}); make an Erasure of its keys, or without it",
                 known.view.name_any(),
@@ -69,7 +71,8 @@ impl Once for Erasure {
             );
             return refuse(reasons::NO_VIEW_MATCHES, message);
         }
-        if views.known.is_empty() {
+        let concerned: Vec<&Known> = views.known.values().filter(|known| concerned(self, known)).collect();
+        if concerned.is_empty() {
             let all: Vec<String> = views
                 .all
                 .iter()
@@ -85,11 +88,12 @@ impl Once for Erasure {
         }
         let lake = names::lake(architecture);
         let mut erased = Vec::new();
-        for known in views.known.values() {
-            if known.revisions.is_empty() {
+        for known in concerned {
+            let places = places(self, known, lake.as_deref());
+            if places.is_empty() {
                 return Err(not_running(known));
             }
-            erased.extend(places(known, lake.as_deref()));
+            erased.extend(places);
         }
         let mut config = json!({"entity": self.spec.entity, "views": erased});
         if let Some(lake) = lake {
@@ -205,17 +209,23 @@ fn add(view: &mut ErasedView, told: &ViewReport) {
     view.not_ours.clone_from(&told.not_ours);
 }
 
-/// Whether a view's entity has exactly the keys of the one that is erased.
-fn has_keys(erasure: &Erasure, view: &FeatureView) -> bool {
-    let keys: BTreeSet<&String> = view.spec.entity.keys.iter().collect();
-    keys == erasure.spec.entity.keys().collect()
+/// Whether these are exactly the keys of the entity that is erased.
+fn has_keys(erasure: &Erasure, keys: &[String]) -> bool {
+    keys.iter().collect::<BTreeSet<_>>() == erasure.spec.entity.keys().collect()
+}
+
+/// Whether a view is of such entities: by its spec, or by a revision that runs still, while another of other keys follows it.
+fn concerned(erasure: &Erasure, known: &Known) -> bool {
+    has_keys(erasure, &known.view.spec.entity.keys)
+        || known.revisions.values().any(|revision| has_keys(erasure, &revision.assignment.plan.entity))
 }
 
 /// A view as the Job is told of it: once, for it finds the rows of all revisions, and once more for each revision with other
-/// tables.
-fn places(known: &Known, lake: Option<&str>) -> Vec<Value> {
+/// tables. Revisions of other keys know no such entity.
+fn places(erasure: &Erasure, known: &Known, lake: Option<&str>) -> Vec<Value> {
     let mut places: Vec<Value> = Vec::new();
-    for place in known.revisions.values().map(|revision| tables(revision, lake)) {
+    let revisions = known.revisions.values().filter(|revision| has_keys(erasure, &revision.assignment.plan.entity));
+    for place in revisions.map(|revision| tables(revision, lake)) {
         let same = |other: &Value| ["bronze", "silver", "gold"].iter().all(|table| other[table] == place[table]);
         if !places.iter().any(same) {
             places.push(place);
@@ -251,4 +261,98 @@ fn not_running(known: &Known) -> Refusal {
         None => format!("FeatureView {name:?} has no revision yet"),
     };
     Refusal { reason: reasons::VIEW_NOT_READY, message, pending: refused.is_none() }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use engine::plan::{
+        Assignment, Mode, Plan, SEMANTICS, Source, TimePolicy, TimestampField, TimestampUnit, ViewIdentity,
+    };
+
+    use super::*;
+
+    /// A revision of the view `name` whose entity has these keys.
+    fn revision(name: &str, number: &str, keys: &[&str]) -> (String, Revision) {
+        let plan = Plan {
+            semantics: SEMANTICS,
+            view: ViewIdentity { uid: name.into(), namespace: "shop".into(), name: name.into() },
+            revision: number.to_owned(),
+            mode: Mode::Kappa,
+            source: Source {
+                stream: None,
+                table: None,
+                timestamp: TimestampField { field: "at".into(), unit: TimestampUnit::Milliseconds },
+                columns: Vec::new(),
+            },
+            entity: keys.iter().map(|key| (*key).to_owned()).collect(),
+            time: TimePolicy { allowed_lateness_ms: 0, max_future_ms: 0, retention_ms: None, finest_tile_ms: 1_000 },
+            conditions: Vec::new(),
+            inputs: Vec::new(),
+            aggregates: Vec::new(),
+            features: Vec::new(),
+        };
+        let assignment = Assignment { incarnation: 0, plan };
+        (number.to_owned(), Revision { assignment, source: None, archived: None, silver: None, gold: None })
+    }
+
+    /// The view `name`, whose spec has these keys, and its revisions.
+    fn view(name: &str, keys: &[&str], revisions: Vec<(String, Revision)>) -> (String, Known) {
+        let view = serde_json::from_value(json!({
+            "apiVersion": "featuremill.dev/v1alpha1", "kind": "FeatureView", "metadata": {"name": name},
+            "spec": {
+                "architectureRef": {"name": "realtime"}, "entity": {"keys": keys}, "features": [],
+                "source": {"timestamp": {"field": "at", "unit": "Milliseconds"}, "schema": []},
+            },
+        }));
+        (name.to_owned(), Known { view: view.unwrap(), revisions: revisions.into_iter().collect() })
+    }
+
+    fn resolve(entity: &Value, known: Vec<(String, Known)>) -> Result<Vec<(String, String)>, Refusal> {
+        let erasure: Erasure = serde_json::from_value(json!({
+            "apiVersion": "featuremill.dev/v1alpha1", "kind": "Erasure", "metadata": {"name": "request"},
+            "spec": {"architectureRef": {"name": "realtime"}, "entity": entity},
+        }))
+        .unwrap();
+        let architecture: Architecture = serde_json::from_value(json!({
+            "apiVersion": "featuremill.dev/v1alpha1", "kind": "Architecture", "metadata": {"name": "realtime"},
+            "spec": {"mode": "Kappa", "onlineStore": {"redis": {"url": "redis://redis:6379"}}},
+        }))
+        .unwrap();
+        let known: BTreeMap<String, Known> = known.into_iter().collect();
+        let views = Views { all: known.values().map(|known| known.view.clone()).collect(), known };
+        let config = erasure.resolve(&architecture, &views)?;
+        let text =
+            |view: &Value, at: &str| view["assignment"]["plan"].pointer(at).unwrap().as_str().unwrap().to_owned();
+        let views = config["views"].as_array().unwrap().iter();
+        Ok(views.map(|view| (text(view, "/view/name"), text(view, "/revision"))).collect())
+    }
+
+    #[test]
+    fn a_view_is_asked_by_the_keys_of_the_revisions_that_run() {
+        let entity = json!({"user": "ada"});
+        // The spec has the next keys already, and the revision of the old ones is served still.
+        let rolled = || {
+            view(
+                "rolled",
+                &["account"],
+                vec![revision("rolled", "1", &["user"]), revision("rolled", "2", &["account"])],
+            )
+        };
+        let steady = || view("steady", &["user"], vec![revision("steady", "7", &["user"])]);
+        let other = || view("other", &["account"], vec![revision("other", "3", &["account"])]);
+        let pairs = |pairs: &[(&str, &str)]| {
+            pairs.iter().map(|(name, number)| ((*name).to_owned(), (*number).to_owned())).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            resolve(&entity, vec![rolled(), steady(), other()]).unwrap(),
+            pairs(&[("rolled", "1"), ("steady", "7")])
+        );
+        let both = resolve(&json!({"account": "1"}), vec![rolled(), other()]).unwrap();
+        assert_eq!(both, pairs(&[("other", "3"), ("rolled", "2")]));
+        assert_eq!(resolve(&entity, vec![other()]).unwrap_err().reason, reasons::NO_VIEW_MATCHES);
+        // Of the keys of its spec it has no revision yet: what it is about to keep of the entity cannot be told.
+        let begun = view("begun", &["user"], vec![revision("begun", "1", &["account"])]);
+        assert!(resolve(&entity, vec![begun]).unwrap_err().pending);
+    }
 }

@@ -71,7 +71,7 @@ pub struct RunArgs {
     #[arg(long, env = "FEATUREMILL_TIMESTAMP_UNIT", value_enum, default_value = "milliseconds")]
     pub timestamp_unit: Unit,
     /// How far ahead of its record an event time may be, in milliseconds; one further ahead is kept as NULL.
-    #[arg(long, env = "FEATUREMILL_MAX_FUTURE_MS", default_value_t = 300_000, value_parser = clap::value_parser!(i64).range(0..))]
+    #[arg(long, env = "FEATUREMILL_MAX_FUTURE_MS", default_value_t = lake::bronze::MAX_FUTURE_MS, value_parser = clap::value_parser!(i64).range(0..))]
     pub max_future_ms: i64,
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "FEATUREMILL_ADMIN", default_value = "0.0.0.0:8080")]

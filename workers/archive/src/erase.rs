@@ -5,7 +5,7 @@
 //! 2. the tombstone, in the lake and in the online store, the latter in one step with the removal of rows. From here on
 //!    nothing that is covered counts, or is written again;
 //! 3. Bronze gets what is covered, if its worker is behind; then Gold, Silver, the quarantine and Bronze are rid of it, and
-//!    of old files whose retention has passed;
+//!    of old files whose retention has passed; also the tables that ended revisions left behind;
 //! 4. the note of the first step is removed. An erasure of the same entity is another one from here on.
 
 mod config;
@@ -221,8 +221,9 @@ impl<'a> World<'a> {
     /// Removes the files that no version within the retention needs.
     async fn vacuum(&self, erasure: &Erasure) -> Result<(), EraseError> {
         let retention = Duration::from_secs(self.args.retention_hours.saturating_mul(3_600));
-        let quarantine = erasure.silver.as_ref().map(|uri| lake::silver::quarantine(uri));
-        for uri in [&erasure.gold, &erasure.silver, &quarantine, &erasure.bronze].into_iter().flatten() {
+        let lake::erase::Tables { gold, silver } = lake::erase::tables(erasure, &self.storage).await?;
+        let quarantines: Vec<String> = silver.iter().map(|uri| lake::silver::quarantine(uri)).collect();
+        for uri in gold.iter().chain(&silver).chain(&quarantines).chain(&erasure.bronze) {
             match vacuum(uri, &self.storage, retention).await {
                 Ok(files) => tracing::info!(table = uri, files, "old files are removed"),
                 Err(LakeError::Missing { .. }) => {}

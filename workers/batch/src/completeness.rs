@@ -52,7 +52,7 @@ pub enum CompletenessError {
 }
 
 /// The time before which the source holds every event, in milliseconds; `None` for one without events, or an archive that has
-/// only begun. Event times after `latest` are not believed.
+/// only begun. It is never after `latest`: event times after that are not believed, and no table holds what has not happened.
 ///
 /// # Errors
 /// [`CompletenessError`].
@@ -64,16 +64,19 @@ pub async fn complete_until(
     latest: i64,
 ) -> Result<Option<i64>, CompletenessError> {
     let uri = || history.uri.clone();
-    match (how, &history.delta) {
+    let complete = match (how, &history.delta) {
         (Completeness::Declared, Some(table)) => {
             let declared = lake::completeness(table, &history.uri).await?;
-            declared.map(Some).ok_or_else(|| CompletenessError::Undeclared { uri: uri() })
+            Some(declared.ok_or_else(|| CompletenessError::Undeclared { uri: uri() })?)
         }
         // An archive says so by itself, as soon as it has read each partition once.
-        (Completeness::Archive, Some(table)) => Ok(lake::completeness(table, &history.uri).await?),
-        (Completeness::Declared | Completeness::Archive, None) => Err(CompletenessError::NoDeclaration { uri: uri() }),
-        (Completeness::NewestEvent, _) => newest(history, plan, session, latest).await,
-    }
+        (Completeness::Archive, Some(table)) => lake::completeness(table, &history.uri).await?,
+        (Completeness::Declared | Completeness::Archive, None) => {
+            return Err(CompletenessError::NoDeclaration { uri: uri() });
+        }
+        (Completeness::NewestEvent, _) => newest(history, plan, session, latest).await?,
+    };
+    Ok(complete.map(|complete| complete.min(latest)))
 }
 
 /// The newest event time, from a scan of that column alone.

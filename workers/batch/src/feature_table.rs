@@ -19,7 +19,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use deltalake::DeltaTable;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
-use deltalake::kernel::{Action, Add, Transaction};
+use deltalake::kernel::{Action, Add, LogicalFileView, Transaction};
 use deltalake::protocol::{DeltaOperation, SaveMode};
 use engine::plan::Plan;
 use lake::files::Writer;
@@ -112,6 +112,16 @@ impl FeatureTable {
         generations.sort_unstable();
         generations.dedup();
         Ok(generations)
+    }
+
+    /// How many rows of a generation of this revision stand in it; `None` if its files do not say.
+    ///
+    /// # Errors
+    /// [`FeatureTableError::Delta`].
+    pub fn count(&self, generation: u64) -> Result<Option<u64>, FeatureTableError> {
+        let files = self.log()?;
+        let of = files.iter().filter(|file| self.generation_of(file) == Some(generation));
+        Ok(of.map(|file| file.num_records().and_then(|rows| u64::try_from(rows).ok())).sum())
     }
 
     /// Makes `files` the generation `generation`, in the place of what stood there and in all later ones, which no head
@@ -220,23 +230,29 @@ impl FeatureTable {
 
     /// The files of this revision's generations that meet `wanted`, as removals.
     fn files(&self, wanted: impl Fn(u64) -> bool) -> Result<Vec<(u64, Action)>, FeatureTableError> {
+        let mut files = Vec::new();
+        for file in self.log()?.iter() {
+            if let Some(generation) = self.generation_of(file).filter(|generation| wanted(*generation)) {
+                files.push((generation, Action::Remove(file.remove_action(true))));
+            }
+        }
+        Ok(files)
+    }
+
+    fn log(&self) -> Result<Vec<LogicalFileView>, FeatureTableError> {
         let state = self.table.snapshot().map_err(|source| FeatureTableError::Delta {
             uri: self.uri.clone(),
             doing: "listing its generations",
             source: Box::new(source),
         })?;
-        let mut files = Vec::new();
-        for file in state.log_data().iter() {
-            let partition = file.partition_values_map();
-            let value = |name: &str| partition.get(name).cloned().flatten();
-            let generation = value(GENERATION).and_then(|text| text.parse::<u64>().ok());
-            if value(REVISION).as_ref() == Some(&self.plan.revision)
-                && let Some(generation) = generation.filter(|generation| wanted(*generation))
-            {
-                files.push((generation, Action::Remove(file.remove_action(true))));
-            }
-        }
-        Ok(files)
+        Ok(state.log_data().into_iter().collect())
+    }
+
+    /// The generation that a file is of, if it is of this revision.
+    fn generation_of(&self, file: &LogicalFileView) -> Option<u64> {
+        let partition = file.partition_values_map();
+        let value = |name: &str| partition.get(name).cloned().flatten();
+        (value(REVISION).as_ref() == Some(&self.plan.revision)).then(|| value(GENERATION)?.parse().ok()).flatten()
     }
 
     fn query(&self, doing: &'static str) -> impl Fn(datafusion::error::DataFusionError) -> FeatureTableError {

@@ -18,9 +18,10 @@ use object_store::ObjectMeta;
 use object_store::path::Path;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
+use url::Url;
 
 use crate::config::{Rows, SourceTable};
-use crate::incremental::{Changes, earliest};
+use crate::incremental::{Changes, earliest, has_all};
 
 /// Why a source cannot be opened.
 #[derive(Debug, Error)]
@@ -61,6 +62,16 @@ impl HistoryError {
             Self::NoTable | Self::NoVersions { .. } => false,
         }
     }
+}
+
+/// The address of what is at `location` in the store of `url`. Whoever reads it decodes it: a `%` in a name, as Hive and
+/// Spark write for what they do not want in one, is encoded once more.
+fn address_of(url: &Url, location: &Path) -> String {
+    let mut address = url.clone();
+    if let Ok(mut segments) = address.path_segments_mut() {
+        segments.clear().extend(location.parts());
+    }
+    address.to_string()
 }
 
 /// A file of a source.
@@ -191,9 +202,7 @@ impl History {
             let _ = write!(text, "{byte:02x}");
             text
         });
-        let mut root = url.clone();
-        root.set_path("/");
-        let file = |file: &ObjectMeta| File { path: format!("{root}{}", file.location), bytes: file.size };
+        let file = |file: &ObjectMeta| File { path: address_of(&url, &file.location), bytes: file.size };
         Ok(Self::folder(table, version, files.iter().map(file).collect()))
     }
 
@@ -230,6 +239,13 @@ impl History {
         self.delta.as_ref()?.version()
     }
 
+    /// What tells a Delta table from one that was made anew in its place, whose versions begin anew.
+    #[must_use]
+    pub fn table_id(&self) -> Option<String> {
+        let state = self.delta.as_ref()?.snapshot().ok()?;
+        Some(state.metadata().id().to_owned())
+    }
+
     /// The number of [`Self::version`], of a Delta table.
     #[must_use]
     pub fn version_number(&self) -> Option<i64> {
@@ -237,7 +253,7 @@ impl History {
     }
 
     /// What was done to a Delta table since `version`, where event times are in column `time` of `unit`; `None` if it has no
-    /// history, or `version` is not before this one.
+    /// history, or `version` is not before this one. `all`: a row without a time there may be an event of any time.
     ///
     /// # Errors
     /// What the store says.
@@ -246,6 +262,7 @@ impl History {
         version: &str,
         time: &str,
         unit: TimestampUnit,
+        all: bool,
     ) -> Result<Option<Changes>, HistoryError> {
         let failed =
             |error: deltalake::DeltaTableError| HistoryError::List { uri: self.uri.clone(), detail: error.to_string() };
@@ -263,7 +280,7 @@ impl History {
             for action in get_actions(version, &entry).map_err(failed)? {
                 match action {
                     Action::Add(add) if add.data_change => {
-                        let stats = add.stats.as_deref();
+                        let stats = add.stats.as_deref().filter(|stats| !all || has_all(stats, time));
                         changes.added.push(stats.and_then(|stats| earliest(stats, time, unit, instants)));
                     }
                     Action::Remove(remove) if remove.data_change => {

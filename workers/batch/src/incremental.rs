@@ -4,7 +4,8 @@
 //! byte for byte, if three things hold:
 //! 1. every event before the old horizon that the source holds now was there then: no rows were removed, and no file that
 //!    was added since holds an earlier event, by its statistics;
-//! 2. the lanes of the last generation are all in the store, which the run finds out when it loads them;
+//! 2. the lanes of the last generation are all in the store, which the run finds out when it loads those of the entities
+//!    that the feature table names, and that table still names as many as were published;
 //! 3. an entity whose events have all become too old can be told by its lane alone: see [`keeps_every_event`].
 
 use engine::plan::{Plan, TimestampUnit};
@@ -27,6 +28,8 @@ pub struct Facts<'a> {
     pub full_refresh: bool,
     /// The horizon of the generation in the store, if there is one of this incarnation whose source is known.
     pub before: Option<i64>,
+    /// Whether the feature table, which names its entities, holds all of its rows.
+    pub whole: bool,
     /// The new horizon.
     pub horizon: i64,
     /// Whether somebody was erased from the view since: rows went with what they held of later events.
@@ -57,6 +60,9 @@ pub fn decide(facts: &Facts<'_>) -> Reading {
     }
     if facts.horizon < before {
         return all("the horizon went back");
+    }
+    if !facts.whole {
+        return all("the feature table does not hold the last generation as it was published");
     }
     if !keeps_every_event(facts.plan) {
         return all(
@@ -105,12 +111,20 @@ pub fn earliest(stats: &str, name: &str, unit: TimestampUnit, instants: bool) ->
     }
 }
 
+/// Whether every row of a file has a value of column `name`, by the JSON of its statistics.
+#[must_use]
+pub fn has_all(stats: &str, name: &str) -> bool {
+    let stats = serde_json::from_str::<serde_json::Value>(stats).unwrap_or_default();
+    stats.get("nullCount").and_then(|counts| counts.get(name)).and_then(serde_json::Value::as_i64) == Some(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn facts<'a>(plan: &'a Plan, changes: &'a Changes) -> Facts<'a> {
-        Facts { plan, full_refresh: false, before: Some(100), horizon: 200, erased: false, changes: Some(changes) }
+        let changes = Some(changes);
+        Facts { plan, full_refresh: false, before: Some(100), whole: true, horizon: 200, erased: false, changes }
     }
 
     fn reads_all(facts: &Facts<'_>, why: &str) {
@@ -134,6 +148,7 @@ mod tests {
         reads_all(&Facts { full_refresh: true, ..facts(&plan, &none) }, "full refresh");
         reads_all(&Facts { erased: true, ..facts(&plan, &none) }, "erased");
         reads_all(&Facts { horizon: 99, ..facts(&plan, &none) }, "went back");
+        reads_all(&Facts { whole: false, ..facts(&plan, &none) }, "does not hold the last generation");
         reads_all(&Facts { changes: None, ..facts(&plan, &none) }, "no history");
         reads_all(&facts(&plan, &with(None)), "without statistics");
         reads_all(&facts(&plan, &with(Some(99))), "before the last horizon");
@@ -152,5 +167,12 @@ mod tests {
         assert_eq!(earliest(stats, "t", TimestampUnit::Seconds, true), Some(1_700_000_000_500));
         assert_eq!(earliest(stats, "t", TimestampUnit::Rfc3339, false), None);
         assert_eq!(earliest(stats, "x", TimestampUnit::Seconds, false), None);
+    }
+
+    #[test]
+    fn only_what_is_counted_is_complete() {
+        let stats = r#"{"numRecords":2,"nullCount":{"n":0,"t":1}}"#;
+        assert!(has_all(stats, "n"));
+        assert!(!has_all(stats, "t") && !has_all(stats, "x") && !has_all("{}", "n") && !has_all("", "n"));
     }
 }

@@ -17,6 +17,7 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 
 use crate::fold::{Truncated, unpack};
+use crate::history::History;
 use crate::lease::Lease;
 use crate::spool::{Spool, Spooled};
 use scripts::{FLIP, REMOVE, WRITE};
@@ -77,13 +78,27 @@ pub struct Published {
     pub incarnation: u32,
     /// Where the source is.
     pub uri: String,
+    /// What tells the table that is there from another in the same place; none of a folder of Parquet files.
+    #[serde(default)]
+    pub table: Option<String>,
     /// Its version.
     pub source: String,
     /// The version of the erasures that it leaves out.
     #[serde(default)]
     pub erased: u64,
+    /// How many entities it holds, if it was told.
+    #[serde(default)]
+    pub rows: Option<u64>,
     /// When, by the run's clock, in milliseconds.
     pub at_ms: i64,
+}
+
+impl Published {
+    /// Whether it was made of some version of this source.
+    #[must_use]
+    pub fn is_of(&self, history: &History) -> bool {
+        self.uri == history.uri && self.table == history.table_id()
+    }
 }
 
 /// The key of a [`Published`].

@@ -79,7 +79,7 @@ pub fn push_column_key(text: &mut String, first: bool, column: &ArrayRef, row: u
 }
 
 /// A decimal without trailing zeros behind the point.
-fn decimal_text(unscaled: i128, scale: u32) -> String {
+pub(crate) fn decimal_text(unscaled: i128, scale: u32) -> String {
     let base = 10_i128.pow(scale);
     let (whole, rest) = ((unscaled / base).unsigned_abs(), (unscaled % base).unsigned_abs());
     let sign = if unscaled < 0 { "-" } else { "" };

@@ -37,6 +37,10 @@ pub const HEADERS: &str = "headers";
 /// The day of the record time in UTC, by which the table is partitioned.
 pub const DATE: &str = "date";
 
+/// How far ahead of its record an event's time may be for an archive to believe it, in milliseconds, unless it is told
+/// otherwise; one further ahead would move its completeness to where no event has been.
+pub const MAX_FUTURE_MS: i64 = 300_000;
+
 /// Where a topic's Bronze stands in a lake.
 #[must_use]
 pub fn uri(lake: &str, topic: &str) -> String {

@@ -19,7 +19,7 @@ use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableRefer
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::logstore::{LogStoreRef, get_actions};
 use deltalake::protocol::{DeltaOperation, SaveMode};
-use deltalake::{DeltaResult, DeltaTable};
+use deltalake::{DeltaResult, DeltaTable, DeltaTableError};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use serde_json::{Map, Value};
 
@@ -218,6 +218,9 @@ async fn inspect(
 /// Of the newest commit, at or below the version that the table is loaded at, whose commit info has one of `keys`: that
 /// key and its value. `None` if none has, of the last [`HISTORY`] whose log entries are kept.
 ///
+/// A table that was restored says again what it said at the version that it was restored to, unless the restoration says
+/// something itself: what was said in between is of rows that it does not hold any more.
+///
 /// # Errors
 /// What the store says.
 pub async fn latest_info<'a>(
@@ -226,29 +229,46 @@ pub async fn latest_info<'a>(
     keys: &[&'a str],
 ) -> Result<Option<(&'a str, Value)>, LakeError> {
     let failed = LakeError::delta(uri, "reading its history");
-    let newest = table.snapshot().map_err(&failed)?.version();
     let log = table.log_store();
+    let mut newest = table.snapshot().map_err(&failed)?.version();
+    loop {
+        match said_before(&log, newest, keys).await.map_err(&failed)? {
+            Said::This(key, value) => return Ok(Some((key, value))),
+            Said::Nothing => return Ok(None),
+            // An older version each time, so that it ends.
+            Said::AsAt(version) => newest = version,
+        }
+    }
+}
+
+/// What the commits up to a version say.
+enum Said<'a> {
+    Nothing,
+    This(&'a str, Value),
+    /// What those up to this older version do, to which the table was restored.
+    AsAt(u64),
+}
+
+async fn said_before<'a>(log: &LogStoreRef, newest: u64, keys: &[&'a str]) -> DeltaResult<Said<'a>> {
     // Of our own tables it is nearly always the newest commit.
-    if let Some(found) = info_of(entry(&log, newest).await.map_err(&failed)?, keys) {
-        return Ok(Some(found));
+    if let Some(said) = entry(log, newest).await?.and_then(|actions| said(newest, actions, keys)) {
+        return Ok(said);
     }
     // Some at a time: a store answers in milliseconds, and a table that says nothing is asked for them all.
     let before = (newest.saturating_sub(HISTORY)..newest).rev();
     let entries = stream::iter(before).map(|version| {
         let log = log.clone();
-        async move { entry(&log, version).await }
+        async move { Ok::<_, DeltaTableError>((version, entry(&log, version).await?)) }
     });
     let mut entries = entries.buffered(16);
-    while let Some(actions) = entries.try_next().await.map_err(&failed)? {
+    while let Some((version, actions)) = entries.try_next().await? {
         // The log is cleaned from its beginning: below a missing entry there is none.
-        if actions.is_none() {
-            break;
-        }
-        if let Some(found) = info_of(actions, keys) {
-            return Ok(Some(found));
+        let Some(actions) = actions else { break };
+        if let Some(said) = said(version, actions, keys) {
+            return Ok(said);
         }
     }
-    Ok(None)
+    Ok(Said::Nothing)
 }
 
 /// The actions of a version; `None` if its log entry is not there, or not any more.
@@ -257,11 +277,24 @@ async fn entry(log: &LogStoreRef, version: u64) -> DeltaResult<Option<Vec<Action
     bytes.map(|bytes| get_actions(version, &bytes)).transpose()
 }
 
-/// The first of `keys` that the commit info among these actions has.
-fn info_of<'a>(actions: Option<Vec<Action>>, keys: &[&'a str]) -> Option<(&'a str, Value)> {
-    actions?.into_iter().find_map(|action| {
+/// What one commit says: the first of `keys` that its info has, or that it restored the table.
+fn said<'a>(of: u64, actions: Vec<Action>, keys: &[&'a str]) -> Option<Said<'a>> {
+    actions.into_iter().find_map(|action| {
         let Action::CommitInfo(mut info) = action else { return None };
-        keys.iter().find_map(|key| Some((*key, info.info.remove(*key)?)))
+        if let Some((key, value)) = keys.iter().find_map(|key| Some((*key, info.info.remove(*key)?))) {
+            return Some(Said::This(key, value));
+        }
+        if info.operation.as_deref() != Some("RESTORE") {
+            return None;
+        }
+        // Parameters are text, or numbers. Of one that was restored to a time, nothing is known.
+        let parameters = info.operation_parameters.unwrap_or_default();
+        let version = match parameters.get("version") {
+            Some(Value::Number(number)) => number.as_u64(),
+            Some(Value::String(text)) => text.parse().ok(),
+            _ => None,
+        };
+        Some(version.filter(|version| *version < of).map_or(Said::Nothing, Said::AsAt))
     })
 }
 

@@ -6,7 +6,8 @@
 //! crash anywhere is followed by doing it again. Files of older versions go with the next vacuum whose retention has passed.
 
 mod fence;
-pub(crate) mod find;
+mod find;
+mod tables;
 mod tombstones;
 
 use std::sync::Arc;
@@ -14,12 +15,14 @@ use std::sync::Arc;
 use datafusion::common::ScalarValue;
 use datafusion::logical_expr::{Expr, cast, lit};
 use datafusion::prelude::{SessionContext, ident};
+use deltalake::{DeltaTable, DeltaTableError};
 use engine::erase::Covers;
 use engine::plan::Plan;
 use engine::value::ValueType;
 use engine::{entity, row};
 use serde_json::Value;
 
+pub use tables::{Tables, tables};
 pub use tombstones::{mark, tombstones, uri};
 
 use crate::error::LakeError;
@@ -43,9 +46,9 @@ pub struct Erasure {
     pub lake: String,
     /// The topic's Bronze, if there is one.
     pub bronze: Option<String>,
-    /// The view's Silver, if there is one; its quarantine stands beside it.
+    /// The view's Silver, if there is one; its quarantine stands beside it. [Others](tables) are found.
     pub silver: Option<String>,
-    /// The view's Gold, if there is one.
+    /// The view's Gold, if there is one. [Others](tables) are found.
     pub gold: Option<String>,
     /// What is erased: the topic's ends, and the time, when the erasure was asked for.
     pub covers: Covers,
@@ -120,20 +123,20 @@ pub async fn erase(erasure: &Erasure, storage: &Storage, session: &SessionContex
 /// # Errors
 /// As [`erase`], and [`LakeError::Behind`] if Bronze is [behind](caught_up): the other tables are done then.
 pub async fn remove(erasure: &Erasure, storage: &Storage, session: &SessionContext) -> Result<Erased, LakeError> {
-    let mut erased = Erased::default();
-    if let Some(uri) = &erasure.gold {
+    let (mut erased, tables) = (Erased::default(), tables(erasure, storage).await?);
+    for uri in &tables.gold {
         fence::gold(erasure, uri, storage).await?;
-        erased.gold = delete(uri, storage, session, &erasure.is_entity()?).await?;
+        erased.gold += delete(uri, storage, session, &erasure.is_entity()?).await?;
     }
-    if let Some(uri) = &erasure.silver {
+    for uri in &tables.silver {
         let quarantine = quarantine(uri);
         // A run commits to the quarantine first, and to Silver only behind that.
         fence::silver(erasure, &quarantine, storage).await?;
         fence::silver(erasure, uri, storage).await?;
         let rows = erasure.is_entity()?.and(erasure.covered(PARTITION, OFFSET));
-        erased.silver = delete(uri, storage, session, &rows).await?;
+        erased.silver += delete(uri, storage, session, &rows).await?;
         let columns = [PARTITION, OFFSET, "value"];
-        erased.quarantine = delete_found(erasure, &quarantine, columns, storage, session).await?;
+        erased.quarantine += delete_found(erasure, &quarantine, columns, storage, session).await?;
     }
     if let Some(uri) = &erasure.bronze {
         caught_up(erasure, uri, storage).await?;
@@ -163,6 +166,7 @@ pub async fn caught_up(erasure: &Erasure, uri: &str, storage: &Storage) -> Resul
         }
     }
 }
+
 /// Deletes records that name the entity in their payload.
 async fn delete_found(
     erasure: &Erasure,
@@ -174,8 +178,7 @@ async fn delete_found(
     let mut deleted = 0;
     for (partition, offsets) in find::records(erasure, uri, columns, storage, session).await? {
         for some in offsets.chunks(OFFSETS) {
-            let listed = some.iter().map(|offset| lit(*offset)).collect();
-            let rows = ident(columns[0]).eq(lit(partition)).and(ident(columns[1]).in_list(listed, false));
+            let rows = records([columns[0], columns[1]], partition, some);
             deleted += delete(uri, storage, session, &rows).await?;
         }
     }
@@ -191,17 +194,34 @@ async fn delete(uri: &str, storage: &Storage, session: &SessionContext, rows: &E
             Err(LakeError::Missing { .. }) => return Ok(0),
             Err(error) => return Err(error),
         };
-        let deletion = table.delete().with_predicate(rows.clone()).with_session_state(Arc::new(session.state()));
-        match deletion.await {
-            Ok((_, metrics)) => return Ok(metrics.num_deleted_rows.unwrap_or_default()),
+        match delete_from(table, session, rows).await {
+            Ok(deleted) => return Ok(deleted),
             // A worker that appended meanwhile: the rows are looked for again.
-            Err(error @ deltalake::DeltaTableError::Transaction { .. }) => {
+            Err(error @ DeltaTableError::Transaction { .. }) => {
                 last = LakeError::delta(uri, "deleting rows")(error);
             }
             Err(error) => return Err(LakeError::delta(uri, "deleting rows")(error)),
         }
     }
     Err(last)
+}
+
+/// Deletes rows of a table as it was loaded.
+async fn delete_from(table: DeltaTable, session: &SessionContext, rows: &Expr) -> Result<usize, DeltaTableError> {
+    let deletion = table.delete().with_predicate(rows.clone()).with_session_state(Arc::new(session.state()));
+    deletion.await.map(|(_, metrics)| metrics.num_deleted_rows.unwrap_or_default())
+}
+
+/// The records of these offsets of a partition, by the columns of their coordinates.
+fn records(columns: [&str; 2], partition: i32, offsets: &[i64]) -> Expr {
+    let listed = offsets.iter().map(|offset| lit(*offset)).collect();
+    let rows = ident(columns[0]).eq(lit(partition)).and(ident(columns[1]).in_list(listed, false));
+    // Statistics of files are not held against long lists: without bounds, each file that a worker appends meanwhile might
+    // hold one of the records, and overtakes the deletion.
+    match (offsets.iter().min(), offsets.iter().max()) {
+        (Some(first), Some(last)) => rows.and(ident(columns[1]).between(lit(*first), lit(*last))),
+        _ => rows,
+    }
 }
 
 /// A key's value in a query, from its text.
@@ -215,3 +235,7 @@ fn literal(value_type: &ValueType, text: &str) -> Expr {
         _ => lit(text),
     }
 }
+
+#[cfg(test)]
+#[path = "erase/tests.rs"]
+mod tests;

@@ -18,8 +18,8 @@ use crate::error::LakeError;
 use crate::storage::Storage;
 use crate::{bronze, table};
 
-/// How old a file may become before a commit names it.
-const UNNAMED: Duration = Duration::from_hours(1);
+/// How old a file may become before a commit names it: a batch run writes its first files hours before it commits them.
+const UNNAMED: Duration = Duration::from_hours(24);
 /// A retention that Delta can still subtract from the clock: a century.
 const FOREVER: chrono::TimeDelta = chrono::TimeDelta::days(36_500);
 
@@ -45,7 +45,7 @@ pub struct Maintained {
     pub version: u64,
 }
 
-/// Merges small files, removes what no kept version needs (with a retention of an hour or more also what crashed writers
+/// Merges small files, removes what no kept version needs (with a retention of a day or more also what crashed writers
 /// left), and writes a checkpoint.
 /// Each step is a whole of its own: a crash between two leaves nothing to repair.
 ///

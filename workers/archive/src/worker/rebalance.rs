@@ -110,8 +110,9 @@ impl Worker {
         let (mut assignment, mut held) = (TopicPartitionList::new(), TopicPartitionList::new());
         for (partition, observed) in facts.iter().filter(|(partition, _)| assigned.contains(partition)) {
             let offset = self.target(*observed).map_or(Offset::End, Offset::Offset);
-            // A full buffer holds them all.
-            if self.paused || offset == Offset::End {
+            // A full buffer holds them all. One that was just dropped does not, and who goes back to the table is let go
+            // there: a partition that was held beside them would be held for good.
+            if self.paused && !self.restart || offset == Offset::End {
                 held.add_partition(&topic, *partition);
             }
             if let Err(error) = assignment.add_partition_offset(&topic, *partition, offset) {

@@ -17,9 +17,9 @@ use ballista_core::serde::protobuf::{
 use ballista_core::utils::create_grpc_client_endpoint;
 use datafusion::error::DataFusionError;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
-use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::streaming::PartitionStream;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties as _};
 use datafusion_proto::physical_plan::AsExecutionPlan as _;
 use datafusion_proto::protobuf::PhysicalPlanNode;
 use futures::{TryStreamExt as _, stream};
@@ -129,14 +129,18 @@ impl Scheduler {
         move |status| ClusterError::Scheduler { url: url.clone(), doing, detail: status.message().to_owned() }
     }
 
-    /// Has `plan` executed; `name` is for people's eyes.
+    fn unexpected(&self, doing: &'static str, detail: String) -> ClusterError {
+        ClusterError::Scheduler { url: self.url.clone(), doing, detail }
+    }
+
+    /// Has `plan` executed, whose result has as many partitions as it has; `name` is for people's eyes.
     pub(super) async fn run(
         &mut self,
         plan: Arc<dyn ExecutionPlan>,
         codec: &Codec,
         name: &str,
     ) -> Result<Done, ClusterError> {
-        let mut bytes = Vec::new();
+        let (mut bytes, partitions) = (Vec::new(), plan.output_partitioning().partition_count());
         PhysicalPlanNode::try_from_physical_plan(plan, codec)?.try_encode(&mut bytes)?;
         let id = format!("{name}-{}", shell::clock::now_ms());
         let setting = |key: &str, value: &str| KeyValuePair { key: key.to_owned(), value: Some(value.to_owned()) };
@@ -160,7 +164,12 @@ impl Scheduler {
                 Some(job_status::Status::Successful(done)) => {
                     job.over = true;
                     let read = self.read(&job.id).await?;
-                    return Ok(Done { results: done.partition_location, read });
+                    let results = newest(done.partition_location);
+                    if results.len() != partitions {
+                        let detail = format!("it tells of {} of its {partitions} results", results.len());
+                        return Err(self.unexpected("waiting for the job", detail));
+                    }
+                    return Ok(Done { results, read });
                 }
                 Some(job_status::Status::Failed(failed)) => {
                     job.over = true;
@@ -169,8 +178,7 @@ impl Scheduler {
                 Some(job_status::Status::Queued(_) | job_status::Status::Running(_)) | None => {}
             }
         }
-        let detail = "it ended the conversation before the job was over".to_owned();
-        Err(ClusterError::Scheduler { url: self.url.clone(), doing: "waiting for the job", detail })
+        Err(self.unexpected("waiting for the job", "it ended the conversation before the job was over".to_owned()))
     }
 
     /// What was read for a job that is done.
@@ -193,6 +201,17 @@ impl Scheduler {
         }
         Ok(read)
     }
+}
+
+/// Where the partitions of a result are, each once.
+///
+/// The scheduler tells of every task of the last stage that ended, in that order, and forgets none when it has tasks worked
+/// on again: for an executor that it takes for lost, or for inputs that cannot be fetched any more. Who fetched all of them
+/// would count events twice.
+fn newest(locations: Vec<PartitionLocation>) -> Vec<PartitionLocation> {
+    let number = |location: &PartitionLocation| location.partition_id.as_ref().map(|id| id.partition_id);
+    let by_number = locations.into_iter().map(|location| (number(&location), location));
+    by_number.collect::<BTreeMap<_, _>>().into_values().collect()
 }
 
 /// An error and what it comes from: tonic's own words for a refused connection are "transport error".
@@ -273,4 +292,28 @@ async fn fetch(location: PartitionLocation) -> Result<SendableRecordBatchStream,
     .await
     .map_err(from)?;
     client.fetch_partition(&executor.id, &partition, location.file_id, layout, true).await.map_err(from)
+}
+
+#[cfg(test)]
+mod tests {
+    use ballista_core::serde::protobuf::{ExecutorMetadata, PartitionId};
+
+    use super::*;
+
+    #[test]
+    fn of_a_partition_that_was_made_again_only_the_newest_is_fetched() {
+        let location = |partition_id: u32, executor: &str| PartitionLocation {
+            partition_id: Some(PartitionId { job_id: "job".into(), stage_id: 2, partition_id }),
+            executor_meta: Some(ExecutorMetadata { id: executor.into(), ..ExecutorMetadata::default() }),
+            ..PartitionLocation::default()
+        };
+        // A task of the last stage ended on `a`; then its stage began again, because an executor was lost or taken for lost.
+        let told = vec![location(1, "a"), location(0, "b"), location(1, "b"), location(2, "a")];
+        let mut kept: Vec<(u32, String)> = newest(told)
+            .into_iter()
+            .filter_map(|kept| Some((kept.partition_id?.partition_id, kept.executor_meta?.id)))
+            .collect();
+        kept.sort_unstable();
+        assert_eq!(kept, [(0, "b".to_owned()), (1, "b".to_owned()), (2, "a".to_owned())]);
+    }
 }

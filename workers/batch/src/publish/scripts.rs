@@ -42,8 +42,9 @@ return #KEYS - 3
 );
 
 /// Empties a slot of many rows. KEYS: row keys. ARGV: the slot's head field, the first and last generation that are
-/// removed, the time to live in ms of a row that has other fields left (0: none). The stored generation is bytes 9 to 17 of
-/// the head, big-endian. Answers of how many rows something was removed.
+/// removed, the time to live in ms of a row that has nothing but stream lanes left (0: none); one with another generation
+/// may be served, and goes on without an end. The stored generation is bytes 9 to 17 of the head, big-endian. Answers of how
+/// many rows something was removed.
 pub(super) const REMOVE: &str = guarded!(
     r"
 local slot, first, last, ttl = ARGV[4], tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
@@ -53,10 +54,12 @@ for k = 4, #KEYS do
   if head then
     local stored = struct.unpack('>l', head, 10)
     if stored >= first and stored <= last then
+      local other = false
       for _, field in ipairs(redis.call('HKEYS', KEYS[k])) do
-        if field == slot or string.sub(field, 1, #inside) == inside then redis.call('HDEL', KEYS[k], field) end
+        if field == slot or string.sub(field, 1, #inside) == inside then redis.call('HDEL', KEYS[k], field)
+        elseif string.sub(field, 1, 1) == 'b' then other = true end
       end
-      if ttl > 0 then redis.call('PEXPIRE', KEYS[k], ttl) end
+      if ttl > 0 and not other then redis.call('PEXPIRE', KEYS[k], ttl) end
       removed = removed + 1
     end
   end

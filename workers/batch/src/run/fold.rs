@@ -37,7 +37,7 @@ impl Run {
         session: &SessionContext,
         report: &mut RunReport,
     ) -> Result<Produced, RunError> {
-        match self.reading(task).await? {
+        match self.reading(table, task).await? {
             Reading::Since(before) => {
                 let made = match self.before(store, table, task, session).await {
                     Ok(lanes) => self.fold(table, task, session, report, before, Some(lanes)).await,
@@ -64,24 +64,30 @@ impl Run {
         self.fold(table, task, session, report, from, None).await
     }
 
-    async fn reading(&self, task: &Task) -> Result<Reading, RunError> {
+    async fn reading(&self, table: &FeatureTable, task: &Task) -> Result<Reading, RunError> {
         let history = &task.history;
         let incarnation = self.config.assignment.incarnation;
-        let known = |published: &&crate::publish::Published| {
-            published.incarnation == incarnation && published.uri == history.uri
-        };
+        let known =
+            |published: &&crate::publish::Published| published.incarnation == incarnation && published.is_of(history);
         let published = task.published.as_ref().filter(known);
         let timestamp = &self.source.source.timestamp;
         let archive = self.config.source.as_ref().is_some_and(|source| source.rows == Rows::Archive);
         let time = if archive { bronze::EVENT_TIME } else { &timestamp.field };
+        // The archive knows no time of an event that it does not believe, and the plan may believe more.
+        let all = archive && self.plan.time.max_future_ms > bronze::MAX_FUTURE_MS;
         let changes = match published {
-            Some(published) => history.changes(&published.source, time, timestamp.unit).await?,
+            Some(published) => history.changes(&published.source, time, timestamp.unit, all).await?,
             None => None,
+        };
+        let whole = match published {
+            Some(published) => published.rows.is_some() && table.count(published.generation)? == published.rows,
+            None => false,
         };
         Ok(decide(&Facts {
             plan: &self.plan,
             full_refresh: self.config.full_refresh,
             before: published.and(task.head.as_ref()).map(|head| head.horizon),
+            whole,
             horizon: task.horizon,
             erased: published.is_some_and(|published| published.erased != task.erased),
             changes: changes.as_ref(),

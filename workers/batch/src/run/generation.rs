@@ -93,7 +93,7 @@ impl Run {
         let rows = publisher.write(spools).await?;
         let removed = self.remove_vanished(&table, &publisher, &task, session).await?;
         tracing::info!(rows, removed, generation = task.generation, "the rows are written");
-        self.flip(&publisher, &task).await?;
+        self.flip(&publisher, &task, report.rows).await?;
         report.outcome = RunOutcome::Published;
         Ok(())
     }
@@ -127,7 +127,8 @@ impl Run {
         let horizon = horizon(&self.plan, complete);
         let incarnation = self.config.assignment.incarnation;
         let same = published.as_ref().is_some_and(|published| {
-            (&published.uri, &published.source) == (&history.uri, &history.version)
+            published.is_of(&history)
+                && published.source == history.version
                 && published.incarnation == incarnation
                 && published.erased == erased
                 && horizon == stands.1
@@ -231,7 +232,7 @@ impl Run {
         Ok(removed)
     }
 
-    async fn flip(&self, publisher: &Publisher, task: &Task) -> Result<(), RunError> {
+    async fn flip(&self, publisher: &Publisher, task: &Task, rows: u64) -> Result<(), RunError> {
         let seen = task.head.as_ref().map(|head| head.fence);
         let incarnation = self.config.assignment.incarnation;
         let head =
@@ -240,8 +241,10 @@ impl Run {
             generation: task.generation,
             incarnation,
             uri: task.history.uri.clone(),
+            table: task.history.table_id(),
             source: task.history.version.clone(),
             erased: task.erased,
+            rows: Some(rows),
             at_ms: now_ms(),
         };
         let beside = published_key(&self.plan.view.uid, &self.plan.revision);

@@ -1,4 +1,7 @@
 //! Where a training set goes: one commit of a Delta table, or Parquet files of which the lineage is written last.
+//!
+//! A folder of Parquet files says first whose it is and what is being made in it, so that a run which is tried again after
+//! one that was killed goes on by itself, and nothing else is ever written over.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -6,7 +9,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::execution::SendableRecordBatchStream;
 use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
-use deltalake::kernel::{Action, Add};
+use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::parquet::arrow::AsyncArrowWriter;
 use deltalake::parquet::file::metadata::KeyValue;
 use deltalake::parquet::file::properties::WriterProperties;
@@ -15,9 +18,9 @@ use engine::plan::TableFormat;
 use futures::TryStreamExt as _;
 use lake::files::Writer;
 use lake::{Identity, Owner, Storage, TableSpec};
-use object_store::ObjectStoreExt as _;
 use object_store::buffered::BufWriter;
 use object_store::path::Path;
+use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::task::JoinSet;
 
 use super::TrainError;
@@ -26,6 +29,8 @@ use super::lineage::{LINEAGE, Lineage};
 
 /// The file that says that a folder of Parquet files is whole, and of what it was made.
 const LINEAGE_FILE: &str = "_lineage.json";
+/// The file that says what is being made in a folder that is not whole yet: the configuration.
+const UNFINISHED_FILE: &str = "_unfinished.json";
 
 /// What was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,7 +97,13 @@ async fn delta(
     }
     let metadata = HashMap::from([(LINEAGE.to_owned(), serde_json::to_value(lineage).unwrap_or_default())]);
     let operation = DeltaOperation::Write { mode: SaveMode::Overwrite, partition_by: None, predicate: None };
-    let done = CommitBuilder::from(CommitProperties::default().with_metadata(metadata))
+    // Of two runs that set out from one version, the second would else add its rows to those of the first: a table without
+    // files has none that both remove.
+    let version = i64::try_from(state.version()).unwrap_or(i64::MAX).saturating_add(1);
+    let properties = CommitProperties::default()
+        .with_metadata(metadata)
+        .with_application_transaction(Transaction::new(&config.output.uid, version));
+    let done = CommitBuilder::from(properties)
         .with_actions(actions)
         .build(Some(&state as &dyn TableReference), table.log_store(), operation)
         .await
@@ -112,13 +123,10 @@ async fn parquet(
     let url = lake::address(uri)?;
     let store = storage.store(&url)?;
     let folder = Path::from_url_path(url.path()).map_err(|error| failed(error.to_string()))?;
-    let mut there = store.list(Some(&folder));
-    if there.try_next().await.map_err(|error| failed(error.to_string()))?.is_some() {
-        return Err(TrainError::OutputExists { uri: uri.clone() });
-    }
+    let unfinished = begin(store.as_ref(), &folder, config).await?;
     let mut writers = JoinSet::new();
     for (i, mut batches) in partitions.into_iter().enumerate() {
-        let sink = BufWriter::new(store.clone(), folder.clone().join(format!("part-{i:05}.parquet")));
+        let sink = BufWriter::new(store.clone(), folder.clone().join(part(i)));
         let metadata = vec![KeyValue::new(LINEAGE.to_owned(), lineage.to_json())];
         let properties = WriterProperties::builder().set_key_value_metadata(Some(metadata)).build();
         let (schema, uri) = (schema.clone(), uri.clone());
@@ -143,7 +151,47 @@ async fn parquet(
     }
     let put = store.put(&folder.join(LINEAGE_FILE), lineage.to_json().into_bytes().into()).await;
     put.map_err(|error| failed(error.to_string()))?;
+    store.delete(&unfinished).await.map_err(|error| failed(error.to_string()))?;
     Ok(Written { rows, version: None })
+}
+
+/// The name of a partition's file.
+fn part(number: usize) -> String {
+    format!("part-{number:05}.parquet")
+}
+
+/// Says in an empty folder what is being made there, or empties one in which a run of this configuration was killed; the
+/// file that says so.
+async fn begin(store: &dyn ObjectStore, folder: &Path, config: &TrainConfig) -> Result<Path, TrainError> {
+    let uri = &config.output.table.uri;
+    let failed = |error: object_store::Error| TrainError::Output { uri: uri.clone(), detail: error.to_string() };
+    let unfinished = folder.clone().join(UNFINISHED_FILE);
+    // Serialising owned data with string keys cannot fail.
+    let making = serde_json::to_string(config).unwrap_or_default();
+    let there: Vec<Path> = store.list(Some(folder)).map_ok(|file| file.location).try_collect().await.map_err(failed)?;
+    if there.is_empty() {
+        store.put(&unfinished, making.into_bytes().into()).await.map_err(failed)?;
+        return Ok(unfinished);
+    }
+    let ours = |file: &Path| {
+        let name = file.filename().unwrap_or_default();
+        let number = name.strip_prefix("part-").and_then(|rest| rest.strip_suffix(".parquet"));
+        let is_part = number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()));
+        *file == folder.clone().join(name) && (is_part || [UNFINISHED_FILE, LINEAGE_FILE].contains(&name))
+    };
+    let made = match store.get(&unfinished).await {
+        Ok(found) => found.bytes().await.map_err(failed)?,
+        Err(object_store::Error::NotFound { .. }) => return Err(TrainError::OutputExists { uri: uri.clone() }),
+        Err(error) => return Err(failed(error)),
+    };
+    if made != making.as_bytes() || !there.iter().all(ours) {
+        return Err(TrainError::OutputExists { uri: uri.clone() });
+    }
+    tracing::info!(uri, files = there.len() - 1, "what a run that was killed left there is removed");
+    for file in there.iter().filter(|file| **file != unfinished) {
+        store.delete(file).await.map_err(failed)?;
+    }
+    Ok(unfinished)
 }
 
 /// The columns in types that Delta has.

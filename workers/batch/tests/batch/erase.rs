@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
 use batch::config::{Completeness, Rows, SourceTable};
+use batch::feature_table::{self, FeatureTable, Stamp};
 use engine::erase::Covers;
 use engine::plan::{Plan, Table, TableFormat};
 use engine::row::{RunOutcome, entity_text};
@@ -201,4 +202,33 @@ async fn records_of_archives_and_silver_are_left_out_by_their_offsets_at_any_ver
             assert_eq!(found, expected, "{rows:?} at {version:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_run_of_another_revision_commits_nobody_behind_an_erasure() {
+    let world = World::new().await;
+    append(&world.source(), &events(&mut Dice(19), 10, 500, START, START + 9 * DAY)).await;
+    world.run_to(0).await;
+    // A candidate's first run has set out: Gold knows nothing of its revision yet.
+    let mut plan = world.plan().clone();
+    plan.revision = "candidate".to_owned();
+    let plan = Arc::new(plan);
+    let mut candidate = FeatureTable::open(&world.config.feature_table, plan.clone(), &Storage::local()).await.unwrap();
+    erase(&world, "u1", Covers { before_ms: START + 20 * DAY, ..Covers::default() }).await;
+    assert_eq!(in_gold(&world, "u1").await, 0);
+
+    let program = Arc::new(engine::program::Program::new(plan.clone()).unwrap());
+    let layout = Arc::new(engine::lane::Layout::new(&plan).unwrap());
+    let reader = batch::features::FeatureReader::new(program, layout, START);
+    let mut features = reader.rows(1);
+    features.push(&[], START).unwrap();
+    let keys: arrow::array::ArrayRef = Arc::new(arrow::array::StringArray::from(vec!["u1"]));
+    let stamp = Stamp { horizon: START, revision: plan.revision.clone(), generation: 1 };
+    let rows = feature_table::rows(&plan, &[keys], &stamp, &features.finish().unwrap()).unwrap();
+    let mut writer = candidate.writer().unwrap();
+    writer.write(&rows).await.unwrap();
+    let files = writer.finish().await.unwrap();
+    let committed = candidate.commit(1, files, 1, std::collections::HashMap::new()).await;
+    assert_eq!(in_gold(&world, "u1").await, 0, "who was erased is in Gold again");
+    committed.unwrap_err();
 }

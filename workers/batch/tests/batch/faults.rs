@@ -254,3 +254,38 @@ async fn a_run_that_began_before_a_rollback_leaves_the_generation_gone_back_to_w
     let (found, expected) = (world.served().await, oracle::values(events, head.horizon));
     assert!(found == expected, "of {} entities {} are still served", expected.len(), found.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_swept_leaves_rows_that_are_served_without_an_end() {
+    // Without features of all time, rows of which nothing but stream lanes is left have an end.
+    let mut world = World::with(|definition| definition.features.retain(|feature| feature.window.is_some())).await;
+    assert!(world.plan().time.retention_ms.is_some());
+    let mut heads = Vec::new();
+    for day in 0..2 {
+        let from = START + (9 + day) * DAY;
+        append(&world.source(), &events(&mut Dice(22), 300, 4_000, from - DAY, from)).await;
+        world.run_to(0).await;
+        heads.push(world.head().await.unwrap());
+    }
+    // A person goes back to the first, whose rows are served from now on.
+    let head = engine::row::Head { fence: heads[1].fence + 1, ..heads[0].clone() };
+    let key = engine::row::head_key(&world.plan().view.uid, &world.plan().revision);
+    let text = serde_json::to_string(&head).unwrap();
+    redis::cmd("SET").arg(key).arg(text).query_async::<()>(&mut world.connection.clone()).await.unwrap();
+    let served = world.served().await;
+    // The next run sweeps what was gone back from, and is refused.
+    world.config.gate = batch::gate::Limits::default();
+    replace(&world.source(), &events(&mut Dice(23), 100, 1_000, START + 10 * DAY, START + 11 * DAY)).await;
+    world.run_to(3).await;
+    assert!(world.lanes(2).await.is_empty(), "nothing was swept");
+    assert_eq!(world.served().await, served);
+    let prefix = engine::row::row_prefix(&world.plan().view.uid, &world.plan().revision, 0);
+    for entity in world.rows().await.into_keys() {
+        let left: i64 = redis::cmd("PTTL")
+            .arg(format!("{prefix}{entity}"))
+            .query_async(&mut world.connection.clone())
+            .await
+            .unwrap();
+        assert_eq!(left, -1, "{entity} is served, and ends in {left} ms");
+    }
+}

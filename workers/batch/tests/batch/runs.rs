@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use arrow::array::AsArray;
 use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
+use batch::config::Completeness;
 use engine::plan::{TableFormat, TimestampUnit};
 use engine::row::RunOutcome;
 use lake::session::{SessionOptions, session};
 use lake::{Storage, source as tables};
 
 use crate::fixtures::{DAY, HOUR};
-use crate::source::{Dice, Event, START, append, batch, events, replace};
+use crate::source::{Dice, Event, START, append, batch, events, replace, table};
 use crate::world::World;
 use crate::{fixtures, oracle};
 
@@ -300,4 +301,147 @@ async fn an_old_version_of_the_table_gives_that_versions_features() {
     let head = then.head().await.unwrap();
     assert_eq!(head.horizon, oracle::horizon(&old));
     assert_eq!(then.served().await, oracle::values(&old, head.horizon));
+}
+
+/// Makes the table anew, in `commits` commits, as if it had never been there.
+async fn make_anew(uri: &str, commits: &[&[Event]]) {
+    std::fs::remove_dir_all(uri).unwrap();
+    for events in commits {
+        append(uri, events).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_was_made_anew_is_another_whatever_its_version() {
+    let world = World::new().await;
+    let mut dice = Dice(70);
+    let first = events(&mut dice, 30, 1_000, START, START + 9 * DAY);
+    append(&world.source(), &first).await;
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&first, oracle::horizon(&first)));
+
+    // The same version, and an end at the same time.
+    let last = Event { at: Some(first.iter().filter_map(|event| event.at).max().unwrap()), ..first[0].clone() };
+    let mut all = events(&mut dice, 30, 700, START, START + 8 * DAY);
+    all.push(last);
+    assert_eq!(oracle::horizon(&all), oracle::horizon(&first));
+    make_anew(&world.source(), &[&all]).await;
+    world.run_to(0).await;
+    assert_eq!(world.report().await.outcome, RunOutcome::Published, "{:?}", world.report().await.notes);
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
+
+    // One version more, of which the last commit alone looks as if it had been appended.
+    let mut anew = events(&mut dice, 30, 500, START, START + 9 * DAY);
+    let more = events(&mut dice, 30, 100, START + 9 * DAY, START + 10 * DAY);
+    make_anew(&world.source(), &[&anew, &more]).await;
+    anew.extend(more);
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&anew, oracle::horizon(&anew)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parquet_files_with_unusual_names_are_read_like_others() {
+    let world = World::with(|definition| {
+        definition.table.as_mut().unwrap().format = TableFormat::Parquet;
+    })
+    .await;
+    let all = events(&mut Dice(71), 30, 1_000, START, START + 9 * DAY);
+    // As Hive and Spark write them: a colon in the value of a partition is `%3A` in the name of its folder.
+    let names = ["hour=10%3A00/part.parquet", "hour=11/100% of it.parquet", "a?b#c.parquet", "ü+[x].parquet"];
+    for (name, part) in names.iter().zip(all.chunks(250)) {
+        let path = std::path::Path::new(&world.source()).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let (file, batch) = (std::fs::File::create(path).unwrap(), batch(part));
+        let mut writer = deltalake::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_horizon_is_in_the_future_whatever_the_table_declares() {
+    let mut world = World::new().await;
+    world.config.completeness = Completeness::Declared;
+    let now = jiff::Timestamp::now().as_millisecond();
+    let mut all = events(&mut Dice(72), 20, 1_000, now - 9 * DAY, now - HOUR);
+    let declared = serde_json::Map::from_iter([(lake::COMPLETE_UNTIL.to_owned(), "2100-01-01T00:00:00Z".into())]);
+    let mut table = table(&world.source()).await;
+    lake::append(&mut table, &world.source(), &[batch(&all)], None, declared).await.unwrap();
+    world.run_to(0).await;
+    let head = world.head().await.unwrap();
+    assert!(head.horizon <= jiff::Timestamp::now().as_millisecond() + HOUR, "the horizon is {}", head.horizon);
+    assert_eq!(world.served().await, oracle::values(&all, head.horizon));
+    // What has happened since counts as soon as a horizon has passed it.
+    let more = events(&mut Dice(73), 20, 100, now - HOUR, now);
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    let head = world.head().await.unwrap();
+    assert_eq!(world.served().await, oracle::values(&all, head.horizon));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_does_not_go_on_from_a_feature_table_that_lost_the_last_generation() {
+    let world = World::new().await;
+    let mut dice = Dice(74);
+    let mut all = events(&mut dice, 40, 2_000, START, START + 9 * DAY);
+    append(&world.source(), &all).await;
+    world.run_to(0).await;
+    // It is gone, or another folder is named for it.
+    std::fs::remove_dir_all(&world.config.feature_table).unwrap();
+    let more = events(&mut dice, 40, 200, START + 9 * DAY, START + 10 * DAY);
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
+
+    // Some of its rows are gone.
+    let uri = world.config.feature_table.clone();
+    let table = lake::open(&uri, &Storage::local(), None).await.unwrap();
+    let some = datafusion::prelude::ident("user").eq(datafusion::prelude::lit("u7"));
+    table.delete().with_predicate(some).await.unwrap();
+    let more = events(&mut dice, 40, 200, START + 10 * DAY, START + 11 * DAY);
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn entities_of_any_name_are_kept_apart_gone_on_from_and_let_go() {
+    let world = World::new().await;
+    let names = ["", " ", "%", "%25", "|", "a|b", "a%7Cb", "日本", "line\nbreak", "\u{0}", "'", "\"", "*", "?", "u1 "];
+    let named = |events: Vec<Event>| -> Vec<Event> {
+        let name = |event: &Event| {
+            let number: usize = event.user.as_ref().unwrap()[1..].parse().unwrap();
+            Some(names[number].to_owned())
+        };
+        events.into_iter().map(|event| Event { user: name(&event), ..event }).collect()
+    };
+    let users = names.len() as u64;
+    let mut dice = Dice(75);
+    let mut all = named(events(&mut dice, users, 2_000, START, START + 9 * DAY));
+    let expected = |all: &[Event]| -> BTreeMap<_, _> {
+        let values = oracle::values(all, oracle::horizon(all)).into_iter();
+        values.map(|(user, values)| (engine::row::entity_text([user.as_str()]), values)).collect()
+    };
+    append(&world.source(), &all).await;
+    world.run_to(0).await;
+    assert_eq!(world.served().await, expected(&all));
+    let more = named(events(&mut dice, users, 100, START + 9 * DAY, START + 10 * DAY));
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    assert!(world.report().await.notes[0].contains("only events from"), "{:?}", world.report().await.notes);
+    assert_eq!(world.served().await, expected(&all));
+    all.retain(|event| !["%", "a|b", "", "\u{0}"].contains(&event.user.as_deref().unwrap()));
+    for _ in 0..2 {
+        all.extend(named(vec![Event { user: Some("u7".into()), at: Some(START + 11 * DAY), ..Event::default() }]));
+        replace(&world.source(), &all).await;
+        world.run_to(0).await;
+        assert_eq!(world.served().await, expected(&all));
+    }
+    assert_eq!(world.rows().await.len(), names.len() - 4, "who vanished left a row");
 }

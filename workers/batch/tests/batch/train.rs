@@ -87,19 +87,23 @@ impl World {
         Self { folder, events, asks, config }
     }
 
-    async fn run(&self, flags: &[&str]) -> (i32, String) {
+    fn start(&self, flags: &[&str]) -> Command {
         let config = self.folder.path().join("train.json");
         std::fs::write(&config, serde_json::to_string(&self.config).unwrap()).unwrap();
-        let output = Command::new(crate::world::binary())
+        let mut command = Command::new(crate::world::binary());
+        command
             .args(["train", "--threads", "2", "--config"])
             .arg(&config)
             .arg("--report")
             .arg(self.folder.path().join("report"))
             .args(flags)
             .stdin(Stdio::null())
-            .output()
-            .await
-            .unwrap();
+            .kill_on_drop(true);
+        command
+    }
+
+    async fn run(&self, flags: &[&str]) -> (i32, String) {
+        let output = self.start(flags).output().await.unwrap();
         (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
     }
 
@@ -288,5 +292,41 @@ async fn events_of_who_was_erased_are_in_no_training_set() {
         let (code, log) = world.run(&[]).await;
         assert_eq!(code, 0, "{log}");
         world.check().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_runs_at_once_make_one_table_with_each_answer_once() {
+    let world = World::new(TableFormat::Delta, 3_000).await;
+    let ((a, first), (b, second)) = tokio::join!(world.run(&[]), world.run(&[]));
+    assert!([a, b].contains(&0) && [a, b].iter().all(|code| [0, 1].contains(code)), "{a} {b}\n{first}\n{second}");
+    world.check().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn parquet_of_a_run_that_was_killed_is_made_anew_by_the_next() {
+    for attempt in 0..10 {
+        let world = World::new(TableFormat::Parquet, 40_000).await;
+        let folder = std::path::PathBuf::from(&world.config.output.table.uri);
+        let is_there = |name: &str| folder.join(name).exists();
+        let mut child = world.start(&[]).spawn().unwrap();
+        while std::fs::read_dir(&folder).map_or(0, Iterator::count) == 0 && child.try_wait().unwrap().is_none() {
+            tokio::task::yield_now().await;
+        }
+        child.start_kill().unwrap();
+        child.wait().await.unwrap();
+        if is_there("_lineage.json") {
+            assert!(attempt < 9, "never killed in the middle");
+            continue;
+        }
+        assert!(std::fs::read_dir(&folder).unwrap().next().is_some(), "killed too early to test anything");
+        // What a Job's next pod does.
+        let (code, log) = world.run(&[]).await;
+        assert_eq!(code, 0, "{log}");
+        world.check().await;
+        let names: Vec<String> =
+            std::fs::read_dir(&folder).unwrap().map(|f| f.unwrap().file_name().into_string().unwrap()).collect();
+        assert!(names.iter().all(|name| name.starts_with("part-") || name == "_lineage.json"), "{names:?}");
+        return;
     }
 }

@@ -17,6 +17,7 @@ mod decoder;
 mod fields;
 mod import;
 mod json;
+mod keys;
 mod number;
 mod record;
 mod reject;
@@ -25,6 +26,7 @@ mod rfc3339;
 pub use columns::{Columns, schema};
 pub use decoder::{DEFAULT_MAX_BYTES, Decoder};
 pub use import::{Admission, ImportError, Imported, Importer};
+pub use keys::Keys;
 pub use reject::{Reason, Reject};
 
 #[cfg(test)]

@@ -1,5 +1,4 @@
-//! Which records name an entity in their payload. Read more leniently than events are: a record that was refused for its
-//! price names its user all the same.
+//! Which records name an entity in their payload, those that were refused too.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,11 +6,10 @@ use std::sync::Arc;
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema};
 use datafusion::prelude::SessionContext;
+use engine::event::Keys;
 use engine::plan::Plan;
 use engine::value::ValueType;
-use engine::{entity, row};
 use futures::TryStreamExt as _;
-use serde_json::Value;
 
 use super::Erasure;
 use crate::error::LakeError;
@@ -32,14 +30,6 @@ pub(crate) fn keys(plan: &Plan) -> Result<Vec<(String, ValueType)>, LakeError> {
         })
     });
     keys.collect()
-}
-
-/// The text of the entity that a payload names, if it names one.
-pub(crate) fn named(keys: &[(String, ValueType)], payload: &[u8]) -> Option<String> {
-    let Ok(Value::Object(event)) = serde_json::from_slice(payload) else { return None };
-    let texts: Option<Vec<String>> =
-        keys.iter().map(|(name, value_type)| entity::json_key(value_type, event.get(name)?).ok()).collect();
-    Some(row::entity_text(texts?.iter().map(String::as_str)))
 }
 
 /// The offsets of the records that are to go, by partition. `columns` are the table's partition, offset and payload.
@@ -66,7 +56,7 @@ pub(super) async fn records(
         // Wide offsets, because nothing bounds a batch's payloads here.
         Field::new(columns[2], DataType::LargeBinary, true),
     ]));
-    let (keys, wanted) = (keys(&erasure.plan)?, erasure.text()?);
+    let (mut keys, wanted) = (Keys::new(&erasure.plan), erasure.text()?);
     let mut found = BTreeMap::<i32, Vec<i64>>::new();
     while let Some(batch) = rows.try_next().await.map_err(&failed)? {
         let batch = conform(&batch, &schema, uri)?;
@@ -74,7 +64,7 @@ pub(super) async fn records(
         let offsets = batch.column(1).as_primitive::<Int64Type>();
         let payloads = batch.column(2).as_binary::<i64>();
         for at in (0..batch.num_rows()).filter(|at| payloads.is_valid(*at)) {
-            if named(&keys, payloads.value(at)).as_ref() == Some(&wanted) {
+            if keys.entity(payloads.value(at)).as_ref() == Some(&wanted) {
                 found.entry(partitions.value(at)).or_default().push(offsets.value(at));
             }
         }

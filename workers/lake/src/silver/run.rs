@@ -11,6 +11,7 @@ use datafusion::logical_expr::{Expr, lit};
 use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
 use engine::erase::{Origin, Tombstones};
+use engine::event::Keys;
 use futures::TryStreamExt as _;
 use serde_json::{Map, Value};
 
@@ -20,7 +21,7 @@ use super::{Silver, dedup};
 use crate::bronze::{self, State};
 use crate::commit::{Txn, commit, last_txn};
 use crate::completeness::{COMPLETE_UNTIL, completeness};
-use crate::erase::{find, tombstones};
+use crate::erase::tombstones;
 use crate::error::LakeError;
 use crate::files::{Writer, conform};
 use crate::storage::Storage;
@@ -214,15 +215,15 @@ fn left(config: &Silver, erased: &Tombstones, good: RecordBatch) -> Result<Recor
 fn left_rejects(config: &Silver, erased: &Tombstones, rejects: RecordBatch) -> Result<RecordBatch, LakeError> {
     let payloads = rejects.column_by_name("value").and_then(|column| column.as_binary_opt::<i32>().cloned());
     let Some(payloads) = payloads.filter(|_| !erased.is_empty()) else { return Ok(rejects) };
-    let keys = find::keys(&config.plan)?;
+    let mut keys = Keys::new(&config.plan);
     let partitions = rejects.column(0).as_primitive::<Int32Type>();
     let offsets = rejects.column(1).as_primitive::<Int64Type>();
-    let is_left = |row: usize| {
-        let entity = payloads.is_valid(row).then(|| find::named(&keys, payloads.value(row))).flatten();
+    let mut is_left = |row: usize| {
+        let entity = payloads.is_valid(row).then(|| keys.entity(payloads.value(row))).flatten();
         let origin = Origin::Record { partition: partitions.value(row), offset: offsets.value(row) };
         Some(entity.is_none_or(|entity| !erased.covers(&entity, origin)))
     };
-    let left: BooleanArray = (0..rejects.num_rows()).map(is_left).collect();
+    let left: BooleanArray = (0..rejects.num_rows()).map(&mut is_left).collect();
     filter_record_batch(&rejects, &left).map_err(|error| LakeError::Schema {
         uri: config.quarantine(),
         column: "-".to_owned(),

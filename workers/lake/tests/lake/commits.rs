@@ -85,3 +85,22 @@ async fn values_that_do_not_fit_are_refused_by_their_column() {
     append(&mut table, &uri, &[of(vec![("number", texts("12"))])], None, Map::new()).await.unwrap();
     assert_eq!((table.version(), world.numbers(&table).await), (Some(1), vec![12]));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn files_of_a_run_of_hours_outlive_a_vacuum_until_their_commit() {
+    let world = World::new();
+    let uri = world.uri("t");
+    let mut table = ensure(&uri, &world.storage, &spec("a")).await.unwrap();
+    let mut writer = Writer::new(&table, &uri).unwrap();
+    writer.write(&batch(&[1, 2])).await.unwrap();
+    let adds = writer.finish().await.unwrap();
+    let written = std::time::SystemTime::now() - std::time::Duration::from_hours(5);
+    for add in &adds {
+        let path = std::path::Path::new(&uri).join(&add.path);
+        std::fs::File::options().append(true).open(path).unwrap().set_modified(written).unwrap();
+    }
+    lake::maintain::vacuum(&uri, &world.storage, std::time::Duration::from_hours(4)).await.unwrap();
+    commit(&mut table, &uri, adds, &[], &Map::new()).await.unwrap();
+    let table = open(&uri, &world.storage, None).await.unwrap();
+    assert_eq!(world.numbers(&table).await, [1, 2]);
+}

@@ -79,12 +79,16 @@ impl Topic {
         let from = after.unwrap_or(0);
         let (rows, to) = (payloads.len(), from + i64::try_from(payloads.len()).unwrap());
         let schema = bronze::schema();
-        let times = || TimestampMicrosecondArray::from(vec![NOW * 1_000; rows]).with_timezone("UTC");
+        let micros = |times: Vec<i64>| TimestampMicrosecondArray::from(times).with_timezone("UTC");
+        let event_time = |payload: &Option<String>| {
+            let event: serde_json::Value = serde_json::from_str(payload.as_ref()?).ok()?;
+            event["at"].as_i64()
+        };
         let columns: Vec<ArrayRef> = vec![
             Arc::new(Int32Array::from(vec![partition; rows])),
             Arc::new(Int64Array::from_iter_values(from..to)),
-            Arc::new(times()),
-            Arc::new(times()),
+            Arc::new(micros(vec![NOW * 1_000; rows])),
+            Arc::new(micros(payloads.iter().map(|payload| event_time(payload).unwrap_or(NOW) * 1_000).collect())),
             new_null_array(schema.field(4).data_type(), rows),
             Arc::new(payloads.iter().map(|payload| payload.as_ref().map(String::as_bytes)).collect::<BinaryArray>()),
             new_null_array(schema.field(6).data_type(), rows),
@@ -373,4 +377,103 @@ async fn an_archive_that_is_behind_is_waited_for() {
     erasure.bronze = Some(world.uri("bronze/others"));
     let error = erase(&erasure, &world.storage, &world.session).await.unwrap_err();
     assert!(matches!(error, LakeError::Behind { at: 0, .. }), "an archive that is yet to be made: {error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_archive_is_rid_of_an_entity_however_its_key_is_written() {
+    let world = World::new();
+    let mut keyed = plan();
+    let account = keyed.source.columns.iter_mut().find(|column| column.name == "id").unwrap();
+    account.value_type = engine::value::ValueType::Decimal { precision: 9, scale: 2 };
+    keyed.entity = vec!["id".into()];
+    let mut topic = Topic::new(&world).await;
+    let payload = |id: &str| Some(format!(r#"{{"user": "u", "id": {id}, "at": {NOW}}}"#));
+    topic.append(0, &["\"4.2\"", "4.2", "4.20", "42e-1", "4.3"].map(payload)).await;
+    let erasure = Erasure {
+        plan: Arc::new(keyed),
+        entity: vec!["4.2".into()],
+        lake: world.uri(""),
+        bronze: Some(world.uri("bronze/events")),
+        silver: None,
+        gold: None,
+        covers: Covers { offsets: topic.ends.clone(), before_ms: NOW },
+    };
+    let erased = erase(&erasure, &world.storage, &world.session).await.unwrap();
+    assert_eq!(erased, Erased { bronze: 4, ..Erased::default() });
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_erased_leaves_the_tables_of_revisions_that_ended_too() {
+    let world = World::new();
+    let made = |name: &str| Silver { silver: world.uri(&format!("silver/{name}")), ..config(&world) };
+    let (live, ended, anothers) = (made("shop.clicks.aaaaaaaa"), made("shop.clicks.bbbbbbbb"), made("shop.clicks.c"));
+    let mut plan = plan();
+    plan.view.uid = "another".into();
+    let anothers = Silver { plan: Arc::new(plan), ..anothers };
+    let mut topic = Topic::new(&world).await;
+    let of = |user: &str, id: &str, price: i64| {
+        Some(format!(r#"{{"user": "{user}", "id": "{id}", "at": {NOW}, "price": {price}}}"#))
+    };
+    topic.append(0, &[of("ada", "1", 1), of("bob", "2", 1), of("ada", "3", -1)]).await;
+    for config in [&live, &ended, &anothers] {
+        once(&world, config).await;
+    }
+    let erasure = Erasure {
+        plan: live.plan.clone(),
+        entity: vec!["ada".into()],
+        lake: world.uri(""),
+        bronze: None,
+        silver: Some(live.silver.clone()),
+        gold: None,
+        covers: Covers { offsets: topic.ends.clone(), before_ms: NOW },
+    };
+    let erased = erase(&erasure, &world.storage, &world.session).await.unwrap();
+    assert_eq!(erased, Erased { silver: 2, quarantine: 2, ..Erased::default() });
+    for config in [&live, &ended] {
+        assert_eq!(read(&world, &config.silver, "user").await, [((0, 1), "bob".to_owned())]);
+        assert!(read(&world, &config.quarantine(), "reason").await.is_empty());
+    }
+    assert_eq!(read(&world, &anothers.silver, "user").await.len(), 2, "a table of another is not ours to change");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_from_long_before_history_spoils_no_table() {
+    let world = World::new();
+    let mut plan = plan();
+    plan.time.retention_ms = None;
+    let config = Silver { plan: Arc::new(plan), ..config(&world) };
+    let mut topic = Topic::new(&world).await;
+    let limit = engine::time::TIME_LIMIT;
+    let of = |id: usize, at: i64| Some(format!(r#"{{"user": "u", "id": "{id}", "at": {at}, "price": 1}}"#));
+    let year = 31_557_600_000_i64;
+    let times = [NOW, -limit, -limit + 1, -20_000 * year, -3_000 * year, -1, 0];
+    let payloads: Vec<_> = times.iter().enumerate().map(|(id, at)| of(id, *at)).collect();
+    topic.append(0, &payloads).await;
+    topic.append(0, &[of(10, NOW - 1)]).await;
+    let report = once(&world, &config).await;
+    assert_eq!((report.read, report.added, report.rejected), (8, 8, 0));
+    assert_eq!(read(&world, &config.silver, "id").await.len(), 8);
+    // What is skipped by statistics, too.
+    for uri in [&config.bronze, &config.silver] {
+        let table = open(uri, &world.storage, None).await.unwrap();
+        let name = if uri == &config.bronze { bronze::EVENT_TIME } else { lake::silver::EVENT_TIME };
+        let at = |ms: i64| {
+            let value = datafusion::common::ScalarValue::TimestampMicrosecond(Some(ms * 1_000), Some("UTC".into()));
+            datafusion::prelude::lit(value)
+        };
+        for (from, count) in [(-limit, 8), (-limit + 1, 7), (-1, 4), (NOW, 1)] {
+            let frame = source::frame(&table, uri, &world.session).await.unwrap();
+            let frame = frame.filter(datafusion::prelude::ident(name).gt_eq(at(from))).unwrap();
+            assert_eq!(frame.count().await.unwrap(), count, "{uri} from {from}");
+        }
+        let maintenance = lake::maintain::Maintenance {
+            retention: Duration::from_hours(48),
+            target_bytes: std::num::NonZeroU64::new(1 << 26).unwrap(),
+        };
+        lake::maintain::maintain(uri, &world.storage, &world.session, maintenance).await.unwrap();
+    }
+    topic.bronze.refresh().await.unwrap();
+    topic.append(0, &[of(11, NOW)]).await;
+    once(&world, &config).await;
+    assert_eq!(read(&world, &config.silver, "id").await.len(), 9);
 }

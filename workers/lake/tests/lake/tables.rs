@@ -128,3 +128,34 @@ async fn a_folder_of_parquet_files_is_a_source() {
     std::fs::create_dir(&empty).unwrap();
     assert!(source::parquet(&empty, &world.storage, &world.session).await.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_its_owner_restored_is_as_complete_as_it_was_then() {
+    let world = World::new();
+    let uri = world.uri("t");
+    let mut table = ensure(&uri, &world.storage, &spec("a")).await.unwrap();
+    for (number, until) in [(1, 5_000), (2, 7_000), (3, 9_000)] {
+        let declared = Map::from_iter([(COMPLETE_UNTIL.to_owned(), Value::from(until))]);
+        append(&mut table, &uri, &[batch(&[number])], None, declared).await.unwrap();
+    }
+    // As any tool does it, which knows nothing of us.
+    let restored = |version: u64| {
+        let (uri, storage) = (uri.clone(), world.storage.clone());
+        async move {
+            let table = open(&uri, &storage, None).await.unwrap();
+            table.restore().with_version_to_restore(version).await.unwrap();
+            open(&uri, &storage, None).await.unwrap()
+        }
+    };
+    let table = restored(2).await;
+    assert_eq!((world.numbers(&table).await, completeness(&table, &uri).await.unwrap()), (vec![1, 2], Some(7_000)));
+    let mut table = restored(1).await;
+    assert_eq!((world.numbers(&table).await, completeness(&table, &uri).await.unwrap()), (vec![1], Some(5_000)));
+    append(&mut table, &uri, &[batch(&[4])], None, Map::new()).await.unwrap();
+    assert_eq!(completeness(&table, &uri).await.unwrap(), Some(5_000));
+    let declared = Map::from_iter([(COMPLETE_UNTIL.to_owned(), Value::from(8_000))]);
+    append(&mut table, &uri, &[batch(&[5])], None, declared).await.unwrap();
+    assert_eq!(completeness(&table, &uri).await.unwrap(), Some(8_000));
+    let table = restored(0).await;
+    assert_eq!(completeness(&table, &uri).await.unwrap(), None);
+}
