@@ -93,10 +93,12 @@ pub(super) fn desire(observed: &Observed, decision: &Decision, image_of_now: &st
     decision.run.iter().filter_map(make).collect()
 }
 
-/// The entries that the history no longer has room for: the oldest of those that neither run nor are being removed.
+/// The entries that the history no longer has room for: the oldest of those that neither run, nor are asked for, nor are
+/// being removed.
 pub(super) fn surplus<'a>(observed: &'a Observed, decision: &Decision) -> Vec<&'a ControllerRevision> {
     let limit = usize::try_from(observed.view.spec.rollout.revision_history_limit).unwrap_or_default();
-    let in_use = |revision: &str| decision.run.iter().any(|r| r == revision) || decision.retire.contains(revision);
+    let in_use =
+        |revision: &str| decision.run.iter().chain(&decision.retire).chain(&decision.target).any(|r| r == revision);
     let mut idle: Vec<&ControllerRevision> =
         observed.history.iter().filter(|entry| !revision_of(*entry).is_some_and(in_use)).collect();
     idle.sort_by_key(|entry| std::cmp::Reverse(entry.revision));

@@ -90,4 +90,8 @@ fn the_oldest_of_what_no_longer_runs_go_first() {
     let mut decision = runs(&now, &[&names[3], &names[0]]);
     decision.retire.insert(names[1].clone());
     assert!(surplus(&now, &decision).is_empty());
+    // Nor does what is asked for, although it was given up.
+    let mut decision = runs(&now, &[&names[3]]);
+    decision.target = Some(names[0].clone());
+    assert_eq!(names_of(surplus(&now, &decision)), [names[1].clone()]);
 }
