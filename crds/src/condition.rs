@@ -59,6 +59,8 @@ pub mod types {
     pub const SPEC_ACCEPTED: &str = "SpecAccepted";
     /// The newest revision has read its source up to now.
     pub const CAUGHT_UP: &str = "CaughtUp";
+    /// The revision before is kept, and can be gone back to at once.
+    pub const ROLLBACK_AVAILABLE: &str = "RollbackAvailable";
     /// The horizon of the served generation is no older than its target; only of views with batch runs.
     pub const FRESH: &str = "Fresh";
     /// The work is done; only of what is done once, in the words of a Job.
@@ -135,8 +137,30 @@ pub mod reasons {
     pub const IDLE: &str = "Idle";
     /// Nothing is known yet.
     pub const PENDING: &str = "Pending";
+    /// A new revision runs beside the one that serves.
+    pub const ROLLOUT_STARTED: &str = "RolloutStarted";
+    /// The new revision has caught up and waits for a person's word.
+    pub const AWAITING_PROMOTION: &str = "AwaitingPromotion";
+    /// `spec.rollout.paused` is set.
+    pub const PAUSED: &str = "Paused";
     /// The newest revision became live.
     pub const PROMOTED: &str = "Promoted";
+    /// The revision before is kept and goes on reading its source.
+    pub const SOAKING: &str = "Soaking";
+    /// The soak is over: the revision before is no longer kept.
+    pub const SOAKED: &str = "Soaked";
+    /// No revision was served before this one.
+    pub const NO_PREVIOUS_REVISION: &str = "NoPreviousRevision";
+    /// The new revision did not catch up within `spec.rollout.catchUp.deadlineSeconds`.
+    pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// A person gave up the new revision.
+    pub const ABORTED_BY_USER: &str = "AbortedByUser";
+    /// `spec.rollout.servingRevision` holds the served revision, whatever the spec says.
+    pub const PINNED: &str = "Pinned";
+    /// `spec.rollout.servingRevision` names a revision of which nothing is known.
+    pub const REVISION_UNAVAILABLE: &str = "RevisionUnavailable";
+    /// An annotation asks for something that is not to be done.
+    pub const REQUEST_IGNORED: &str = "RequestIgnored";
     /// A newer edit took the candidate's place.
     pub const SUPERSEDED: &str = "Superseded";
     /// What a deleted view left in the online store or Kafka was removed.
@@ -152,7 +176,7 @@ pub mod reasons {
     pub const GENERATION_REFUSED: &str = "GenerationRefused";
     /// `spec.servingGeneration` names a generation that cannot be served.
     pub const GENERATION_UNAVAILABLE: &str = "GenerationUnavailable";
-    /// An earlier generation is served again.
+    /// An earlier revision or generation is served again.
     pub const ROLLED_BACK: &str = "RolledBack";
     /// A batch run failed; the generation before is served on.
     pub const RUN_FAILED: &str = "RunFailed";

@@ -2,11 +2,13 @@
 
 mod batch;
 mod feature;
+mod rollout;
 mod source;
 mod status;
 
 pub use batch::{ConcurrencyPolicy, QualityGate, Schedule, Silver, SilverRule};
 pub use feature::{Aggregate, Feature, Hop, WindowType};
+pub use rollout::{AbortReason, CatchUp, Rollout, RolloutStatus, Trial};
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision};
 
@@ -40,9 +42,11 @@ use crate::pod::{LocalReference, PodOverrides};
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.activeRevision"),
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidateRevision"),
-    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas"),
-    printcolumn(name = "Generation", type_ = "integer", json_path = ".status.generation"),
+    printcolumn(name = "Previous", type_ = "string", json_path = ".status.previousRevision"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", priority = 1),
+    printcolumn(name = "Generation", type_ = "integer", json_path = ".status.generation", priority = 1),
     printcolumn(name = "Horizon", type_ = "date", json_path = ".status.horizon"),
+    printcolumn(name = "Promoted", type_ = "date", json_path = ".status.rollout.promotedTime", priority = 1),
     printcolumn(name = "Features", type_ = "integer", json_path = ".status.features", priority = 1),
     printcolumn(name = "Architecture", type_ = "string", json_path = ".spec.architectureRef.name", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
@@ -112,6 +116,9 @@ pub struct FeatureViewSpec {
     #[serde(default = "default_deletion_deadline")]
     #[schemars(range(min = 0, max = 86_400))]
     pub deletion_deadline_seconds: i32,
+    /// How a new revision takes the place of the one that serves.
+    #[serde(default)]
+    pub rollout: Rollout,
     /// How old served features may be.
     #[serde(default)]
     pub freshness: Freshness,

@@ -5,7 +5,7 @@
 //!   at rest nothing is sent. What is never edited is created instead.
 //! - Whatever is written over or deleted belongs to the object that is reconciled, by owner UID.
 //! - Deletes carry the UID and resource version of what was read, so a stale view of the world cannot destroy a newer object.
-//! - Status and finalizers carry the root's resource version: whoever did not see the newest spec loses.
+//! - Status, finalizers and annotations carry the root's resource version: whoever did not see the newest spec loses.
 
 mod compare;
 
@@ -172,6 +172,22 @@ impl Writer {
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
         api.patch(&root.name_any(), &parameters, &Patch::Merge(body)).await.map_err(Error::write(what))
+    }
+
+    /// Takes annotations off the root, iff the root is still as it was read.
+    ///
+    /// # Errors
+    /// What the API server says; a conflict if anybody wrote the root since.
+    pub async fn unannotate<K: Object>(&self, root: &K, annotations: &[&str]) -> Result<(), Error> {
+        let what = format!("annotations of {}", describe(root));
+        let none: serde_json::Map<String, Value> = annotations.iter().map(|a| ((*a).to_owned(), Value::Null)).collect();
+        // A merge patch: people set them under whatever name they go by.
+        let body = json!({
+            "metadata": {"uid": root.uid(), "resourceVersion": root.resource_version(), "annotations": none},
+        });
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
+        api.patch(&root.name_any(), &parameters, &Patch::Merge(body)).await.map(drop).map_err(Error::write(what))
     }
 }
 

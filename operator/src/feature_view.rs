@@ -8,6 +8,9 @@ pub mod apply;
 pub mod desire;
 mod events;
 mod finalize;
+#[cfg(test)]
+mod fixtures;
+mod history;
 pub mod observe;
 pub mod phase;
 mod pin;
@@ -15,16 +18,18 @@ pub mod report;
 pub mod resolve;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crds::FeatureView;
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
+use self::phase::Decision;
 use crate::apply::Writer;
 use crate::context::Context;
 use crate::error::Error;
 use crate::names::VIEW_FINALIZER;
-use crate::resync;
+use crate::resync_after;
 
 /// One round.
 ///
@@ -42,11 +47,13 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     if resolved.is_ok() && !observed.view.finalizers().iter().any(|f| f == VIEW_FINALIZER) {
         observed.view = writer.finalizer(&observed.view, VIEW_FINALIZER, true).await?;
     }
-    let store = observe::store(&context, &observed, resolved.as_ref().ok()).await;
+    let wanted = resolved.as_ref().ok().map(|plan| plan.revision.clone());
+    let pin = phase::pin(&observed.view.spec.rollout).map(str::to_owned);
+    let store = observe::store(&context, &observed, pin.as_ref().or(wanted.as_ref()).map(String::as_str)).await;
     let now = (context.now)();
-    let decision = phase::decide(&phase::facts(&observed, &resolved, &store, now));
-
     let plans = observe::plans(&observed, &resolved, &store);
+    let decision = phase::decide(&phase::facts(&observed, wanted.as_deref(), &plans, &store, now));
+
     let desired = desire::desire(&observed, &plans, &decision, &context.settings);
     let applied = Box::pin(apply::apply(desired, &writer, &observed, &decision)).await?;
     let acted = act::act(&context, &writer, &mut observed, &store, &plans, &decision).await?;
@@ -54,6 +61,7 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     let round = report::Round {
         observed: &observed,
         resolved: &resolved,
+        plans: &plans,
         store: &store,
         decision: &decision,
         applied: &applied,
@@ -62,15 +70,31 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     };
     let status = round.status();
     let previous = observed.view.status.clone().unwrap_or_default();
+    let (waits, troubled) = (round.waits(&status), round.is_troubled());
     if status != previous {
-        writer.status(&observed.view, &status).await?;
+        observed.view = writer.status(&observed.view, &status).await?;
         events::publish(&context, &observed.view, &previous, &status).await;
     }
-    Ok(if round.waits(&status) {
-        Action::requeue(context.settings.poll)
-    } else if round.is_troubled() {
-        Action::requeue(context.settings.poll * 5)
-    } else {
-        resync(&context, &observed.view)
-    })
+    // Only now: what was asked for stands in status, and would otherwise be lost with the round.
+    answer(&context, &writer, &observed.view, &decision).await?;
+    let again = match (waits, troubled) {
+        (true, _) => context.settings.poll,
+        (false, true) => context.settings.poll * 5,
+        (false, false) => resync_after(&context, &observed.view),
+    };
+    let next = decision.next.and_then(|next| Duration::try_from(next).ok());
+    Ok(Action::requeue(next.map_or(again, |next| next.min(again))))
+}
+
+/// Takes requests off the view, so that none is heeded twice, and says which could not be heeded.
+async fn answer(context: &Context, writer: &Writer, view: &FeatureView, decision: &Decision) -> Result<(), Error> {
+    if decision.answered.is_empty() {
+        return Ok(());
+    }
+    let asked: Vec<&str> = decision.answered.iter().map(|(request, _)| request.verb.annotation()).collect();
+    writer.unannotate(view, &asked).await?;
+    for (request, _) in decision.answered.iter().filter(|(_, heeded)| !heeded) {
+        events::ignored(context, view, request, decision).await;
+    }
+    Ok(())
 }

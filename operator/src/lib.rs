@@ -36,8 +36,13 @@ use kube::runtime::controller::Action;
 
 /// When an object is looked at again although nothing changed: spread by UID, so that not all come at once.
 fn resync<K: apply::Object>(context: &context::Context, object: &K) -> Action {
+    Action::requeue(resync_after(context, object))
+}
+
+/// How long after that is.
+fn resync_after<K: apply::Object>(context: &context::Context, object: &K) -> Duration {
     let seconds = context.settings.resync_seconds;
     let spread =
         object.uid().unwrap_or_default().bytes().fold(0_u64, |sum, b| sum.wrapping_mul(31).wrapping_add(b.into()));
-    Action::requeue(Duration::from_secs(seconds + spread % (seconds / 5 + 1)))
+    Duration::from_secs(seconds + spread % (seconds / 5 + 1))
 }

@@ -43,6 +43,17 @@ pub const SECRETS_ANNOTATION: &str = "featuremill.dev/secrets";
 /// On pods: the hash of the plan they mount.
 pub const PLAN_ANNOTATION: &str = "featuremill.dev/plan";
 
+/// On a view: the revision that may take over, although the spec says that a person decides. Removed once it is heeded.
+pub const PROMOTE_ANNOTATION: &str = "featuremill.dev/promote";
+/// On a view: the candidate that is to be given up. Removed once it is heeded.
+pub const ABORT_ANNOTATION: &str = "featuremill.dev/abort";
+/// On a view: the revision that was given up and is to be tried again. Removed once it is heeded.
+pub const RETRY_ANNOTATION: &str = "featuremill.dev/retry";
+/// On a ControllerRevision: the image that the revision runs.
+pub const IMAGE_ANNOTATION: &str = "featuremill.dev/image";
+/// On a ControllerRevision: when the revision last became live.
+pub const PROMOTED_ANNOTATION: &str = "featuremill.dev/promoted";
+
 /// The key of the ConfigMap of batch runs.
 pub const BATCH_KEY: &str = "batch.json";
 /// The key of the plan's ConfigMap.
@@ -69,6 +80,12 @@ pub const SERVER: &str = "server";
 #[must_use]
 pub fn stream_deployment(view: &str, revision: &str) -> String {
     format!("{view}-stream-{revision}")
+}
+
+/// The ControllerRevision of a revision.
+#[must_use]
+pub fn controller_revision(view: &str, revision: &str) -> String {
+    format!("{view}-{revision}")
 }
 
 /// The ConfigMap of one plan.

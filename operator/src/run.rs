@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use crds::{Architecture, Erasure, FeatureView, TrainingSet};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -175,6 +175,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         watches.clone().roots(erasure_writer, once_seen(requests.erasures.clone())).boxed(),
         watches.clone().children::<Deployment, _>(views_too.clone()).boxed(),
         watches.clone().children::<ConfigMap, _>(views_too.clone()).boxed(),
+        watches.clone().children::<ControllerRevision, _>(views_too.clone()).boxed(),
         watches.clone().children::<CronJob, _>(views_too).boxed(),
         watches.clone().children::<Deployment, _>(architectures_too.clone()).boxed(),
         watches.clone().children::<Service, _>(architectures_too.clone()).boxed(),

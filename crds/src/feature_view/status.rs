@@ -4,6 +4,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::rollout::RolloutStatus;
 use crate::condition::Condition;
 
 /// What was observed of a view.
@@ -22,6 +23,12 @@ pub struct FeatureViewStatus {
     /// The revision that will take its place once it has caught up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub candidate_revision: Option<String>,
+    /// The revision that was read before, while it is kept: `spec.rollout.servingRevision` goes back to it at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_revision: Option<String>,
+    /// What is remembered of the rollout.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rollout: Option<RolloutStatus>,
     /// Revisions whose workers, consumer groups and rows are being removed.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["revision".into()]))]

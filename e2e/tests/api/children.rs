@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crds::{Architecture, FeatureView};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::ResourceExt as _;
@@ -109,6 +109,7 @@ async fn a_deleted_or_changed_child_comes_back() {
     finish(&world).await;
     comes_back::<Deployment>(&world, 2).await;
     comes_back::<ConfigMap>(&world, 1).await;
+    comes_back::<ControllerRevision>(&world, 1).await;
     comes_back::<Service>(&world, 1).await;
     comes_back::<ServiceAccount>(&world, 2).await;
     comes_back::<PodDisruptionBudget>(&world, 1).await;

@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::children::{finish, serve};
 use crate::faults::{Fault, Faults, What};
-use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with};
+use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with, with};
 use crate::mask::Mask;
 use crate::modes;
 use crate::tally::Tally;
-use crate::world::{World, eventually};
+use crate::world::{World, eventually, is_alone};
 
 /// What a run came to.
 #[derive(Debug, PartialEq)]
@@ -34,8 +34,10 @@ struct End {
 enum Workload {
     /// Apply, and wait until it is served.
     Create,
-    /// Then change a window, and wait until that is served.
+    /// Then change a window, and wait until that is served and the revision before is gone.
     Edit,
+    /// Then change a window, and once that is served go back by a pin, while both are kept.
+    GoBack,
     /// Then delete the view.
     Delete,
     /// Apply as a Lakehouse, whose runs and archive are played, and wait until it is served.
@@ -79,6 +81,9 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
             finish(world).await;
             removed(world).await;
         }
+        if matches!(workload, Workload::GoBack) {
+            go_back(world, &served).await;
+        }
         let mask = Mask::of(world).await.and_before(before);
         if matches!(workload, Workload::Delete) {
             world.delete::<FeatureView>(VIEW).await;
@@ -111,15 +116,30 @@ fn pretty_assert(end: &End, expected: &End, what: &str) {
 
 /// Waits until the revision before is removed altogether.
 async fn removed(world: &World) {
-    world
-        .view(VIEW, "the revision before is removed", |v| v.status.as_ref().is_some_and(|s| s.retiring.is_empty()))
-        .await;
+    world.view(VIEW, "the revision before is removed", is_alone).await;
     let plans = world.api::<ConfigMap>();
     eventually("one plan", || async {
         let plans = plans.list(&ListParams::default()).await.unwrap().items.len();
         if plans == 1 { Ok(()) } else { Err(format!("{plans} plans")) }
     })
     .await;
+}
+
+/// Changes a window, and goes back to where it was once that is served.
+async fn go_back(world: &World, served: &FeatureView) {
+    let first = served.status.clone().unwrap().active_revision.unwrap();
+    let kept = |pin: &str| {
+        let rollout =
+            json!({"catchUp": {"stableForSeconds": 0}, "scaleDownDelaySeconds": 3600, "servingRevision": pin});
+        with(view_with("/spec/features/0/window", json!("2h")), "/spec/rollout", rollout)
+    };
+    world.apply::<FeatureView>(&kept("")).await.unwrap();
+    finish(world).await;
+    world.apply::<FeatureView>(&kept(&first)).await.unwrap();
+    let live = |v: &FeatureView| v.status.as_ref().is_some_and(|s| s.active_revision.as_ref() == Some(&first));
+    world.view(VIEW, "the first revision is live again", live).await;
+    let back = finish(world).await.status.unwrap();
+    assert!(back.previous_revision.is_some() && back.phase.as_deref() == Some("RolledBack"), "{back:#?}");
 }
 
 /// Waits until the architecture knows how many views it has.
@@ -173,6 +193,11 @@ async fn dying_at_any_write_of_a_lakehouses_creation_ends_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_an_edit_ends_the_same() {
     matrix("crash-edit", Workload::Edit).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_rollback_ends_the_same() {
+    matrix("crash-back", Workload::GoBack).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

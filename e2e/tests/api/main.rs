@@ -6,12 +6,15 @@
 //! with `cargo test -p e2e --test api <name>`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod aborts;
 mod bad_views;
 mod cel;
 mod children;
 mod crash;
+mod cutover;
 mod faults;
 mod fixtures;
+mod history;
 mod lease;
 mod mask;
 mod modes;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crds::{Architecture, Erasure, FeatureView, TrainingSet};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -54,6 +54,7 @@ impl Mask {
         self.add::<Architecture>(world, &mut state).await;
         self.add::<FeatureView>(world, &mut state).await;
         self.add::<Deployment>(world, &mut state).await;
+        self.add::<ControllerRevision>(world, &mut state).await;
         self.add::<ConfigMap>(world, &mut state).await;
         self.add::<CronJob>(world, &mut state).await;
         self.add::<Job>(world, &mut state).await;
@@ -92,7 +93,7 @@ impl Mask {
 
 /// Takes off what the API server counts and chooses.
 fn clean(value: &mut Value) {
-    const NOISE: [&str; 23] = [
+    const NOISE: [&str; 26] = [
         "uid",
         "resourceVersion",
         "generation",
@@ -116,12 +117,16 @@ fn clean(value: &mut Value) {
         "startTime",
         "completionTime",
         "lastProbeTime",
+        "promotedTime",
+        "caughtUpTime",
+        "featuremill.dev/promoted",
     ];
     match value {
         Value::Object(fields) => {
-            // The one condition that names a time.
-            let fresh = fields.get("type").and_then(Value::as_str) == Some("Fresh");
-            fields.retain(|key, _| !(NOISE.contains(&key.as_str()) || fresh && key == "message"));
+            // The conditions that name a time.
+            let type_ = fields.get("type").and_then(Value::as_str);
+            let timed = matches!(type_, Some("Fresh" | "RollbackAvailable"));
+            fields.retain(|key, _| !(NOISE.contains(&key.as_str()) || timed && key == "message"));
             fields.values_mut().for_each(clean);
         }
         Value::Array(items) => items.iter_mut().for_each(clean),

@@ -14,7 +14,7 @@ use shell::store::RowStore as _;
 use crate::faults::Faults;
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, with};
 use crate::mask::Mask;
-use crate::world::{World, eventually, has, is};
+use crate::world::{World, eventually, has, is, is_alone};
 
 pub fn architecture_of(mode: &str) -> Value {
     let mut object = with(architecture(), "/spec/mode", json!(mode));
@@ -268,7 +268,7 @@ async fn a_new_revision_is_served_only_once_its_first_generation_is_whole() {
         .await;
     assert_eq!(world.live(&uid).await.unwrap().revision, new);
     assert_eq!(served.status.unwrap().generation, Some(1));
-    world.view(VIEW, "the old one is removed", |v| v.status.as_ref().is_some_and(|s| s.retiring.is_empty())).await;
+    world.view(VIEW, "the old one is removed", is_alone).await;
     assert_eq!(names::<CronJob>(&world).await, [format!("{VIEW}-batch-{new}")]);
     assert!(!world.has_keys(&format!("{uid}/{old}/")));
     operator.stop().await;

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use crds::{Architecture, FeatureView};
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use kube::ResourceExt as _;
@@ -36,6 +36,7 @@ async fn a_deleted_view_leaves_nothing_behind() {
     let ours = ListParams::default().labels(&format!("featuremill.dev/view={VIEW}"));
     assert!(world.api::<Deployment>().list(&ours).await.unwrap().items.is_empty());
     assert!(world.api::<ConfigMap>().list(&ours).await.unwrap().items.is_empty());
+    assert!(world.api::<ControllerRevision>().list(&ours).await.unwrap().items.is_empty());
     assert!(is_told(&world, "Purged").await);
 
     world.delete::<Architecture>(ARCHITECTURE).await;

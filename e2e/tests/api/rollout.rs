@@ -15,9 +15,9 @@ use shell::store::RowStore as _;
 use crate::children::{finish, serve};
 use crate::faults::Faults;
 use crate::fixtures::{ARCHITECTURE, VIEW, view_with};
-use crate::world::{World, eventually, is};
+use crate::world::{World, eventually, is, is_alone};
 
-async fn streams(world: &World) -> Vec<String> {
+pub async fn streams(world: &World) -> Vec<String> {
     let list = ListParams::default().labels("app.kubernetes.io/component=stream");
     world.api::<Deployment>().list(&list).await.unwrap().iter().map(kube::ResourceExt::name_any).collect()
 }
@@ -64,7 +64,7 @@ async fn a_new_revision_runs_beside_the_old_one_until_it_has_caught_up() {
         }
     })
     .await;
-    world.view(VIEW, "the removal is complete", |v| v.status.as_ref().is_some_and(|s| s.retiring.is_empty())).await;
+    world.view(VIEW, "the removal is complete", is_alone).await;
     assert!(!world.has_keys(&format!("{uid}/{old}/")) && world.has_keys(&format!("{uid}/{new}/")));
     assert_eq!(*world.edges.deleted_groups.lock().unwrap(), [format!("{uid}.{old}.0")].into());
     // Each event says its own revision, not that of the one before it.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
 use futures::StreamExt as _;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Service, ServiceAccount};
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
@@ -32,6 +32,7 @@ impl Tally {
     pub fn start(world: &World) -> Self {
         let mut tally = Self { seen: Arc::default(), watches: JoinSet::new() };
         tally.watch::<Deployment>(world);
+        tally.watch::<ControllerRevision>(world);
         tally.watch::<ConfigMap>(world);
         tally.watch::<CronJob>(world);
         tally.watch::<Job>(world);

@@ -248,6 +248,15 @@ pub fn is(view: &FeatureView, type_: &str, status: &str) -> bool {
     known.observed_generation == view.metadata.generation && has(&known.conditions, type_, status, None)
 }
 
+/// Whether a view has one revision, and nothing of any other is being removed.
+pub fn is_alone(view: &FeatureView) -> bool {
+    let status = view.status.clone().unwrap_or_default();
+    status.active_revision.is_some()
+        && status.candidate_revision.is_none()
+        && status.previous_revision.is_none()
+        && status.retiring.is_empty()
+}
+
 /// Whether an architecture's condition has a status.
 pub fn architecture_is(architecture: &Architecture, type_: &str, status: &str) -> bool {
     architecture.status.as_ref().is_some_and(|s| has(&s.conditions, type_, status, None))

@@ -36,7 +36,7 @@ async fn a_deleted_view_leaves_nothing_behind() {
     wait_for("the view's objects to be gone", Duration::from_mins(1), || async {
         let found = world.kubectl(&[
             "get",
-            "deployments,configmaps,pods",
+            "deployments,configmaps,pods,controllerrevisions",
             "-l",
             "featuremill.dev/view=shopper",
             "-o",

@@ -1,6 +1,6 @@
 //! What a round does in the online store and the log: heads, the catalog, the live pointer, removals.
 //!
-//! Invariants: the live pointer is moved by compare-and-set, after its intent stands in status under the resource version
+//! Invariants: a pointer is moved by compare-and-set, after its intent stands in status under the resource version
 //! that the round began with; everything is compared before it is written.
 
 use std::collections::BTreeMap;
@@ -25,8 +25,8 @@ use crate::purge::{Progress, Purge};
 /// What was done.
 #[derive(Clone, Debug, Default)]
 pub struct Acted {
-    /// The live revision now, if it was moved.
-    pub promoted: Option<String>,
+    /// The live revision now, if the pointer was moved.
+    pub moved: Option<String>,
     /// Revisions that are removed altogether.
     pub removed: Vec<String>,
     /// What the store said no to.
@@ -53,8 +53,10 @@ pub async fn act(
 ) -> Result<Acted, Error> {
     let mut acted = Acted::default();
     let StoreView::Known(facts) = store else { return Ok(acted) };
-    if matches!(decision.step, Step::Promote) {
-        intend(context, writer, observed, "Promoting").await?;
+    match decision.step {
+        Step::Promote => intend(context, writer, observed, decision, "Promoting").await?,
+        Step::Return => intend(context, writer, observed, decision, "RollingBack").await?,
+        _ => {}
     }
     if let Err(error) = publish(observed, facts, plans, decision, &mut acted).await {
         acted.problem = Some(error.to_string());
@@ -64,7 +66,7 @@ pub async fn act(
     match pin::target(observed, facts) {
         Ok(None) => {}
         Ok(Some((revision, head))) => {
-            intend(context, writer, observed, "RollingBack").await?;
+            intend(context, writer, observed, decision, "RollingBack").await?;
             let key = head_key(&observed.view.uid().unwrap_or_default(), &revision);
             match facts.store.swap_head(&key, head.fence.saturating_sub(1), &head).await {
                 Ok(_) => acted.waits = true,
@@ -78,8 +80,15 @@ pub async fn act(
 }
 
 /// Writes what is about to be done; who has an outdated view of the spec, or is no longer the leader, fails here.
-async fn intend(context: &Context, writer: &Writer, observed: &mut Observed, phase: &str) -> Result<(), Error> {
+async fn intend(
+    context: &Context,
+    writer: &Writer,
+    observed: &mut Observed,
+    decision: &Decision,
+    phase: &str,
+) -> Result<(), Error> {
     let mut status = observed.view.status.clone().unwrap_or_default();
+    decision.memory.write(&mut status);
     status.phase = Some(phase.to_owned());
     if observed.view.status.as_ref() != Some(&status) {
         observed.view = writer.status(&observed.view, &status).await?;
@@ -98,10 +107,11 @@ async fn publish(
 ) -> Result<(), EdgeError> {
     let (uid, name) = (observed.view.uid().unwrap_or_default(), observed.view.name_any());
     let architecture = observed.architecture.as_ref().and_then(ResourceExt::uid).unwrap_or_default();
-    let wanted = decision.candidate.as_ref().or(decision.active.as_ref());
-    if let (None, Some(wanted), true) = (&facts.head, wanted, facts.markers.is_some()) {
+    // One that is being removed, or waits for that, gets none.
+    let target = decision.target.as_ref().filter(|target| decision.run.contains(target));
+    if let (None, Some(target), true) = (&facts.head, target, facts.markers.is_some()) {
         let head = Head { incarnation: 0, generation: 0, horizon: 0, fence: 1 };
-        facts.store.make_head(&head_key(&uid, wanted), &head).await?;
+        facts.store.make_head(&head_key(&uid, target), &head).await?;
     }
     let batches = plans.values().any(|plan| plan.mode.has_generations());
     let entry = CatalogEntry {
@@ -113,11 +123,11 @@ async fn publish(
     if !entry.plans.is_empty() && facts.catalog.as_ref() != Some(&entry) {
         facts.store.put_catalog(&catalog_key(&architecture), &name, &entry).await?;
     }
-    if let (Step::Adopt | Step::Promote, Some(candidate)) = (decision.step, &decision.candidate) {
+    if let Some(to) = decision.moves_to() {
         let before = facts.live.as_ref().map(|live| live.fence);
-        let live = Live { revision: candidate.clone(), fence: before.unwrap_or_default() + 1 };
+        let live = Live { revision: to.clone(), fence: before.unwrap_or_default() + 1 };
         match facts.store.swap_live(&live_key(&uid), before, &live).await? {
-            Swap::Done => acted.promoted = Some(candidate.clone()),
+            Swap::Done => acted.moved = Some(to.clone()),
             // Somebody moved it since it was read; the next round decides from there.
             Swap::Conflict => acted.waits = true,
         }
@@ -136,7 +146,7 @@ async fn remove(
     let status = observed.view.status.clone().unwrap_or_default();
     let now = (context.now)();
     let readable = SignedDuration::from_secs(context.settings.readable_seconds.into());
-    for revision in &decision.retire {
+    for revision in &decision.remove {
         let deployed = observed.deployments.iter().any(|d| revision_of(d) == Some(revision))
             || observed.cron_jobs.iter().any(|c| revision_of(c) == Some(revision))
             || observed.jobs.iter().any(|j| revision_of(j) == Some(revision));

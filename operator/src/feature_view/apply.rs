@@ -1,6 +1,7 @@
 //! Makes the desired objects of a view stand, through the one [`Writer`]. Needs a client.
 //!
-//! Invariant: what is mounted stands before what mounts it, and goes after it.
+//! Invariant: what is mounted stands before what mounts it, and goes after it. What a revision was made of stands before
+//! anything of it does.
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
@@ -8,6 +9,7 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
 use super::desire::Desired;
+use super::history;
 use super::observe::{Observed, revision_of};
 use super::phase::Decision;
 use crate::apply::Writer;
@@ -37,10 +39,13 @@ pub async fn apply(
     observed: &Observed,
     decision: &Decision,
 ) -> Result<Applied, Error> {
-    let Some(Desired { config_maps, streams, cron_jobs, first_job }) = desired else {
+    let Some(Desired { history, config_maps, streams, cron_jobs, first_job }) = desired else {
         let (streams, cron_jobs) = (observed.deployments.clone(), observed.cron_jobs.clone());
         return Ok(Applied { streams, cron_jobs, refused: None });
     };
+    for entry in history {
+        writer.apply(&observed.history, entry).await?;
+    }
     let mut kept: Vec<String> = Vec::new();
     for map in config_maps {
         kept.push(writer.apply(&observed.config_maps, map).await?.name_any());
@@ -59,25 +64,28 @@ pub async fn apply(
     if let Some(job) = first_job {
         writer.apply(&observed.jobs, job).await?;
     }
-    for stream in observed.deployments.iter().filter(|d| retires(decision, revision_of(*d))) {
+    for stream in observed.deployments.iter().filter(|d| goes(decision, revision_of(*d))) {
         writer.delete(stream).await?;
     }
-    for cron_job in observed.cron_jobs.iter().filter(|c| retires(decision, revision_of(*c))) {
+    for cron_job in observed.cron_jobs.iter().filter(|c| goes(decision, revision_of(*c))) {
         writer.delete(cron_job).await?;
     }
-    for job in observed.own_jobs().filter(|j| retires(decision, revision_of(*j))) {
+    for job in observed.own_jobs().filter(|j| goes(decision, revision_of(*j))) {
         writer.delete(job).await?;
     }
     for map in observed.config_maps.iter().filter(|m| !kept.contains(&m.name_any())) {
-        if retires(decision, revision_of(map)) || is_replaced(map, observed, &applied, decision) {
+        if goes(decision, revision_of(map)) || is_replaced(map, observed, &applied, decision) {
             writer.delete(map).await?;
         }
+    }
+    for entry in history::surplus(observed, decision) {
+        writer.delete(entry).await?;
     }
     Ok(applied)
 }
 
-fn retires(decision: &Decision, revision: Option<&str>) -> bool {
-    revision.is_none_or(|r| decision.retire.contains(r))
+fn goes(decision: &Decision, revision: Option<&str>) -> bool {
+    revision.is_none_or(|r| decision.remove.contains(r))
 }
 
 /// Whether another stands in its place and nothing that still has to start mounts it.

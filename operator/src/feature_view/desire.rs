@@ -11,11 +11,12 @@ use std::sync::Arc;
 
 use crds::Architecture;
 use engine::plan::Plan;
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
+use super::history;
 use super::observe::Observed;
 use super::phase::Decision;
 use crate::jobs::is_finished;
@@ -25,6 +26,8 @@ use crate::settings::Settings;
 /// What should stand, not yet written.
 #[derive(Clone, Debug, Default)]
 pub struct Desired {
+    /// What each revision that runs was made of.
+    pub history: Vec<ControllerRevision>,
     /// The plans of stream workers and the configurations of batch runs, of each revision that runs.
     pub config_maps: Vec<ConfigMap>,
     /// One Deployment for each revision that runs, where the mode has stream workers.
@@ -44,9 +47,13 @@ pub fn desire(
     settings: &Settings,
 ) -> Option<Desired> {
     let architecture: &Architecture = observed.architecture.as_ref()?;
-    let view = &observed.view;
-    let mut desired = Desired::default();
+    let wanted = decision.wanted.as_deref();
+    let mut desired = Desired { history: history::desire(observed, decision, &settings.image), ..Desired::default() };
     for plan in decision.run.iter().filter_map(|revision| plans.get(revision)) {
+        // Each revision is run as it was made, by the image that made it.
+        let view = &*history::view(observed, &plan.revision, wanted);
+        let image = history::image(observed, &plan.revision, wanted, &settings.image).to_owned();
+        let settings = &Settings { image, ..settings.clone() };
         if plan.mode.has_stream_lanes() {
             desired.config_maps.push(plan::config_map(view, plan));
             desired.streams.extend(stream::deployment(view, architecture, plan, settings));

@@ -1,9 +1,11 @@
 //! What of a change of status people are told of, as Kubernetes events: transitions only, so that nothing repeats.
 
 use crds::condition::{ConditionStatus, reasons, types};
+use crds::feature_view::AbortReason;
 use crds::{FeatureView, FeatureViewStatus};
 use kube::runtime::events::EventType;
 
+use super::phase::{Decision, Request, Step, Verb};
 use crate::conditions::find;
 use crate::context::Context;
 use crate::events::{Happening, emit};
@@ -19,6 +21,22 @@ pub(super) async fn publish(
     }
 }
 
+/// Says that a request by annotation came to nothing.
+pub(super) async fn ignored(context: &Context, view: &FeatureView, request: &Request, decision: &Decision) {
+    let Request { verb, revision } = request;
+    // Asked for and done; only the request still stood.
+    if *verb == Verb::Promote && decision.memory.active.as_ref() == Some(revision) {
+        return;
+    }
+    let is = match (&decision.step, &decision.memory.candidate, &decision.target) {
+        (Step::Aborted(_), _, Some(target)) => format!("{target} is given up already"),
+        (_, Some(candidate), _) => format!("the candidate is {candidate}"),
+        _ => "there is no candidate".to_owned(),
+    };
+    let note = format!("{}: {revision} came to nothing: {is}", verb.annotation());
+    emit(context, view, Happening::new(EventType::Warning, reasons::REQUEST_IGNORED, "Rollout", note)).await;
+}
+
 fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happening> {
     let mut all = Vec::new();
     let condition = |status: &FeatureViewStatus, type_| find(&status.conditions, type_).cloned();
@@ -32,18 +50,7 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
             ConditionStatus::Unknown => {}
         }
     }
-    if let (Some(was), None | Some(_)) = (&before.candidate_revision, &after.candidate_revision)
-        && after.candidate_revision.as_ref() != Some(was)
-        && after.active_revision.as_ref() != Some(was)
-        && find(&after.conditions, types::SPEC_ACCEPTED).is_some_and(|c| c.status == ConditionStatus::True)
-    {
-        let note = format!("revision {was} was superseded before it caught up");
-        all.push(Happening::new(EventType::Normal, reasons::SUPERSEDED, "Promote", note));
-    }
-    if let Some(active) = after.active_revision.as_ref().filter(|a| before.active_revision.as_ref() != Some(a)) {
-        let note = format!("revision {active} is live");
-        all.push(Happening::new(EventType::Normal, reasons::PROMOTED, "Promote", note));
-    }
+    all.extend(of_rollout(before, after));
     if let (Some(was), Some(is)) = (before.generation, after.generation)
         && is < was
         && before.active_revision == after.active_revision
@@ -68,7 +75,9 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         });
     }
     let stalled = |status| condition(status, types::STALLED).filter(|c| c.status == ConditionStatus::True);
+    let given_up = |status: &FeatureViewStatus| aborted(status).is_some();
     let told = before.last_run != after.last_run
+        || given_up(after) && !given_up(before)
         || stalled(after)
             .is_some_and(|c| find(&after.conditions, types::SPEC_ACCEPTED).is_some_and(|s| s.reason == c.reason));
     if let Some(is) = stalled(after).filter(|_| !told)
@@ -85,8 +94,76 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
     all
 }
 
+/// What became of candidates, of the live revision and of the one before.
+fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happening> {
+    let mut all = Vec::new();
+    let mut say = |severity, reason, note| all.push(Happening::new(severity, reason, "Rollout", note));
+    let accepted = find(&after.conditions, types::SPEC_ACCEPTED).is_some_and(|c| c.status == ConditionStatus::True);
+    let moved = after.active_revision.as_ref().filter(|active| before.active_revision.as_ref() != Some(active));
+    if let Some(was) = before.candidate_revision.as_ref().filter(|was| after.candidate_revision.as_ref() != Some(was))
+        && moved != Some(was)
+        && aborted(after).is_none_or(|(revision, _)| revision != was)
+        && accepted
+    {
+        say(EventType::Normal, reasons::SUPERSEDED, format!("revision {was} was superseded before it took over"));
+    }
+    if let Some(is) = after.candidate_revision.as_ref().filter(|is| before.candidate_revision.as_ref() != Some(is)) {
+        let beside = after.active_revision.as_ref().map(|active| format!(" beside {active}")).unwrap_or_default();
+        say(EventType::Normal, reasons::ROLLOUT_STARTED, format!("revision {is} runs{beside}"));
+    }
+    let awaits = |status: &FeatureViewStatus| {
+        find(&status.conditions, types::RECONCILING)
+            .filter(|c| c.reason == reasons::AWAITING_PROMOTION)
+            .map(|c| c.message.clone())
+    };
+    if let Some(message) = awaits(after).filter(|_| awaits(before).is_none()) {
+        say(EventType::Normal, reasons::AWAITING_PROMOTION, message);
+    }
+    if let Some(active) = moved {
+        let back = before.previous_revision.as_ref() == Some(active);
+        match &before.active_revision {
+            Some(left) if back => {
+                say(
+                    EventType::Normal,
+                    reasons::ROLLED_BACK,
+                    format!("revision {active} is live again, in place of {left}"),
+                );
+            }
+            _ => say(EventType::Normal, reasons::PROMOTED, format!("revision {active} is live")),
+        }
+    }
+    if let Some((revision, reason)) = aborted(after).filter(|is| aborted(before).as_ref() != Some(is)) {
+        let stalled = find(&after.conditions, types::STALLED).map(|c| c.message.clone()).unwrap_or_default();
+        let (severity, reason) = match reason {
+            AbortReason::DeadlineExceeded => (EventType::Warning, reasons::DEADLINE_EXCEEDED),
+            AbortReason::AbortedByUser => (EventType::Normal, reasons::ABORTED_BY_USER),
+        };
+        let note = if stalled.is_empty() { format!("revision {revision} was given up") } else { stalled };
+        say(severity, reason, note);
+    }
+    if let Some(was) = &before.previous_revision
+        && after.previous_revision.is_none()
+        && moved.is_none()
+    {
+        say(
+            EventType::Normal,
+            reasons::SOAKED,
+            format!("revision {was} is no longer kept; what it had is being removed"),
+        );
+    }
+    all
+}
+
+/// The revision that was given up, and why.
+fn aborted(status: &FeatureViewStatus) -> Option<(&str, AbortReason)> {
+    let trial = status.rollout.as_ref()?.trial.as_ref()?;
+    Some((trial.revision.as_str(), trial.aborted?))
+}
+
 #[cfg(test)]
 mod tests {
+    use crds::feature_view::{RolloutStatus, Trial};
+
     use super::*;
 
     #[test]
@@ -96,9 +173,40 @@ mod tests {
             active_revision: Some("a".into()),
             ..Default::default()
         };
-        let after = FeatureViewStatus { active_revision: Some("b".into()), ..Default::default() };
+        let after = FeatureViewStatus {
+            active_revision: Some("b".into()),
+            previous_revision: Some("a".into()),
+            ..Default::default()
+        };
         assert!(happenings(&before, &before).is_empty());
-        let told: Vec<String> = happenings(&before, &after).into_iter().map(|h| h.reason).collect();
-        assert_eq!(told, ["Promoted"]);
+        assert_eq!(told(&before, &after), ["Promoted"]);
+        assert_eq!(told(&after, &FeatureViewStatus { previous_revision: None, ..after.clone() }), ["Soaked"]);
+        let back = FeatureViewStatus {
+            active_revision: Some("a".into()),
+            previous_revision: Some("b".into()),
+            ..Default::default()
+        };
+        assert_eq!(told(&after, &back), ["RolledBack"]);
+    }
+
+    fn told(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<String> {
+        happenings(before, after).into_iter().map(|h| h.reason).collect()
+    }
+
+    #[test]
+    fn an_abort_is_told_once_and_is_no_supersession() {
+        let before = FeatureViewStatus {
+            candidate_revision: Some("b".into()),
+            active_revision: Some("a".into()),
+            ..Default::default()
+        };
+        let trial = Trial { revision: "b".into(), aborted: Some(AbortReason::DeadlineExceeded), ..Trial::default() };
+        let after = FeatureViewStatus {
+            active_revision: Some("a".into()),
+            rollout: Some(RolloutStatus { trial: Some(trial), ..RolloutStatus::default() }),
+            ..Default::default()
+        };
+        assert_eq!(told(&before, &after), ["DeadlineExceeded"]);
+        assert!(told(&after, &after).is_empty());
     }
 }

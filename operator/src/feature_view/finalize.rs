@@ -70,6 +70,9 @@ pub(super) async fn finalize(context: &Context, writer: &Writer, observed: Obser
     for plan in &observed.config_maps {
         writer.delete(plan).await?;
     }
+    for entry in &observed.history {
+        writer.delete(entry).await?;
+    }
     // While the object stands: an event of one that is gone is harder to find.
     emit(context, &observed.view, happening).await;
     writer.finalizer(&observed.view, VIEW_FINALIZER, false).await?;
@@ -110,10 +113,11 @@ async fn remove(context: &Context, observed: &Observed) -> Result<State, Error> 
 /// Every revision that anything says existed.
 fn revisions(observed: &Observed) -> BTreeSet<String> {
     let status = observed.view.status.clone().unwrap_or_default();
-    let reported = status.active_revision.into_iter().chain(status.candidate_revision);
+    let reported = status.active_revision.into_iter().chain(status.previous_revision).chain(status.candidate_revision);
     let retiring = status.retiring.into_iter().map(|r| r.revision);
-    let labelled = observed.config_maps.iter().filter_map(revision_of).map(str::to_owned);
-    reported.chain(retiring).chain(labelled).collect()
+    let labelled =
+        observed.config_maps.iter().filter_map(revision_of).chain(observed.history.iter().filter_map(revision_of));
+    reported.chain(retiring).chain(labelled.map(str::to_owned)).collect()
 }
 
 fn is_overdue(observed: &Observed, now: Timestamp) -> bool {

@@ -9,13 +9,15 @@ use engine::row::{
     CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, head_key, live_key, marker_key, run_key, trouble_key,
     write_test_key,
 };
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use shell::store::Markers;
 
+use super::history;
+use super::phase::pin;
 use super::resolve::Refusal;
 use crate::apply::Object;
 use crate::context::Context;
@@ -42,6 +44,8 @@ pub struct Observed {
     pub jobs: Vec<Job>,
     /// Its pods, if not all of them are ready.
     pub pods: Vec<Pod>,
+    /// Its history.
+    pub history: Vec<ControllerRevision>,
 }
 
 /// What the online store holds of the view.
@@ -62,13 +66,13 @@ pub struct StoreFacts {
     pub secrets: Secrets,
     /// Which revision is live.
     pub live: Option<Live>,
-    /// Where the wanted revision's readable rows are.
+    /// Where the target's readable rows are.
     pub head: Option<Head>,
     /// Where the live revision's readable rows are.
     pub live_head: Option<Head>,
-    /// What became of the wanted revision's last batch run, if it has had one.
+    /// What became of the target's last batch run, if it has had one.
     pub run: Option<RunReport>,
-    /// How far the wanted revision has read; none if no revision is wanted.
+    /// How far the target has read; none if there is no target.
     pub markers: Option<Markers>,
     /// What workers say keeps them from their work, by revision and worker.
     pub troubles: BTreeMap<String, BTreeMap<String, Trouble>>,
@@ -95,6 +99,7 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let selector = format!("{MANAGED_BY_SELECTOR},{VIEW_LABEL}={name}");
     let deployments = owned(context, &view, &selector).await?;
     let config_maps = owned(context, &view, &selector).await?;
+    let history = owned(context, &view, &selector).await?;
     let (mut cron_jobs, mut jobs) = (Vec::new(), Vec::new());
     // A mode never changes, so a view without batch runs has nothing of them.
     if architecture.as_ref().is_none_or(|a| a.spec.mode.batches()) {
@@ -106,7 +111,7 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     }
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
-    Ok(Some(Observed { view, architecture, deployments, config_maps, cron_jobs, jobs, pods }))
+    Ok(Some(Observed { view, architecture, deployments, config_maps, cron_jobs, jobs, pods, history }))
 }
 
 impl Observed {
@@ -114,6 +119,23 @@ impl Observed {
     #[must_use]
     pub fn streams(&self) -> bool {
         self.architecture.as_ref().is_some_and(|a| a.spec.mode.streams())
+    }
+
+    /// Whether its mode has batch runs, and so generations.
+    #[must_use]
+    pub fn batches(&self) -> bool {
+        self.architecture.as_ref().is_some_and(|a| a.spec.mode.batches())
+    }
+
+    /// The revisions of which an object stands, beside the history.
+    pub fn revisions(&self) -> impl Iterator<Item = &str> {
+        let workloads = self.workloads();
+        workloads.chain(self.config_maps.iter().filter_map(revision_of)).chain(self.own_jobs().filter_map(revision_of))
+    }
+
+    /// The revisions whose workers or scheduled runs stand.
+    pub fn workloads(&self) -> impl Iterator<Item = &str> {
+        self.deployments.iter().filter_map(revision_of).chain(self.cron_jobs.iter().filter_map(revision_of))
     }
 
     /// The Jobs that the view owns itself.
@@ -164,15 +186,15 @@ pub async fn has_pods(context: &Context, view: &FeatureView, revision: Option<&s
     Ok(!pods.items.is_empty())
 }
 
-/// Asks the online store what it holds of the view.
-pub async fn store(context: &Context, observed: &Observed, plan: Option<&Arc<Plan>>) -> StoreView {
+/// Asks the online store what it holds of the view; `target` is what is to be served in the end.
+pub async fn store(context: &Context, observed: &Observed, target: Option<&str>) -> StoreView {
     let Some(architecture) = &observed.architecture else { return StoreView::NotAsked };
-    if plan.is_none()
+    if target.is_none()
         && observed.view.status.as_ref().is_none_or(|s| s.active_revision.is_none() && s.candidate_revision.is_none())
     {
         return StoreView::NotAsked;
     }
-    match facts(context, observed, architecture, plan).await {
+    match facts(context, observed, architecture, target).await {
         Ok(facts) => StoreView::Known(Box::new(facts)),
         Err(message) => StoreView::Unreachable(message),
     }
@@ -182,7 +204,7 @@ async fn facts(
     context: &Context,
     observed: &Observed,
     architecture: &Architecture,
-    plan: Option<&Arc<Plan>>,
+    target: Option<&str>,
 ) -> Result<StoreFacts, String> {
     let secrets = match Secrets::read(&context.client, architecture).await {
         Ok(Ok(secrets)) => secrets,
@@ -195,25 +217,25 @@ async fn facts(
     let live = store.live(&live_key(&uid)).await.map_err(text)?;
     let mut catalog = store.catalog(&catalog_key(&architecture.uid().unwrap_or_default())).await.map_err(text)?;
     let (mut head, mut markers, mut run) = (None, None, None);
-    if let Some(plan) = plan {
-        head = store.head(&head_key(&uid, &plan.revision)).await.map_err(text)?;
-        markers = Some(store.markers(&marker_key(&uid, &plan.revision, 0, 0)).await.map_err(text)?);
-        if plan.mode.has_generations() {
-            run = store.run(&run_key(&uid, &plan.revision)).await.map_err(text)?;
+    if let Some(target) = target {
+        head = store.head(&head_key(&uid, target)).await.map_err(text)?;
+        markers = Some(store.markers(&marker_key(&uid, target, 0, 0)).await.map_err(text)?);
+        if observed.batches() {
+            run = store.run(&run_key(&uid, target)).await.map_err(text)?;
         }
     }
     let live_head = match &live {
-        Some(live) if plan.is_none_or(|p| p.revision != live.revision) => {
+        Some(live) if target != Some(live.revision.as_str()) => {
             store.head(&head_key(&uid, &live.revision)).await.map_err(text)?
         }
         Some(_) => head.clone(),
         None => None,
     };
     let mut troubles = BTreeMap::new();
-    for revision in live.iter().map(|l| &l.revision).chain(plan.map(|p| &p.revision)) {
+    for revision in live.iter().map(|l| l.revision.as_str()).chain(target) {
         if !troubles.contains_key(revision) {
             let told = store.troubles(&trouble_key(&uid, revision, 0)).await.map_err(text)?;
-            troubles.insert(revision.clone(), told);
+            troubles.insert(revision.to_owned(), told);
         }
     }
     let ready = observed.deployments.iter().all(is_rolled_out);
@@ -238,7 +260,8 @@ pub(crate) struct SilverTable {
     pub table: String,
 }
 
-/// Every plan of the view that is known, by revision: the wanted one, those in its config maps, those in the catalog.
+/// Every plan of the view that is known, by revision: the wanted one, those in its config maps, those in the catalog, and of
+/// its history the one that is pinned.
 #[must_use]
 pub fn plans(
     observed: &Observed,
@@ -263,6 +286,11 @@ pub fn plans(
     plans.retain(|_, plan| plan.view.uid == uid);
     if let Ok(plan) = resolved {
         plans.insert(plan.revision.clone(), plan.clone());
+    }
+    if let Some(pin) = pin(&observed.view.spec.rollout).filter(|pin| !plans.contains_key(*pin))
+        && let Some(plan) = history::plan(observed, pin)
+    {
+        plans.insert(pin.to_owned(), plan);
     }
     plans
 }

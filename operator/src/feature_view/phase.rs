@@ -1,61 +1,47 @@
-//! Which revisions run, which one is read, and what the next step is. Pure: facts in, a decision out.
+//! Which revisions run, which one is read, and what the next step is: the state machine of a rollout. Pure: facts in, a
+//! decision out.
 //!
 //! Invariants:
-//! - The live pointer moves only to a revision that has caught up, or where there is none.
-//! - What reads go to runs, as long as its plan is known.
+//! - The live pointer moves to a revision that has proved itself, back to one that is kept, or to any where there is none.
+//! - What reads go to, and what is kept to go back to, run as long as their plans are known, and are not removed.
+//! - At most one revision is a candidate.
 //! - A revision whose removal has begun is not taken up again before the removal is complete.
-//! - While the store does not answer nothing is promoted, superseded or removed.
+//! - While the store does not answer nothing is promoted, given up, superseded or removed.
+
+mod facts;
+mod memory;
+
+pub use facts::{Facts, Policy, Request, Verb, caught_up, facts, pin};
+pub use memory::{Memory, Past, Trial};
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 
-use engine::plan::Plan;
-use k8s_openapi::jiff::Timestamp;
-use shell::store::Markers;
-
-use super::observe::{Observed, StoreView, plans, revision_of};
-use super::resolve::Refusal;
-
-/// What a decision is made from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Facts {
-    /// The revision that the spec wants; `None` if the spec was refused.
-    pub wanted: Option<String>,
-    /// The live revision; `Err` if the store did not answer or was not asked.
-    pub live: Result<Option<String>, ()>,
-    /// What status says is read, and what was to take its place.
-    pub reported: BTreeSet<String>,
-    /// What status says is read.
-    pub reported_active: Option<String>,
-    /// What status says is being removed.
-    pub retiring: BTreeSet<String>,
-    /// Revisions of which an object, a catalog entry or a pointer stands.
-    pub present: BTreeSet<String>,
-    /// Revisions whose plan is known.
-    pub planned: BTreeSet<String>,
-    /// Whether the wanted revision has read its source up to now, and has a generation where its mode has them.
-    pub caught_up: bool,
-    /// Whether the wanted revision has batch runs and has had none yet.
-    pub unrun: bool,
-    /// Whether the workers are stopped on purpose.
-    pub suspended: bool,
-}
+use crds::feature_view::AbortReason;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 /// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Nothing but to keep what stands: the spec was refused, or the store does not answer.
     Hold,
-    /// Nothing is live: the wanted revision becomes so at once, so that reads say how far it is.
+    /// Nothing but to keep what stands: the spec pins a revision of which no plan is known.
+    Unavailable,
+    /// Nothing is live: the target becomes so at once, so that reads say how far it is.
     Adopt,
-    /// The wanted revision is live.
+    /// The target is live.
     Serve,
-    /// The wanted revision reads its source beside the live one.
+    /// The target was read before and is kept: the pointer moves back to it.
+    Return,
+    /// The target reads its source beside the live one.
     CatchUp,
-    /// The wanted revision has caught up: the pointer moves.
+    /// The target has caught up and waits for a person's word, or for the end of a pause.
+    AwaitPromotion,
+    /// The target has passed every gate: the pointer moves.
     Promote,
-    /// The wanted revision is still being removed from an earlier time.
+    /// The target is still being removed from an earlier time.
     AwaitRemoval,
+    /// The target was given up.
+    Aborted(AbortReason),
 }
 
 /// What is to be.
@@ -63,103 +49,223 @@ pub enum Step {
 pub struct Decision {
     /// The next step.
     pub step: Step,
-    /// What reads go to, before the step.
-    pub active: Option<String>,
-    /// What is to take its place.
-    pub candidate: Option<String>,
+    /// The revision that the spec describes; `None` if the spec was refused.
+    pub wanted: Option<String>,
+    /// What is to be served in the end: the wanted one, unless another is pinned.
+    pub target: Option<String>,
+    /// What is remembered, before the step: what reads go to, what they went to before, what is to take its place.
+    pub memory: Memory,
     /// Revisions whose workers run, without repetition.
     pub run: Vec<String>,
     /// Revisions to be removed.
     pub retire: BTreeSet<String>,
-    /// Whether the wanted revision has read its source up to now, and has a generation where its mode has them.
+    /// Those of them of which status says so already, so that nothing of them can be forgotten: their objects go.
+    pub remove: BTreeSet<String>,
+    /// Whether the target has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
     /// The revision that has had no batch run yet, and does not wait for its schedule.
     pub first: Option<String>,
+    /// What people asked for, and whether it is heeded.
+    pub answered: Vec<(Request, bool)>,
+    /// How long until time alone changes the decision.
+    pub next: Option<SignedDuration>,
 }
 
 impl Decision {
+    /// Where the pointer goes.
+    #[must_use]
+    pub fn moves_to(&self) -> Option<&String> {
+        self.target.as_ref().filter(|_| matches!(self.step, Step::Adopt | Step::Promote | Step::Return))
+    }
+
     /// Whether something is awaited that sends no event.
     #[must_use]
     pub fn waits(&self) -> bool {
-        !self.retire.is_empty() || matches!(self.step, Step::Adopt | Step::Promote | Step::AwaitRemoval)
+        !self.retire.is_empty() || self.moves_to().is_some() || self.step == Step::AwaitRemoval
     }
 }
 
 /// Decides.
 #[must_use]
 pub fn decide(facts: &Facts) -> Decision {
-    let live = facts.live.as_ref().ok().cloned();
-    let active = match &live {
-        Some(Some(live)) => Some(live.clone()),
-        // The pointer was lost with its store: what status says it was has no rows any more.
-        Some(None) => None,
-        None => facts.reported_active.clone(),
-    };
-    let wanted = facts.wanted.as_ref().filter(|w| active.as_ref() == Some(w) || !facts.retiring.contains(*w));
-    let step = match (&live, &facts.wanted) {
-        (None, _) | (_, None) => Step::Hold,
-        _ if wanted.is_none() => Step::AwaitRemoval,
-        (Some(None), Some(_)) => Step::Adopt,
-        (Some(Some(live)), Some(w)) if live == w => Step::Serve,
-        _ if facts.caught_up && !facts.suspended => Step::Promote,
-        _ => Step::CatchUp,
-    };
-    let candidate = wanted.filter(|w| active.as_ref() != Some(w)).cloned();
-    let run: Vec<String> = active.iter().chain(&candidate).filter(|r| facts.planned.contains(*r)).cloned().collect();
-    let kept: BTreeSet<&String> = active.iter().chain(&candidate).collect();
-    let mut retire = facts.retiring.clone();
-    if live.is_some() && facts.wanted.is_some() {
-        retire.extend(facts.present.iter().chain(&facts.reported).cloned());
+    let mut memory = facts.memory.clone();
+    // What status says is or was to be read may have no object any more, and yet rows.
+    let reported: Vec<String> =
+        memory.active.iter().chain(&memory.previous).chain(&memory.candidate).cloned().collect();
+    if let Ok(live) = &facts.live {
+        memory.settle(live.as_deref(), &facts.history, facts.now);
     }
-    retire.retain(|revision| !kept.contains(revision));
-    let first = wanted.filter(|w| facts.unrun && run.contains(w)).cloned();
-    Decision { step, active, candidate, run, retire, caught_up: facts.caught_up, first }
-}
+    let target = facts.target().cloned();
+    let answered = heed(facts, &mut memory);
+    let step = step(facts, &mut memory);
+    let decides = facts.live.is_ok() && target.is_some() && step != Step::Unavailable;
 
-/// The facts of a round.
-#[must_use]
-pub fn facts(observed: &Observed, resolved: &Result<Arc<Plan>, Refusal>, store: &StoreView, now: Timestamp) -> Facts {
-    let status = observed.view.status.clone().unwrap_or_default();
-    let wanted = resolved.as_ref().ok().map(|plan| plan.revision.clone());
-    let mut facts = Facts {
-        wanted,
-        live: Err(()),
-        reported: status.active_revision.iter().chain(&status.candidate_revision).cloned().collect(),
-        reported_active: status.active_revision,
-        retiring: status.retiring.into_iter().map(|r| r.revision).collect(),
-        present: observed.deployments.iter().filter_map(revision_of).map(str::to_owned).collect(),
-        planned: plans(observed, resolved, store).into_keys().collect(),
-        caught_up: false,
-        unrun: false,
-        suspended: observed.view.spec.suspend,
+    memory.candidate = match step {
+        Step::Adopt | Step::CatchUp | Step::AwaitPromotion | Step::Promote => target.clone(),
+        Step::Hold | Step::Unavailable => waiting(facts, &memory),
+        Step::Serve | Step::Return | Step::AwaitRemoval | Step::Aborted(_) => None,
     };
-    facts.present.extend(observed.config_maps.iter().filter_map(revision_of).map(str::to_owned));
-    facts.present.extend(observed.cron_jobs.iter().filter_map(revision_of).map(str::to_owned));
-    facts.present.extend(observed.own_jobs().filter_map(revision_of).map(str::to_owned));
-    if let StoreView::Known(known) = store {
-        facts.live = Ok(known.live.as_ref().map(|live| live.revision.clone()));
-        facts.present.extend(known.catalog.iter().flat_map(|entry| &entry.plans).map(|plan| plan.revision.clone()));
-        let target = i64::from(observed.view.spec.freshness.target_seconds) * 1000;
-        if let Ok(Plan { mode, .. }) = resolved.as_deref() {
-            let read = known.markers.as_ref().is_some_and(|m| caught_up(m, now.as_millisecond(), target));
-            let published = known.head.as_ref().is_some_and(|head| head.generation > 0);
-            facts.caught_up = (read || !mode.has_stream_lanes()) && (published || !mode.has_generations());
-            facts.unrun = mode.has_generations() && !published && known.run.is_none();
+    if decides && !keeps_previous(facts, &memory, step) {
+        memory.previous = None;
+    }
+    let mut run: Vec<String> = Vec::new();
+    let kept: BTreeSet<String> =
+        memory.active.iter().chain(&memory.previous).chain(&memory.candidate).cloned().collect();
+    for revision in memory.active.iter().chain(&memory.previous).chain(&memory.candidate) {
+        if facts.planned.contains(revision) && !run.contains(revision) {
+            run.push(revision.clone());
         }
     }
-    facts
+    let mut retire = memory.retiring.clone();
+    if decides {
+        retire.extend(facts.present.iter().cloned().chain(reported));
+    }
+    retire.retain(|revision| !kept.contains(revision));
+    let first = target.clone().filter(|t| facts.unrun && run.contains(t));
+    let next = next(facts, &memory, step);
+    let remove = retire.intersection(&facts.memory.retiring).cloned().collect();
+    let (wanted, caught_up) = (facts.wanted.clone(), facts.caught_up);
+    Decision { step, wanted, target, memory, run, retire, remove, caught_up, first, answered, next }
 }
 
-/// Whether every partition of the topic was read to its end no longer ago than `target_ms`.
-#[must_use]
-pub fn caught_up(markers: &Markers, now_ms: i64, target_ms: i64) -> bool {
-    let Some(partitions) = markers.partitions.filter(|n| *n > 0) else { return false };
-    (0..partitions).all(|partition| {
-        markers
-            .by_partition
-            .get(&partition)
-            .is_some_and(|m| m.read_to_end_at > 0 && now_ms.saturating_sub(m.read_to_end_at) <= target_ms)
-    })
+/// Does what people ask of the candidate, and answers what of it was heeded. Nothing is answered before it is known who
+/// the candidate is.
+fn heed(facts: &Facts, memory: &mut Memory) -> Vec<(Request, bool)> {
+    let (Ok(_), Some(target)) = (&facts.live, facts.target()) else { return Vec::new() };
+    if !facts.planned.contains(target) {
+        return Vec::new();
+    }
+    let serves = [&memory.active, &memory.previous].into_iter().any(|r| r.as_ref() == Some(target));
+    if memory.active.is_none() || serves {
+        memory.trial = None;
+    } else if memory.trial.as_ref().is_none_or(|trial| trial.revision != *target) {
+        memory.trial = Some(Trial::of(target));
+    }
+    let mut answered = Vec::new();
+    for request in &facts.requests {
+        let heeded = match memory.trial.as_mut().filter(|trial| trial.revision == request.revision) {
+            None => false,
+            Some(trial) => match (request.verb, trial.aborted) {
+                (Verb::Promote, None) => {
+                    trial.approved = true;
+                    true
+                }
+                (Verb::Retry, Some(_)) => {
+                    *trial = Trial::of(target);
+                    true
+                }
+                (Verb::Abort, None) => {
+                    trial.aborted = Some(AbortReason::AbortedByUser);
+                    true
+                }
+                _ => false,
+            },
+        };
+        answered.push((request.clone(), heeded));
+    }
+    answered
+}
+
+fn step(facts: &Facts, memory: &mut Memory) -> Step {
+    let (Ok(live), Some(target)) = (&facts.live, facts.target()) else { return Step::Hold };
+    if live.as_ref() == Some(target) {
+        return Step::Serve;
+    }
+    if !facts.planned.contains(target) {
+        return Step::Unavailable;
+    }
+    let removed = memory.retiring.contains(target);
+    if live.is_none() {
+        return if removed { Step::AwaitRemoval } else { Step::Adopt };
+    }
+    if memory.previous.as_ref() == Some(target) && !removed {
+        return Step::Return;
+    }
+    match &mut memory.trial {
+        Some(trial) if trial.aborted.is_none() && removed => {
+            (trial.started, trial.caught_up) = (None, None);
+            Step::AwaitRemoval
+        }
+        Some(trial) => {
+            observe(facts, trial);
+            gate(facts, trial)
+        }
+        // There is one of every target that is neither live nor kept.
+        None => Step::Hold,
+    }
+}
+
+/// Notes what is seen of a revision that proves itself.
+fn observe(facts: &Facts, trial: &mut Trial) {
+    let Facts { now, policy, .. } = facts;
+    if facts.caught_up && !facts.suspended {
+        trial.caught_up.get_or_insert(*now);
+    } else {
+        if trial.is_steady(*now, policy.stable_for) {
+            // It had proved itself, and waited for a person perhaps: it may take its time anew.
+            trial.started = None;
+        }
+        trial.caught_up = None;
+    }
+    if policy.paused || facts.suspended {
+        trial.started = None;
+    } else {
+        let started = *trial.started.get_or_insert(*now);
+        let over = now.duration_since(started) >= policy.deadline;
+        if over && trial.aborted.is_none() && !trial.is_steady(*now, policy.stable_for) {
+            trial.aborted = Some(AbortReason::DeadlineExceeded);
+        }
+    }
+}
+
+/// The first gate that the revision has not passed: history, lag, comparison, a person's word, in this order. A gate is a
+/// line here and a fact; what comes before it in a rollout comes before it here.
+fn gate(facts: &Facts, trial: &Trial) -> Step {
+    let Facts { now, policy, .. } = facts;
+    if let Some(reason) = trial.aborted {
+        return Step::Aborted(reason);
+    }
+    if !trial.is_steady(*now, policy.stable_for) {
+        return Step::CatchUp;
+    }
+    // A pin that names it is a person's word, too.
+    if policy.paused || !(policy.auto || trial.approved || policy.pin.is_some()) {
+        return Step::AwaitPromotion;
+    }
+    Step::Promote
+}
+
+/// What goes on waiting while nothing can be decided: what was a candidate before, or else what the spec asks for.
+fn waiting(facts: &Facts, memory: &Memory) -> Option<String> {
+    let asked = facts.target().filter(|target| facts.planned.contains(*target));
+    let given_up = |r: &String| memory.trial.as_ref().is_some_and(|t| t.revision == *r && t.aborted.is_some());
+    let waits = |r: &&String| {
+        memory.active.as_ref() != Some(*r)
+            && memory.previous.as_ref() != Some(*r)
+            && !memory.retiring.contains(*r)
+            && !given_up(r)
+    };
+    memory.candidate.as_ref().filter(waits).or(asked.filter(waits)).cloned()
+}
+
+/// When the soak of what was read before is over; `None` while it is held.
+fn soaked(facts: &Facts, memory: &Memory) -> Option<Timestamp> {
+    let since = memory.promoted.unwrap_or(facts.now);
+    since.checked_add(facts.policy.soak).ok().filter(|_| !facts.policy.paused)
+}
+
+fn keeps_previous(facts: &Facts, memory: &Memory, step: Step) -> bool {
+    step == Step::Return || soaked(facts, memory).is_none_or(|end| facts.now < end)
+}
+
+/// How long until the soak ends, the deadline comes, or the candidate has been caught up for long enough.
+fn next(facts: &Facts, memory: &Memory, step: Step) -> Option<SignedDuration> {
+    let Facts { now, policy, .. } = facts;
+    let soak = memory.previous.as_ref().and_then(|_| soaked(facts, memory));
+    let trial = memory.trial.as_ref().filter(|_| step == Step::CatchUp);
+    let deadline = trial.and_then(|t| t.started?.checked_add(policy.deadline).ok());
+    let steady = trial.and_then(|t| t.caught_up?.checked_add(policy.stable_for).ok());
+    [soak, deadline, steady].into_iter().flatten().map(|end| end.duration_since(*now)).filter(|d| d.is_positive()).min()
 }
 
 #[cfg(test)]

@@ -4,7 +4,9 @@
 //! unless the state does, so that an unchanged view is never written.
 
 mod batch;
+mod rollout;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crds::FeatureViewStatus;
@@ -18,7 +20,7 @@ use kube::ResourceExt as _;
 use super::act::Acted;
 use super::apply::Applied;
 use super::observe::{Observed, StoreView, revision_of};
-use super::phase::{Decision, Step};
+use super::phase::{Decision, Memory, Step};
 use super::resolve::Refusal;
 use crate::conditions::{Conditions, find, seconds};
 use crate::names;
@@ -31,6 +33,8 @@ pub struct Round<'a> {
     pub observed: &'a Observed,
     /// What the spec resolved to.
     pub resolved: &'a Result<Arc<Plan>, Refusal>,
+    /// Every plan that is known.
+    pub plans: &'a BTreeMap<String, Arc<Plan>>,
     /// What the store said.
     pub store: &'a StoreView,
     /// What was decided.
@@ -52,7 +56,8 @@ impl Round<'_> {
     pub fn status(&self) -> FeatureViewStatus {
         let previous = self.observed.view.status.clone().unwrap_or_default();
         let generation = self.observed.view.metadata.generation;
-        let active = self.active();
+        let memory = self.memory();
+        let active = memory.active.clone();
         let caught_up = self.caught_up(&previous);
         let stream = self.stream(active.as_deref());
         let (_, running, ready) = stream.map(replicas).unwrap_or_default();
@@ -64,17 +69,17 @@ impl Round<'_> {
             (types::STALLED, self.stalled()),
             (types::SPEC_ACCEPTED, self.accepted()),
             (types::CAUGHT_UP, caught_up.clone()),
+            (types::ROLLBACK_AVAILABLE, self.rollback_available()),
         ];
         for (type_, (status, reason, message)) in verdicts.into_iter().chain(self.fresh().map(|v| (types::FRESH, v))) {
             conditions.set(type_, status, reason, message);
         }
         let (served, horizon) = self.served(&previous);
         let (previous_generation, last_run) = (self.previous_generation(&previous), self.last_run(&previous));
-        FeatureViewStatus {
+        let mut status = FeatureViewStatus {
             observed_generation: generation,
             phase: Some(self.phase(&caught_up).to_owned()),
-            candidate_revision: self.decision.candidate.clone().filter(|c| active.as_ref() != Some(c)),
-            retiring: self.retiring(&previous, active.as_deref()),
+            retiring: self.retiring(&previous, &memory),
             plan_hash: self.resolved.as_ref().map_or(previous.plan_hash, |plan| Some(plan.hash())),
             features: self
                 .resolved
@@ -90,32 +95,46 @@ impl Round<'_> {
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),
-            active_revision: active,
             conditions: conditions.finish(),
+            ..FeatureViewStatus::default()
+        };
+        memory.write(&mut status);
+        status
+    }
+
+    /// What is remembered after this round.
+    fn memory(&self) -> Memory {
+        let mut memory = self.decision.memory.clone();
+        if let Some(to) = &self.acted.moved {
+            memory.moved(to, self.now);
         }
+        memory
     }
 
     /// What reads go to after this round.
     fn active(&self) -> Option<String> {
-        self.acted.promoted.clone().or_else(|| self.decision.active.clone())
+        self.acted.moved.clone().or_else(|| self.decision.memory.active.clone())
+    }
+
+    /// The plan of what is to be served in the end.
+    fn target(&self) -> Option<&Plan> {
+        self.plans.get(self.decision.target.as_ref()?).map(Arc::as_ref)
     }
 
     fn stream(&self, revision: Option<&str>) -> Option<&Deployment> {
         self.applied.streams.iter().find(|d| revision.is_some() && revision_of(*d) == revision)
     }
 
-    /// The removals that are not complete, with those that began in this round.
-    fn retiring(&self, previous: &FeatureViewStatus, active: Option<&str>) -> Vec<RetiringRevision> {
-        let mut retiring = self.decision.retire.clone();
-        if self.acted.promoted.is_some() {
-            retiring.extend(self.decision.active.clone());
-        }
+    /// The removals that are not complete, with those that begin in this round.
+    fn retiring(&self, previous: &FeatureViewStatus, memory: &Memory) -> Vec<RetiringRevision> {
+        let kept = |r: &String| [&memory.active, &memory.previous].into_iter().any(|kept| kept.as_ref() == Some(r));
+        let retiring: BTreeSet<&String> = self.decision.retire.iter().chain(&memory.retiring).collect();
         retiring
             .into_iter()
-            .filter(|revision| !self.acted.removed.contains(revision) && Some(revision.as_str()) != active)
+            .filter(|revision| !self.acted.removed.contains(revision) && !kept(revision))
             .map(|revision| {
-                let known = previous.retiring.iter().find(|r| r.revision == revision).cloned();
-                known.unwrap_or_else(|| RetiringRevision { revision, since: seconds(self.now) })
+                let known = previous.retiring.iter().find(|r| r.revision == *revision).cloned();
+                known.unwrap_or_else(|| RetiringRevision { revision: revision.clone(), since: seconds(self.now) })
             })
             .collect()
     }
@@ -145,9 +164,12 @@ impl Round<'_> {
 
     /// Once a revision has caught up and is live, it is no longer asked: lag is a metric from then on.
     fn caught_up(&self, previous: &FeatureViewStatus) -> Verdict {
-        let Ok(plan) = self.resolved else {
+        let Some(plan) = self.target() else {
             return (ConditionStatus::Unknown, reasons::PENDING, "no revision of this spec is known".to_owned());
         };
+        if let Some((reason, message)) = self.given_up() {
+            return (ConditionStatus::False, reason, message);
+        }
         let before = find(&previous.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::True)
             && previous.active_revision.as_ref() == Some(&plan.revision)
             && self.active().as_ref() == Some(&plan.revision);
@@ -164,7 +186,7 @@ impl Round<'_> {
         if plan.mode.has_generations() && !self.has_generation() {
             return self.no_generation(plan);
         }
-        (ConditionStatus::False, reasons::CATCHING_UP, format!("revision {} is reading its source", plan.revision))
+        (ConditionStatus::False, reasons::CATCHING_UP, self.lagging(plan))
     }
 
     fn ready(&self, caught_up: &Verdict, stream: Option<&Deployment>) -> Verdict {
@@ -186,7 +208,10 @@ impl Round<'_> {
                 "spec.suspend stops the workers; what is served grows old".to_owned(),
             );
         }
-        if self.decision.step == Step::AwaitRemoval && self.decision.active.is_none() {
+        if let (Step::Unavailable, None) = (self.decision.step, self.active()) {
+            return (ConditionStatus::False, reasons::REVISION_UNAVAILABLE, self.unavailable());
+        }
+        if self.decision.step == Step::AwaitRemoval && self.active().is_none() {
             return (
                 ConditionStatus::False,
                 reasons::RETIRING,
@@ -197,7 +222,7 @@ impl Round<'_> {
             return self.no_generation(plan);
         }
         if !plan.mode.has_stream_lanes() {
-            return (ConditionStatus::True, reasons::HEALTHY, "served".to_owned());
+            return self.served_well();
         }
         let Some(stream) = stream else {
             return (
@@ -219,10 +244,10 @@ impl Round<'_> {
             return (ConditionStatus::False, told.reason, told.message);
         }
         // A first revision is read from the start, but what it answers is not complete yet.
-        if self.decision.step != Step::CatchUp && caught_up.0 != ConditionStatus::True {
+        if self.serves_target() && caught_up.0 != ConditionStatus::True {
             return caught_up.clone();
         }
-        (ConditionStatus::True, reasons::HEALTHY, "served".to_owned())
+        self.served_well()
     }
 
     fn reconciling(&self, caught_up: &Verdict, stream: Option<&Deployment>) -> Verdict {
@@ -236,19 +261,21 @@ impl Round<'_> {
         if self.observed.view.spec.suspend {
             return (ConditionStatus::False, reasons::SUSPENDED, String::new());
         }
-        if self.decision.step == Step::AwaitRemoval {
-            return moving(reasons::RETIRING, "this revision's earlier rows are being removed");
+        match self.decision.step {
+            Step::AwaitRemoval => return moving(reasons::RETIRING, "this revision's earlier rows are being removed"),
+            Step::Aborted(_) | Step::Unavailable => return (ConditionStatus::False, reasons::IDLE, String::new()),
+            _ => {}
         }
         match self.newest_trouble().or_else(|| self.run_trouble().filter(|_| caught_up.0 != ConditionStatus::True)) {
             Some(trouble) if trouble.stuck => return (ConditionStatus::False, trouble.reason, trouble.message),
             Some(trouble) => return moving(trouble.reason, &trouble.message),
             None => {}
         }
-        if caught_up.0 != ConditionStatus::True || self.decision.step == Step::CatchUp {
-            return moving(reasons::CATCHING_UP, &caught_up.2);
+        if let Some((reason, message)) = self.rolling() {
+            return moving(reason, &message);
         }
-        if self.decision.step == Step::Promote && self.acted.promoted.is_none() {
-            return moving(reasons::PROMOTING, "the live pointer is being moved");
+        if caught_up.0 != ConditionStatus::True {
+            return moving(reasons::CATCHING_UP, &caught_up.2);
         }
         if let Some(problem) = &self.acted.removal_problem {
             return moving(reasons::RETIRING, problem);
@@ -261,8 +288,9 @@ impl Round<'_> {
 
     fn stalled(&self) -> Verdict {
         let trouble = || self.newest_trouble().filter(|t| t.stuck).or_else(|| self.run_trouble().filter(|t| t.stuck));
-        match self.accepted_plan() {
-            Err(refusal) if !refusal.pending => (ConditionStatus::True, refusal.reason, refusal.message),
+        match (self.accepted_plan(), self.given_up()) {
+            (Err(refusal), _) if !refusal.pending => (ConditionStatus::True, refusal.reason, refusal.message),
+            (_, Some((reason, message))) => (ConditionStatus::True, reason, message),
             _ => match trouble().filter(|_| !self.observed.view.spec.suspend) {
                 Some(trouble) => (ConditionStatus::True, trouble.reason, trouble.message),
                 None => (ConditionStatus::False, reasons::IDLE, String::new()),
@@ -272,7 +300,7 @@ impl Round<'_> {
 
     /// What keeps the newest revision that runs from its work, or else the live one.
     fn newest_trouble(&self) -> Option<Trouble> {
-        let candidate = self.decision.candidate.as_deref();
+        let candidate = self.decision.memory.candidate.as_deref();
         self.trouble(candidate).or_else(|| self.trouble(self.active().as_deref()))
     }
 
@@ -301,24 +329,6 @@ impl Round<'_> {
         self.newest_trouble().is_some()
     }
 
-    fn phase(&self, caught_up: &Verdict) -> &'static str {
-        match (self.accepted_plan(), self.store) {
-            (Err(refusal), _) if refusal.pending => return "Pending",
-            (Err(_), _) => return "Invalid",
-            (_, StoreView::Unreachable(_)) => return "StoreUnreachable",
-            _ => {}
-        }
-        if self.observed.view.spec.suspend {
-            return "Suspended";
-        }
-        match self.decision.step {
-            Step::AwaitRemoval => "Retiring",
-            Step::Promote if self.acted.promoted.is_none() => "Promoting",
-            _ if self.decision.step == Step::CatchUp || caught_up.0 != ConditionStatus::True => "CatchingUp",
-            _ => "Live",
-        }
-    }
-
     /// Whether something is awaited that sends no event.
     #[must_use]
     pub fn waits(&self, status: &FeatureViewStatus) -> bool {
@@ -329,10 +339,14 @@ impl Round<'_> {
         {
             return true;
         }
+        let over = matches!(self.decision.step, Step::Aborted(_) | Step::Unavailable);
         let reading = status.candidate_revision.is_some()
-            || find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
+            || !over && find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
         // The end of a batch run is an event.
         let polled = self.observed.streams() && !self.observed.view.spec.suspend;
         (reading && polled) || !status.retiring.is_empty()
     }
 }
+
+#[cfg(test)]
+mod tests;

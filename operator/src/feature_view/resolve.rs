@@ -69,7 +69,7 @@ pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
         message,
         pending: false,
     })?;
-    let plan = planned(known, observed, &text(&architecture.spec.mode))?;
+    let plan = planned(known, observed, &mode_of(architecture))?;
     // Until the Architecture is observed, the version of its Secrets is unknown, and pods would be made only to be rolled.
     if architecture.status.as_ref().is_none_or(|s| s.observed_generation.is_none()) {
         let message = format!("Architecture {:?} has not been observed yet", architecture.name_any());
@@ -116,7 +116,13 @@ fn planned(known: &Resolutions, observed: &Observed, mode: &str) -> Resolution {
     resolution
 }
 
-fn plan(view: &FeatureView, mode: &str) -> Resolution {
+/// The architecture's mode as the engine writes it.
+pub(super) fn mode_of(architecture: &Architecture) -> String {
+    text(&architecture.spec.mode)
+}
+
+/// The plan of a view in a mode.
+pub(super) fn plan(view: &FeatureView, mode: &str) -> Resolution {
     let refuse = |message| Refusal { reason: reasons::INVALID_SPEC, message, pending: false };
     let mut plan = engine::resolve::resolve(&definition(view, mode)).map_err(|problems| {
         let mut lines: Vec<String> =

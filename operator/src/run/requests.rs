@@ -6,6 +6,7 @@ use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::feature_view::phase::Verb;
 use crate::names::{ARCHITECTURE_LABEL, ERASURE_LABEL, TRAINING_SET_LABEL, VIEW_LABEL};
 use crate::once::{Once, is_pending};
 use crate::watch::Changes;
@@ -54,14 +55,16 @@ impl Requests {
         (Self { views, architectures, training_sets, erasures }, queues)
     }
 
-    /// A view asks for its own round when its spec, finalizers or deletion changed, for its architecture's when it comes or
+    /// A view asks for its own round when its spec, annotations, finalizers or deletion changed, for its architecture's when it comes or
     /// goes, and for those of what waits for it when another revision of it can be asked.
     pub fn view_seen(self, stores: Stores) -> impl FnMut(&FeatureView) {
         let (mut own, mut theirs) = (Changes::default(), Changes::default());
         move |view| {
             let meta = &view.metadata;
             // A view that goes has its finalizers taken off last, which is a change.
-            if own.is_new(view, (meta.generation, view.finalizers().to_vec(), meta.deletion_timestamp.clone())) {
+            let asked = Verb::ALL.map(|verb| view.annotations().get(verb.annotation()).cloned());
+            let seen = (meta.generation, asked, view.finalizers().to_vec(), meta.deletion_timestamp.clone());
+            if own.is_new(view, seen) {
                 let _ = self.views.send(ObjectRef::from_obj(view));
                 let _ = self.architectures.send(architecture_of(view));
             } else if meta.deletion_timestamp.is_some() {

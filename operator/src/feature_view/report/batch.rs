@@ -26,7 +26,7 @@ impl Round<'_> {
     /// The head of what reads go to after this round.
     fn served_head(&self) -> Option<&Head> {
         let facts = self.facts()?;
-        if self.acted.promoted.is_some() { facts.head.as_ref() } else { facts.live_head.as_ref() }
+        if self.acted.moved.is_some() { facts.head.as_ref() } else { facts.live_head.as_ref() }
     }
 
     /// Whether what reads go to has a generation.
@@ -34,7 +34,7 @@ impl Round<'_> {
         self.served_head().is_some_and(|head| head.generation > 0)
     }
 
-    /// Whether the wanted revision has a generation.
+    /// Whether the target has a generation.
     pub(super) fn has_generation(&self) -> bool {
         self.facts().and_then(|facts| facts.head.as_ref()).is_some_and(|head| head.generation > 0)
     }
@@ -62,9 +62,9 @@ impl Round<'_> {
         Some(PreviousGeneration { revision, generation, horizon: previous.horizon.clone()? })
     }
 
-    /// The last run that ended, of the wanted revision.
+    /// The last run that ended, of the target.
     pub(super) fn last_run(&self, previous: &FeatureViewStatus) -> Option<LastRun> {
-        let (Some(report), Ok(plan)) = (self.report(), self.resolved) else { return previous.last_run.clone() };
+        let (Some(report), Some(plan)) = (self.report(), self.target()) else { return previous.last_run.clone() };
         let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
         let (outcome, message) = match &report.outcome {
             RunOutcome::Published => ("Published", None),
@@ -97,12 +97,12 @@ impl Round<'_> {
         (ConditionStatus::False, reasons::NO_GENERATION, message)
     }
 
-    /// What is wrong with the newest run of the wanted revision, if anything is.
+    /// What is wrong with the newest run of the target, if anything is.
     pub(super) fn run_trouble(&self) -> Option<Trouble> {
         if let Some(message) = self.acted.pin_problem.clone() {
             return Some(Trouble { reason: reasons::GENERATION_UNAVAILABLE, message, stuck: true });
         }
-        let plan = self.resolved.as_ref().ok().filter(|plan| plan.mode.has_generations())?;
+        let plan = self.target().filter(|plan| plan.mode.has_generations())?;
         let mine = |revision: Option<&str>| revision == Some(plan.revision.as_str());
         let pods = self.observed.pods.iter().filter(|pod| {
             mine(revision_of(*pod)) && pod.labels().get(COMPONENT_LABEL).is_some_and(|component| component == BATCH)
@@ -130,7 +130,7 @@ impl Round<'_> {
 
     /// Whether the served horizon is as young as it should be; `None` of a view without batch runs.
     pub(super) fn fresh(&self) -> Option<Verdict> {
-        let plan = self.resolved.as_ref().ok()?;
+        let plan = self.target()?;
         if !plan.mode.has_generations() {
             return None;
         }

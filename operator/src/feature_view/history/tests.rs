@@ -1,0 +1,97 @@
+#![allow(clippy::unwrap_used)]
+
+use std::collections::BTreeSet;
+
+use super::super::fixtures::observed;
+use super::super::phase::{Memory, Step};
+use super::*;
+
+fn revision(observed: &Observed) -> String {
+    resolve::plan(&observed.view, "Kappa").unwrap().revision.clone()
+}
+
+fn runs(observed: &Observed, revisions: &[&str]) -> Decision {
+    let wanted = Some(revision(observed));
+    Decision {
+        step: Step::Serve,
+        target: wanted.clone(),
+        wanted,
+        memory: Memory::default(),
+        run: revisions.iter().map(|r| (*r).to_owned()).collect(),
+        retire: BTreeSet::new(),
+        remove: BTreeSet::new(),
+        caught_up: true,
+        first: None,
+        answered: Vec::new(),
+        next: None,
+    }
+}
+
+/// The history after each of the windows was the spec's in turn.
+fn history(windows: &[&str]) -> (Vec<String>, Vec<ControllerRevision>) {
+    let (mut names, mut entries) = (Vec::new(), Vec::new());
+    for window in windows {
+        let observed = observed(window, 1, entries.clone());
+        let name = revision(&observed);
+        entries.extend(desire(&observed, &runs(&observed, &[&name]), &format!("image-of-{window}")));
+        names.push(name);
+    }
+    (names, entries)
+}
+
+#[test]
+fn a_revision_of_the_history_is_made_as_it_was_but_for_what_changes_no_value() {
+    let (names, entries) = history(&["1h"]);
+    let now = observed("2h", 3, entries);
+    let wanted = revision(&now);
+    assert_ne!(names[0], wanted);
+    let before = view(&now, &names[0], Some(&wanted));
+    assert_eq!((before.spec.features[0].window.as_deref(), before.spec.replicas), (Some("1h"), 3));
+    assert_eq!(plan(&now, &names[0]).unwrap().revision, names[0]);
+    assert_eq!(view(&now, &wanted, Some(&wanted)).spec, now.view.spec);
+    assert!(plan(&now, &wanted).is_none(), "the history does not have it yet");
+}
+
+#[test]
+fn another_revision_than_the_specs_keeps_its_image() {
+    let (names, entries) = history(&["1h", "2h"]);
+    let now = observed("2h", 1, entries);
+    assert_eq!(image(&now, &names[0], Some(&names[1]), "newest"), "image-of-1h");
+    assert_eq!(image(&now, &names[1], Some(&names[1]), "newest"), "newest");
+    assert_eq!(image(&now, "unknown", Some(&names[1]), "newest"), "newest");
+}
+
+#[test]
+fn what_a_revision_was_made_of_is_never_written_anew() {
+    let (names, mut entries) = history(&["1h"]);
+    entries[0].data = Some(RawExtension(json!({"mode": "Kappa", "spec": {"written": "once"}})));
+    let now = observed("1h", 1, entries.clone());
+    let again = desire(&now, &runs(&now, &[&names[0]]), "newest");
+    assert_eq!((&again[0].data, again[0].revision), (&entries[0].data, 1));
+}
+
+#[test]
+fn a_revision_that_runs_but_that_nobody_noted_has_no_entry() {
+    let now = observed("1h", 1, Vec::new());
+    let entries = desire(&now, &runs(&now, &["0123456789", &revision(&now)]), "newest");
+    assert_eq!(entries.iter().filter_map(revision_of).collect::<Vec<_>>(), [revision(&now)]);
+}
+
+#[test]
+fn the_oldest_of_what_no_longer_runs_go_first() {
+    let (names, entries) = history(&["1h", "2h", "3h", "4h"]);
+    assert_eq!(entries.iter().map(|entry| entry.revision).collect::<Vec<_>>(), [1, 2, 3, 4]);
+    let now = observed("4h", 1, entries);
+    let names_of = |gone: Vec<&ControllerRevision>| -> Vec<String> {
+        gone.into_iter().filter_map(revision_of).map(str::to_owned).collect()
+    };
+    assert_eq!(names_of(surplus(&now, &runs(&now, &[&names[3]]))), [names[1].clone(), names[0].clone()]);
+    // What is kept to go back to, or still being removed, does not count.
+    let mut decision = runs(&now, &[&names[3], &names[0]]);
+    decision.retire.insert(names[1].clone());
+    assert!(surplus(&now, &decision).is_empty());
+    // Nor does what is asked for, although it was given up.
+    let mut decision = runs(&now, &[&names[3]]);
+    decision.target = Some(names[0].clone());
+    assert_eq!(names_of(surplus(&now, &decision)), [names[1].clone()]);
+}

@@ -1,0 +1,184 @@
+//! What a decision is made from: the spec's wish, what status remembers, what store and cluster show.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crds::feature_view::Rollout;
+use engine::plan::Plan;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use shell::store::Markers;
+
+use super::memory::{Memory, Past};
+use crate::feature_view::history;
+use crate::feature_view::observe::{Observed, StoreView};
+use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
+
+/// What a decision is made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Facts {
+    /// The time, to the second: that is how it is remembered.
+    pub now: Timestamp,
+    /// The revision that the spec describes; `None` if the spec was refused.
+    pub wanted: Option<String>,
+    /// What the spec says of rollouts.
+    pub policy: Policy,
+    /// What people ask for by annotation.
+    pub requests: Vec<Request>,
+    /// The live revision; `Err` if the store did not answer or was not asked.
+    pub live: Result<Option<String>, ()>,
+    /// What is remembered.
+    pub memory: Memory,
+    /// What stands of the history, for when memory was lost.
+    pub history: Vec<Past>,
+    /// Revisions of which an object, a catalog entry or a pointer stands.
+    pub present: BTreeSet<String>,
+    /// Revisions whose plan is known.
+    pub planned: BTreeSet<String>,
+    /// Whether the target has read its source up to now, and has a generation where its mode has them.
+    pub caught_up: bool,
+    /// Whether the target has batch runs and has had none yet.
+    pub unrun: bool,
+    /// Whether the workers are stopped on purpose.
+    pub suspended: bool,
+}
+
+/// What the spec says of rollouts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Policy {
+    /// The one revision that is to be served.
+    pub pin: Option<String>,
+    /// Whether a revision that has proved itself takes over by itself.
+    pub auto: bool,
+    /// Whether nothing is to be decided now.
+    pub paused: bool,
+    /// For how long a revision must be caught up.
+    pub stable_for: SignedDuration,
+    /// How long that may take.
+    pub deadline: SignedDuration,
+    /// How long the revision before is kept.
+    pub soak: SignedDuration,
+}
+
+/// What can be asked for by annotation, once and of one revision.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verb {
+    /// The candidate may take over.
+    Promote,
+    /// A candidate that was given up is tried again.
+    Retry,
+    /// The candidate is given up.
+    Abort,
+}
+
+/// Something that a person asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What.
+    pub verb: Verb,
+    /// Of which revision; of any other it means nothing.
+    pub revision: String,
+}
+
+impl Verb {
+    /// All of them, in the order in which they are heeded: who asks for two things is taken at the more careful one.
+    pub const ALL: [Self; 3] = [Self::Promote, Self::Retry, Self::Abort];
+
+    /// The annotation that asks for it.
+    #[must_use]
+    pub fn annotation(self) -> &'static str {
+        match self {
+            Self::Promote => PROMOTE_ANNOTATION,
+            Self::Retry => RETRY_ANNOTATION,
+            Self::Abort => ABORT_ANNOTATION,
+        }
+    }
+}
+
+impl Policy {
+    fn of(rollout: &Rollout, streams: bool) -> Self {
+        let seconds = |n: i32| SignedDuration::from_secs(n.into());
+        Self {
+            pin: pin(rollout).map(str::to_owned),
+            auto: rollout.auto_promotion_enabled,
+            paused: rollout.paused,
+            // A generation is there or it is not; only lag comes and goes.
+            stable_for: if streams { seconds(rollout.catch_up.stable_for_seconds) } else { SignedDuration::ZERO },
+            deadline: seconds(rollout.catch_up.deadline_seconds),
+            soak: seconds(rollout.scale_down_delay_seconds),
+        }
+    }
+}
+
+impl Facts {
+    /// The revision that is to be served in the end.
+    #[must_use]
+    pub fn target(&self) -> Option<&String> {
+        self.policy.pin.as_ref().or(self.wanted.as_ref())
+    }
+}
+
+/// The revision that a spec pins, if it does.
+#[must_use]
+pub fn pin(rollout: &Rollout) -> Option<&str> {
+    rollout.serving_revision.as_deref().filter(|pin| !pin.is_empty())
+}
+
+/// The facts of a round.
+#[must_use]
+pub fn facts(
+    observed: &Observed,
+    wanted: Option<&str>,
+    plans: &BTreeMap<String, Arc<Plan>>,
+    store: &StoreView,
+    now: Timestamp,
+) -> Facts {
+    let view = &observed.view;
+    let rollout = &view.spec.rollout;
+    let streams = observed.streams();
+    let status = view.status.clone().unwrap_or_default();
+    let mut facts = Facts {
+        now: Timestamp::from_second(now.as_second()).unwrap_or(now),
+        wanted: wanted.map(str::to_owned),
+        policy: Policy::of(rollout, streams),
+        requests: requests(observed),
+        live: Err(()),
+        memory: Memory::of(&status),
+        history: history::past(observed),
+        present: observed.revisions().map(str::to_owned).collect(),
+        planned: plans.keys().cloned().collect(),
+        caught_up: false,
+        unrun: false,
+        suspended: view.spec.suspend,
+    };
+    if let StoreView::Known(known) = store {
+        facts.live = Ok(known.live.as_ref().map(|live| live.revision.clone()));
+        facts.present.extend(known.catalog.iter().flat_map(|entry| &entry.plans).map(|plan| plan.revision.clone()));
+        let bound = i64::from(rollout.catch_up.max_lag_seconds) * 1000;
+        let read = known.markers.as_ref().is_some_and(|m| caught_up(m, now.as_millisecond(), bound));
+        let published = known.head.as_ref().is_some_and(|head| head.generation > 0);
+        let batches = observed.batches();
+        facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
+        facts.unrun = batches && !published && known.run.is_none();
+    }
+    facts
+}
+
+/// What people ask for, in the order in which it is heeded.
+fn requests(observed: &Observed) -> Vec<Request> {
+    let annotations = observed.view.annotations();
+    let asked = |verb: Verb| Some(Request { verb, revision: annotations.get(verb.annotation())?.trim().to_owned() });
+    Verb::ALL.into_iter().filter_map(asked).collect()
+}
+
+/// Whether every partition of the topic was read to its end no longer ago than `bound_ms`.
+#[must_use]
+pub fn caught_up(markers: &Markers, now_ms: i64, bound_ms: i64) -> bool {
+    let Some(partitions) = markers.partitions.filter(|n| *n > 0) else { return false };
+    (0..partitions).all(|partition| {
+        markers
+            .by_partition
+            .get(&partition)
+            .is_some_and(|m| m.read_to_end_at > 0 && now_ms.saturating_sub(m.read_to_end_at) <= bound_ms)
+    })
+}

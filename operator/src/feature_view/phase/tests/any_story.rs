@@ -1,0 +1,134 @@
+//! Whatever happens to a view, in whatever order: what always holds, and how it ends.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::world::{Cut, DEADLINE, SOAK, STABLE, World};
+use crate::feature_view::phase::{Request, Verb};
+
+/// What can happen to a view.
+#[derive(Clone, Debug)]
+enum Happens {
+    Edit(String),
+    Refused,
+    Pin(Option<String>),
+    Auto(bool),
+    Paused(bool),
+    Suspended(bool),
+    Lags(String, bool),
+    Away(bool),
+    Asked(Verb, String),
+    Passes(i64),
+    Reads,
+    Round(Cut),
+    StatusIsLost,
+    StoreIsLost,
+    WorkloadIsDeleted(String),
+}
+
+fn happens() -> impl Strategy<Value = Happens> {
+    let revision = || "[abcd]";
+    let verb = prop::sample::select(Verb::ALL.to_vec());
+    let cut = prop::sample::select(vec![Cut::AfterApply, Cut::AfterIntent, Cut::AfterMove, Cut::BeforeAnswer]);
+    prop_oneof![
+        4 => revision().prop_map(Happens::Edit),
+        1 => Just(Happens::Refused),
+        2 => prop::option::of("[abcdx]").prop_map(Happens::Pin),
+        1 => any::<bool>().prop_map(Happens::Auto),
+        1 => any::<bool>().prop_map(Happens::Paused),
+        1 => any::<bool>().prop_map(Happens::Suspended),
+        2 => (revision(), any::<bool>()).prop_map(|(r, lags)| Happens::Lags(r, lags)),
+        1 => any::<bool>().prop_map(Happens::Away),
+        2 => (verb, revision()).prop_map(|(verb, r)| Happens::Asked(verb, r)),
+        4 => prop::sample::select(vec![1, STABLE, DEADLINE, SOAK]).prop_map(Happens::Passes),
+        4 => Just(Happens::Reads),
+        8 => Just(Happens::Round(Cut::Never)),
+        4 => cut.prop_map(Happens::Round),
+        1 => Just(Happens::StatusIsLost),
+        1 => Just(Happens::StoreIsLost),
+        1 => revision().prop_map(Happens::WorkloadIsDeleted),
+    ]
+}
+
+impl World {
+    fn happens(&mut self, what: &Happens) {
+        match what.clone() {
+            Happens::Edit(revision) => self.wanted = Some(revision),
+            Happens::Refused => self.wanted = None,
+            Happens::Pin(pin) => self.policy.pin = pin,
+            Happens::Auto(auto) => self.policy.auto = auto,
+            Happens::Paused(paused) => self.policy.paused = paused,
+            Happens::Suspended(suspended) => self.suspended = suspended,
+            Happens::Lags(revision, lags) => {
+                self.lagging.remove(&revision);
+                self.lagging.extend(lags.then_some(revision));
+            }
+            Happens::Away(away) => self.away = away,
+            Happens::Asked(verb, revision) => {
+                self.requests.retain(|request| request.verb != verb);
+                self.requests.push(Request { verb, revision });
+                self.requests.sort_by_key(|request| request.verb);
+            }
+            Happens::Passes(seconds) => self.pass(seconds),
+            Happens::Reads => self.read(),
+            Happens::Round(cut) => drop(self.cut(cut)),
+            Happens::StatusIsLost => self.status = crds::FeatureViewStatus::default(),
+            Happens::StoreIsLost => {
+                self.live = None;
+                self.rows.clear();
+            }
+            Happens::WorkloadIsDeleted(revision) => self.workloads.retain(|workload| *workload != revision),
+        }
+    }
+
+    /// All goes well for as long as anything of the rollout takes: everybody reads, the person who is asked says yes.
+    fn fair_round(&mut self) {
+        self.settle();
+        if let Some(candidate) = self.status.candidate_revision.clone() {
+            self.requests = vec![Request { verb: Verb::Promote, revision: candidate }];
+        }
+        self.settle();
+        self.pass(SOAK.max(STABLE));
+        self.settle();
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 4 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
+
+    /// Whatever was edited, asked for, lost or cut off: three fair rounds after the last of it the view is as if its last
+    /// spec had been applied afresh; or a revision was given up, and the one that served before serves alone.
+    #[test]
+    fn every_story_ends_as_a_fresh_apply(story in prop::collection::vec(happens(), 0..60), last in "[abcd]") {
+        let mut world = World::new("a");
+        for what in &story {
+            world.happens(what);
+        }
+        world.happens(&Happens::Edit(last.clone()));
+        (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
+        (world.lagging, world.requests) = (BTreeSet::new(), Vec::new());
+        for _ in 0..3 {
+            world.fair_round();
+        }
+        let status = world.status.clone();
+        let given_up = status.rollout.as_ref().and_then(|r| r.trial.as_ref()).filter(|t| t.aborted.is_some());
+        if let Some(trial) = given_up {
+            prop_assert_eq!(&trial.revision, &last);
+            prop_assert!(world.live.is_some() && world.live.as_ref() != Some(&last));
+        } else {
+            let mut fresh = World::new(&last);
+            for _ in 0..3 {
+                fresh.fair_round();
+            }
+            prop_assert_eq!(&world.live, &fresh.live);
+            prop_assert_eq!(&world.live, &Some(last));
+        }
+        let live: BTreeSet<String> = world.live.iter().cloned().collect();
+        prop_assert_eq!(&world.workloads, &live);
+        prop_assert_eq!(&world.plans, &live);
+        prop_assert_eq!(&world.rows.keys().cloned().collect::<BTreeSet<_>>(), &live);
+        prop_assert!(status.retiring.is_empty() && status.candidate_revision.is_none() && status.previous_revision.is_none());
+        prop_assert_eq!(&status.active_revision, &world.live);
+    }
+}

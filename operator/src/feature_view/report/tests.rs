@@ -1,0 +1,201 @@
+//! What each state of a rollout looks like from outside: to people, to `kubectl wait`, to whoever watches kstatus.
+#![allow(clippy::unwrap_used)]
+
+use crds::feature_view::AbortReason;
+use serde_json::json;
+
+use super::super::fixtures::observed;
+use super::super::phase::Trial;
+use super::super::resolve;
+use super::*;
+
+/// The revision that serves, and the one that was before.
+const LIVE: &str = "aaaa";
+const BEFORE: &str = "bbbb";
+
+fn workers(revision: &str) -> Deployment {
+    serde_json::from_value(json!({
+        "metadata": {"name": format!("clicks-stream-{revision}"), "labels": {"featuremill.dev/revision": revision}},
+        "spec": {"replicas": 1, "selector": {}, "template": {}},
+        "status": {"replicas": 1, "updatedReplicas": 1, "readyReplicas": 1, "availableReplicas": 1},
+    }))
+    .unwrap()
+}
+
+struct Case {
+    observed: Observed,
+    decision: Decision,
+    acted: Acted,
+}
+
+/// The spec's revision, `step` of it, while [`LIVE`] serves.
+fn case(step: Step) -> Case {
+    let observed = observed("1h", 1, Vec::new());
+    let wanted = Some(resolve::plan(&observed.view, "Kappa").unwrap().revision.clone());
+    let decision = Decision {
+        step,
+        target: wanted.clone(),
+        memory: Memory {
+            active: Some(LIVE.to_owned()),
+            promoted: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+            candidate: wanted.clone(),
+            trial: wanted.as_deref().map(Trial::of),
+            ..Memory::default()
+        },
+        wanted,
+        run: Vec::new(),
+        retire: BTreeSet::new(),
+        remove: BTreeSet::new(),
+        caught_up: false,
+        first: None,
+        answered: Vec::new(),
+        next: None,
+    };
+    Case { observed, decision, acted: Acted::default() }
+}
+
+/// The spec's revision is live.
+fn served() -> Case {
+    let mut case = case(Step::Serve);
+    case.decision.memory = Memory {
+        active: case.decision.wanted.clone(),
+        promoted: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+        ..Memory::default()
+    };
+    case.decision.caught_up = true;
+    case
+}
+
+impl Case {
+    fn status(&self) -> FeatureViewStatus {
+        let plan = resolve::plan(&self.observed.view, "Kappa");
+        let mut plans = BTreeMap::new();
+        for revision in [LIVE, BEFORE].into_iter().map(str::to_owned).chain(self.decision.wanted.clone()) {
+            plans.insert(revision.clone(), Arc::new(Plan { revision, ..(**plan.as_ref().unwrap()).clone() }));
+        }
+        let streams = plans.keys().map(|revision| workers(revision)).collect();
+        let applied = Applied { streams, ..Applied::default() };
+        let round = Round {
+            observed: &self.observed,
+            resolved: &plan,
+            plans: &plans,
+            store: &StoreView::NotAsked,
+            decision: &self.decision,
+            applied: &applied,
+            acted: &self.acted,
+            now: "2026-01-01T01:00:00Z".parse().unwrap(),
+        };
+        round.status()
+    }
+
+    /// The phase, and `Ready`, `Reconciling` and `Stalled` with their reasons.
+    fn looks(&self) -> (String, [String; 3]) {
+        let status = self.status();
+        let verdict = |type_| {
+            let condition = find(&status.conditions, type_).unwrap();
+            format!("{:?} {}", condition.status, condition.reason)
+        };
+        let verdicts = [types::READY, types::RECONCILING, types::STALLED].map(verdict);
+        (status.phase.unwrap(), verdicts)
+    }
+
+    fn says(&self, type_: &str) -> String {
+        find(&self.status().conditions, type_).unwrap().message.clone()
+    }
+}
+
+fn look(phase: &str, verdicts: [&str; 3]) -> (String, [String; 3]) {
+    (phase.to_owned(), verdicts.map(str::to_owned))
+}
+
+#[test]
+fn a_candidate_is_work_in_progress_while_the_old_one_serves() {
+    let mut it = case(Step::CatchUp);
+    assert_eq!(it.looks(), look("CatchingUp", ["True Healthy", "True CatchingUp", "False Idle"]));
+    assert!(it.says(types::RECONCILING).contains("in the last 30 s"), "{}", it.says(types::RECONCILING));
+    it.decision.caught_up = true;
+    assert_eq!(it.looks(), look("CatchingUp", ["True Healthy", "True CatchingUp", "False Idle"]));
+    assert!(it.says(types::RECONCILING).contains("for 60 s"), "{}", it.says(types::RECONCILING));
+    it.observed.view.spec.rollout.paused = true;
+    assert_eq!(it.looks(), look("Paused", ["True Healthy", "True Paused", "False Idle"]));
+}
+
+#[test]
+fn who_is_waited_for_is_told_what_to_type() {
+    let mut it = case(Step::AwaitPromotion);
+    it.decision.caught_up = true;
+    assert_eq!(it.looks(), look("AwaitingPromotion", ["True Healthy", "True AwaitingPromotion", "False Idle"]));
+    let command =
+        format!("kubectl annotate featureview clicks featuremill.dev/promote={}", it.decision.wanted.clone().unwrap());
+    assert!(it.says(types::RECONCILING).contains(&command), "{}", it.says(types::RECONCILING));
+}
+
+#[test]
+fn what_was_given_up_is_never_plain_healthy() {
+    for (reason, name) in
+        [(AbortReason::DeadlineExceeded, "DeadlineExceeded"), (AbortReason::AbortedByUser, "AbortedByUser")]
+    {
+        let mut it = case(Step::Aborted(reason));
+        it.decision.memory.candidate = None;
+        assert_eq!(it.looks(), look("Aborted", ["True Healthy", "False Idle", &format!("True {name}")]));
+        let says = it.says(types::STALLED);
+        let command = format!("featuremill.dev/retry={}", it.decision.wanted.clone().unwrap());
+        assert!(says.contains(&command) && says.contains(&format!("{LIVE} serves on")), "{says}");
+    }
+}
+
+#[test]
+fn a_soak_is_healthy_and_says_until_when_and_how_to_go_back() {
+    let mut it = served();
+    assert_eq!(it.looks(), look("Live", ["True Healthy", "False Idle", "False Idle"]));
+    it.decision.memory.previous = Some(BEFORE.to_owned());
+    assert_eq!(it.looks(), look("Soaking", ["True Healthy", "False Idle", "False Idle"]));
+    let says = it.says(types::ROLLBACK_AVAILABLE);
+    let patch = r#"kubectl patch featureview clicks --type=merge -p '{"spec":{"rollout":{"servingRevision":"bbbb"}}}'"#;
+    assert!(says.contains("until 2026-01-02T00:00:00Z") && says.contains(patch), "{says}");
+    it.observed.view.spec.rollout.paused = true;
+    assert!(it.says(types::ROLLBACK_AVAILABLE).contains("while spec.rollout.paused is set"));
+}
+
+#[test]
+fn another_revision_than_the_specs_is_served_on_purpose_and_says_so() {
+    let mut it = case(Step::Serve);
+    it.decision.target = Some(LIVE.to_owned());
+    (it.decision.caught_up, it.decision.memory.candidate, it.decision.memory.trial) = (true, None, None);
+    assert_eq!(it.looks(), look("Pinned", ["True Pinned", "False Idle", "False Idle"]));
+    it.decision.memory.returned = true;
+    assert_eq!(it.looks(), look("RolledBack", ["True RolledBack", "False Idle", "False Idle"]));
+}
+
+#[test]
+fn a_pin_on_nothing_known_needs_a_person_and_names_what_there_is() {
+    let mut it = case(Step::Unavailable);
+    it.decision.target = Some("cccc".to_owned());
+    it.decision.memory.candidate = None;
+    assert_eq!(it.looks(), look("Unavailable", ["True Healthy", "False Idle", "True RevisionUnavailable"]));
+    let says = it.says(types::STALLED);
+    assert!(says.contains(LIVE) && says.contains(BEFORE), "{says}");
+}
+
+#[test]
+fn a_move_swaps_what_is_read_and_what_is_kept() {
+    let mut it = case(Step::Promote);
+    it.decision.caught_up = true;
+    assert_eq!(it.looks(), look("Promoting", ["True Healthy", "True Promoting", "False Idle"]));
+    it.acted.moved = it.decision.target.clone();
+    assert_eq!(it.looks(), look("Soaking", ["True Healthy", "False Idle", "False Idle"]));
+    let status = it.status();
+    assert_eq!((status.active_revision, status.previous_revision.as_deref()), (it.decision.target, Some(LIVE)));
+    assert_eq!((status.candidate_revision, status.rollout.unwrap().trial), (None, None));
+}
+
+#[test]
+fn a_revision_that_is_dropped_by_a_move_is_being_removed_from_then_on() {
+    let mut it = case(Step::Promote);
+    it.decision.caught_up = true;
+    it.decision.memory.previous = Some(BEFORE.to_owned());
+    it.acted.moved = it.decision.target.clone();
+    let status = it.status();
+    assert_eq!(status.previous_revision.as_deref(), Some(BEFORE));
+    assert_eq!(status.retiring.iter().map(|r| r.revision.as_str()).collect::<Vec<_>>(), [LIVE]);
+}
