@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use engine::replay::Progress;
 use engine::row::{CatalogEntry, RunReport, Trouble};
 use prometheus_client::registry::Registry;
 use rdkafka::message::{OwnedMessage, Timestamp};
@@ -101,6 +102,12 @@ impl RowStore for Slow {
     async fn say_trouble(&self, key: &str, who: &str, what: Option<&Trouble>, ttl: i64) -> Result<(), StoreError> {
         self.store.say_trouble(key, who, what, ttl).await
     }
+    async fn replays(&self, key: &str) -> Result<BTreeMap<i32, Progress>, StoreError> {
+        self.store.replays(key).await
+    }
+    async fn say_replay(&self, key: &str, partition: i32, progress: &Progress) -> Result<(), StoreError> {
+        self.store.say_replay(key, partition, progress).await
+    }
     async fn refusal(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.store.refusal(key).await
     }
@@ -131,6 +138,7 @@ fn processor(store: &Slow, runtime: &tokio::runtime::Runtime) -> Processor<Slow>
             dead_letters: DeadLetters::new(&kafka, readiness).unwrap(),
             flush_interval: Duration::from_millis(100),
             cache_bytes: 1 << 20,
+            records_per_second: None,
         },
         runtime.handle().clone(),
     );
@@ -148,7 +156,7 @@ fn start(processor: &mut Processor<Slow>, store: &Slow) {
     let connection = Connected { number: 1, store: store.clone() };
     let plans = vec![PlanState::new(&shared.plans[0], 0, position, marker, Arc::default())];
     let queue = processor.consumer.split_partition_queue("events", 0).unwrap();
-    let reading = Some(Reading { term: 1, connection, position, plans, drained: false });
+    let reading = Some(Reading { term: 1, connection, position, until: i64::MAX, plans, drained: false });
     processor.partitions.insert(0, Partition { queue, reading });
 }
 
