@@ -27,7 +27,7 @@ impl Limit {
     pub(crate) fn allowed(&mut self, now: Instant) -> usize {
         let spent = now.saturating_duration_since(self.at);
         self.credit = (self.credit + spent.as_nanos() * self.rate).min(self.rate * RECORD);
-        self.at = now;
+        self.at = self.at.max(now);
         usize::try_from(self.credit / RECORD).unwrap_or(usize::MAX)
     }
 
@@ -74,7 +74,10 @@ mod tests {
         assert_eq!(limit.allowed(start + Duration::from_secs(3_600)), 50);
         limit.took(50);
         assert_eq!(limit.allowed(start + Duration::from_secs(3_600)), 0);
-        // A clock that is read out of order gives nothing, and takes nothing.
+        // A clock that is read out of order gives nothing, now or later.
         assert_eq!(limit.allowed(start), 0);
+        assert_eq!(limit.allowed(start + Duration::from_secs(3_601)), 50);
+        limit.took(50);
+        assert_eq!(limit.allowed(start + Duration::from_millis(3_601_100)), 5);
     }
 }

@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use e2e::services::{Message, until};
 use engine::replay::{Part, State};
 
-use super::world::{Chance, Event, LIMIT, TOPIC, Worker, World, events, now, record};
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::topic_partition_list::TopicPartitionList;
+
+use super::world::{Chance, Event, LIMIT, TOPIC, UID, Worker, World, events, now, record};
 
 const LETTERS: &str = "featuremill.shop.user-events.dead-letters";
 /// The incarnation that one live worker fills alone.
@@ -45,6 +48,19 @@ async fn until_reading(world: &World, worker: &mut Worker, partition: i32) -> i6
     reading.await.unwrap()
 }
 
+/// What the group of [`REPLAYED`] has committed of the first partition.
+async fn committed(world: &World) -> i64 {
+    let mut config = world.kafka.client_config();
+    config.set("group.id", engine::row::consumer_group(UID, &world.plan.revision, REPLAYED));
+    let ask = move || {
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut of = TopicPartitionList::new();
+        of.add_partition(TOPIC, 0);
+        consumer.committed_offsets(of, LIMIT).unwrap().elements()[0].offset().to_raw().unwrap()
+    };
+    tokio::task::spawn_blocking(ask).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_replay_and_then_a_live_worker_make_the_rows_of_one_that_read_all() {
     // The last partition is empty.
@@ -78,7 +94,10 @@ async fn a_replay_and_then_a_live_worker_make_the_rows_of_one_that_read_all() {
     }
     let letters = world.kafka.read_all(LETTERS).await.unwrap();
     let coordinates = letters.iter().map(|letter| {
-        (letter.header("featuremill-partition").unwrap().to_owned(), letter.header("featuremill-offset").unwrap().to_owned())
+        (
+            letter.header("featuremill-partition").unwrap().to_owned(),
+            letter.header("featuremill-offset").unwrap().to_owned(),
+        )
     });
     let expected = [("0".to_owned(), "2000".to_owned()), ("2".to_owned(), "2000".to_owned())];
     assert_eq!(coordinates.collect::<std::collections::BTreeSet<_>>(), expected.into(), "none of what is not its own");
@@ -153,7 +172,9 @@ async fn a_replay_that_is_asked_to_stop_keeps_what_it_read_and_goes_on_there() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn partitions_that_come_in_mid_replay_are_read_by_the_live_worker_after_it() {
-    let world = World::new(1).await;
+    let mut world = World::new(1).await;
+    // Offsets are committed as soon as their marker stands.
+    world.arguments = ["--durability-lag-ms", "0"].map(Into::into).to_vec();
     let (mut chance, now) = (Chance(24), now());
     let all = events(&mut chance, 6_000, 200, now);
     let (old, new) = all.split_at(3_000);
@@ -168,6 +189,8 @@ async fn partitions_that_come_in_mid_replay_are_read_by_the_live_worker_after_it
     assert!(start.elapsed() >= Duration::from_secs(5), "3,000 records at 500 a second took {:?}", start.elapsed());
     let markers = world.markers_of(REPLAYED).await;
     assert_eq!(markers.into_iter().map(|(partition, of)| (partition, of.offset)).collect::<Vec<_>>(), [(0, 3_000)]);
+    let committed = committed(&world).await;
+    assert!((1..=3_000).contains(&committed), "tools see how far it is: {committed}");
 
     let mut worker = world.worker_of_incarnation("after", REPLAYED);
     world.until_read_of(REPLAYED, all.len()).await;

@@ -160,7 +160,10 @@ mod tests {
         assert_eq!(of(0, 0, None, Some((0, 0))), read(0));
         assert_eq!(of(0, 0, Some(0), Some((0, 0))), Decision::Done);
         assert_eq!(of(9, 9, None, Some((20, 40))), read(9), "nothing of it can be gone");
-        assert_eq!(of(9, 9, None, None), Decision::Refused(Refusal::PartitionMissing { topic: "clicks".into(), partition: 3 }));
+        assert_eq!(
+            of(9, 9, None, None),
+            Decision::Refused(Refusal::PartitionMissing { topic: "clicks".into(), partition: 3 })
+        );
     }
 
     #[test]
