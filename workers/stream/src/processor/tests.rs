@@ -124,6 +124,15 @@ fn record(offset: i64, user: &str) -> OwnedMessage {
 
 /// A worker without brokers.
 fn processor(store: &Slow, runtime: &tokio::runtime::Runtime) -> Processor<Slow> {
+    processor_that_asks(store, runtime, mpsc::channel().0)
+}
+
+/// The same, whose requests somebody reads.
+fn processor_that_asks(
+    store: &Slow,
+    runtime: &tokio::runtime::Runtime,
+    requests: mpsc::Sender<Request>,
+) -> Processor<Slow> {
     let kafka = KafkaSettings { bootstrap: "127.0.0.1:1".into(), config_dir: None };
     let readiness = Readiness::default();
     let shared = Shared::new(
@@ -143,8 +152,7 @@ fn processor(store: &Slow, runtime: &tokio::runtime::Runtime) -> Processor<Slow>
         runtime.handle().clone(),
     );
     let consumer = group::consumer(&kafka, "g", crate::args::GroupProtocol::Classic, 1024).unwrap();
-    let (commands, requests) = (mpsc::channel().1, mpsc::channel().0);
-    Processor::new(Arc::new(shared), consumer, commands, requests, 0)
+    Processor::new(Arc::new(shared), consumer, mpsc::channel().1, requests, 0)
 }
 
 /// Starts partition 0 where the marker in the store says.
@@ -222,4 +230,43 @@ fn a_flush_that_outlasts_the_giving_up_of_its_partition_loses_nothing() {
 
     let counts = events(&store, &["ada", "bob", "cyd"]);
     assert_eq!(counts, [1, 2, 1], "the marker that the first owner left is {marker:?}");
+}
+
+/// A worker whose reading ends at `until`, a store that is not slow, and what the worker asks for.
+fn bounded(until: i64, runtime: &tokio::runtime::Runtime) -> (Processor<Slow>, Slow, mpsc::Receiver<Request>) {
+    let store = Slow::default();
+    store.begun.store(true, Ordering::SeqCst);
+    let (ask, asked) = mpsc::channel();
+    let mut worker = processor_that_asks(&store, runtime, ask);
+    start(&mut worker, &store);
+    worker.partitions.get_mut(&0).unwrap().reading.as_mut().unwrap().until = until;
+    (worker, store, asked)
+}
+
+#[test]
+fn a_reading_with_an_end_says_so_once_its_marker_stands_there() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut worker, store, asked) = bounded(3, &runtime);
+    let records: Vec<OwnedMessage> = (0..3).map(|offset| record(offset, "ada")).collect();
+    read(&mut worker, &store, &records, 2);
+    worker.flush_all(Duration::from_secs(5));
+    assert!(asked.try_recv().is_err(), "one record is left");
+    read(&mut worker, &store, &records, 3);
+    worker.flush_all(Duration::from_secs(5));
+    assert!(matches!(asked.try_recv(), Ok(Request::Reached { partition: 0, term: 1 })));
+}
+
+#[test]
+fn a_reading_with_an_end_that_is_overtaken_goes_on_at_the_other_marker() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut worker, store, asked) = bounded(3, &runtime);
+    let key = worker.shared.plans[0].marker_key.clone();
+    let marker = engine::row::Marker { offset: 3, event_time: START, end_offset: 3, read_to_end_at: 0 };
+    let write = MarkerWrite { partition: 0, base: None, marker };
+    let uid = worker.shared.plans[0].plan().view.uid.clone();
+    runtime.block_on(store.write_marker(&key, 1, Fence { uid: &uid, version: 0 }, write)).unwrap();
+    read(&mut worker, &store, &[record(0, "ada")], 1);
+    worker.flush_all(Duration::from_secs(5));
+    assert!(matches!(asked.try_recv(), Ok(Request::Restart { partition: 0, term: 1, .. })));
+    assert!(worker.partitions[&0].reading.is_none(), "it takes no record until it is started there");
 }
