@@ -43,7 +43,7 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 pub enum ReplayError {
     /// No further attempt can succeed.
-    #[error("{}: {0}", .0.reason())]
+    #[error("{reason}: {0}", reason = .0.reason())]
     Refused(Refusal),
     /// Another attempt may succeed.
     #[error("{0}")]
