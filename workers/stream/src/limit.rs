@@ -1,6 +1,7 @@
 //! How many records may be taken, when so many a second are allowed: pure, of what was taken and the present.
 //!
-//! What is not used is kept for at most a second, so that a wait for a flush is made up for and no more than that.
+//! What is not used is kept for at most a second, so that a wait for a flush is made up for and no more than that; and what
+//! makes no whole record yet is kept besides, so that a low rate is not lowered by being asked seldom.
 
 use std::num::NonZeroU32;
 use std::time::{Duration, Instant};
@@ -26,7 +27,7 @@ impl Limit {
     /// How many records may be taken now.
     pub(crate) fn allowed(&mut self, now: Instant) -> usize {
         let spent = now.saturating_duration_since(self.at);
-        self.credit = (self.credit + spent.as_nanos() * self.rate).min(self.rate * RECORD);
+        self.credit = (self.credit + spent.as_nanos() * self.rate).min((self.rate + 1) * RECORD);
         self.at = self.at.max(now);
         usize::try_from(self.credit / RECORD).unwrap_or(usize::MAX)
     }
@@ -71,8 +72,8 @@ mod tests {
     fn a_long_wait_is_made_up_for_by_a_second_at_most() {
         let (mut limit, start) = limit(50);
         assert_eq!(limit.allowed(start), 0);
-        assert_eq!(limit.allowed(start + Duration::from_hours(1)), 50);
-        limit.took(50);
+        assert_eq!(limit.allowed(start + Duration::from_hours(1)), 51);
+        limit.took(51);
         assert_eq!(limit.allowed(start + Duration::from_hours(1)), 0);
         // A clock that is read out of order gives nothing, now or later.
         assert_eq!(limit.allowed(start), 0);
