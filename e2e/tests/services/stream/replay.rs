@@ -231,3 +231,33 @@ async fn more_entities_than_the_memory_holds_are_flushed_and_read_back() {
     world.assert_equal(&all, now).await;
     world.assert_same_bytes(LIVE, REPLAYED).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_open_transaction_before_the_end_is_waited_for_and_what_it_leaves_is_passed() {
+    let world = World::new(1).await;
+    let (mut chance, now) = (Chance(26), now());
+    let all = events(&mut chance, 1_000, 50, now);
+    world.kafka.produce(TOPIC, spread(&all, 1, now)).await.unwrap();
+    let hanging = world.kafka.hang(TOPIC, 0).await.unwrap();
+    // The end of the log: its record is before it, and nobody knows yet whether it counts.
+    let mut process = world.replay("replay", (REPLAYED, 0), &[part(0, 0, 1_001)], None);
+    process.ready().await;
+    let all_but_it = process.process.until("all that can be read", LIMIT, async || {
+        match world.markers_of(REPLAYED).await.get(&0).map(|marker| marker.offset) {
+            Some(1_000) => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    all_but_it.await.unwrap();
+    assert_eq!(process.process.ended().unwrap(), None, "it waits");
+    hanging.abort().await.unwrap();
+    assert_eq!(code(&mut process).await, 0, "{}", process.process.log_tail());
+    assert_eq!(world.markers_of(REPLAYED).await[&0].offset, 1_001);
+    // The transaction's own record, and what ends it.
+    world.kafka.produce(TOPIC, spread(&all[..500], 1, now)).await.unwrap();
+    let mut worker = world.worker_of_incarnation("after", REPLAYED);
+    world.until_read_of(REPLAYED, all.len() + 2 + 500).await;
+    worker.process.terminate(LIMIT).await.unwrap();
+    live(&world, all.len() + 2 + 500).await;
+    world.assert_same_bytes(LIVE, REPLAYED).await;
+}
