@@ -12,6 +12,7 @@ mod batch;
 mod error;
 mod figure;
 mod load;
+mod replay;
 mod rows;
 mod serve;
 mod static_server;
@@ -37,6 +38,8 @@ pub use static_server::serve as serve_static;
 pub enum Name {
     /// Events per second of the stream worker, against a consumer that drops everything.
     Stream,
+    /// Events per second of a replay, a process for each partition, against the same consumer.
+    Replay,
     /// Requests per second of the feature server, against a server of fixed bytes.
     Serve,
     /// Bytes of Redis an entity takes.
@@ -66,7 +69,7 @@ pub struct Scale {
     /// Seconds that each load on a server lasts.
     #[arg(long, env = "FEATUREMILL_BENCH_SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..))]
     pub seconds: u64,
-    /// The stream worker's `--memory-mib`.
+    /// The stream worker's `--memory-mib`; the processes of a replay share it.
     #[arg(long, env = "FEATUREMILL_BENCH_MEMORY_MIB", default_value_t = 6_144)]
     pub memory_mib: u32,
 }
@@ -82,6 +85,9 @@ pub async fn run(name: Option<Name>, scale: &Scale) -> Result<(), BenchError> {
     if asked(Name::Stream) || asked(Name::RowBytes) {
         let pairs = if asked(Name::Stream) { scale.pairs } else { 0 };
         figures.extend(stream::figures(scale, pairs, asked(Name::RowBytes)).await?);
+    }
+    if asked(Name::Replay) {
+        figures.extend(replay::figures(scale).await?);
     }
     if asked(Name::Serve) {
         figures.extend(serve::figures(scale).await?);

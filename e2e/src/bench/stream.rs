@@ -16,30 +16,32 @@ use super::{Scale, blocking, view};
 use crate::progress::Step;
 use crate::services::{Directory, Kafka, Process, Program, Redis, free_ports};
 
-const TOPIC: &str = "payments";
+/// The topic of all runs.
+pub(super) const TOPIC: &str = "payments";
 const PARTITIONS: i32 = 4;
 /// How long the worker may take until it reads, and until it has read all.
 const START_LIMIT: Duration = Duration::from_mins(1);
 const RUN_LIMIT: Duration = Duration::from_mins(15);
 
 /// What all runs share.
-struct World<'a> {
-    kafka: Kafka,
-    redis: Redis,
-    directory: Directory,
-    workload: Workload,
-    ends: Vec<i64>,
-    scale: &'a Scale,
+pub(super) struct World<'a> {
+    pub(super) kafka: Kafka,
+    pub(super) redis: Redis,
+    pub(super) directory: Directory,
+    pub(super) workload: Workload,
+    /// The topic's, by partition.
+    pub(super) ends: Vec<i64>,
+    pub(super) scale: &'a Scale,
 }
 
-/// One run of the worker over the whole topic.
-struct Run {
-    /// Records after it was first seen to read, and how long they took.
-    rate: f64,
+/// One run over the whole topic.
+pub(super) struct Run {
+    /// Records after it was first seen to read, by how long they took.
+    pub(super) rate: f64,
     /// Records by the time since its process started.
-    whole: f64,
+    pub(super) whole: f64,
     /// CPU seconds for a million records.
-    cpu: f64,
+    pub(super) cpu: f64,
 }
 
 /// The figures of `stream` from so many pairs, and those of `row-bytes` if they are asked for.
@@ -77,7 +79,8 @@ pub async fn figures(scale: &Scale, pairs: u32, row_bytes: bool) -> Result<Vec<F
 }
 
 impl<'a> World<'a> {
-    async fn new(scale: &'a Scale) -> Result<Self, BenchError> {
+    /// Servers, and a topic that holds the workload.
+    pub(super) async fn new(scale: &'a Scale) -> Result<Self, BenchError> {
         let (kafka, redis) = (Kafka::start().await?, Redis::start().await?);
         kafka.create_topic(TOPIC, PARTITIONS).await?;
         let workload = Workload {
@@ -100,7 +103,7 @@ impl<'a> World<'a> {
     }
 
     /// The yardstick.
-    async fn bare(&self) -> Result<Reading, BenchError> {
+    pub(super) async fn bare(&self) -> Result<Reading, BenchError> {
         let step = Step::begin("a bare consumer that drops everything");
         let (config, ends) = (self.kafka.client_config(), self.ends.clone());
         let before = Ticks::now();
@@ -185,13 +188,13 @@ impl<'a> World<'a> {
 }
 
 /// How many events the worker has read, as soon as it has read any.
-async fn events(url: &str) -> Result<u64, String> {
+pub(super) async fn events(url: &str) -> Result<u64, String> {
     let value = counter(url, "featuremill_stream_events_total").await?;
     if value > 0 { Ok(value) } else { Err("it has read nothing yet".to_owned()) }
 }
 
 /// A counter of the worker's, without labels.
-async fn counter(url: &str, name: &str) -> Result<u64, String> {
+pub(super) async fn counter(url: &str, name: &str) -> Result<u64, String> {
     let url = url.to_owned();
     let get = move || ureq::get(&url).call().and_then(|mut answer| answer.body_mut().read_to_string());
     let text = tokio::task::spawn_blocking(get).await.map_err(|e| e.to_string())?.map_err(|e| e.to_string())?;

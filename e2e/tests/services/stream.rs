@@ -5,6 +5,8 @@ mod erase;
 mod faults;
 mod letters;
 mod refusals;
+mod replay;
+mod replay_refusals;
 mod secure;
 mod stalls;
 mod transactions;

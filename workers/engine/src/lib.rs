@@ -18,6 +18,7 @@ pub mod lane;
 pub mod plan;
 pub mod program;
 pub mod read;
+pub mod replay;
 pub mod resolve;
 pub mod row;
 pub mod time;

@@ -116,6 +116,12 @@ pub fn trouble_key(uid: &str, revision: &str, incarnation: u32) -> String {
     format!("{uid}/{revision}/{incarnation}/trouble")
 }
 
+/// The key of how far a replay into an incarnation's rows has come: partition → [`Progress`](crate::replay::Progress).
+#[must_use]
+pub fn replay_key(uid: &str, revision: &str, incarnation: u32) -> String {
+    format!("{uid}/{revision}/{incarnation}/replay")
+}
+
 /// The key that a store is asked about when it is doubted whether it takes writes; nothing ever stands there.
 #[must_use]
 pub fn write_test_key(uid: &str) -> String {

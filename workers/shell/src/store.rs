@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use engine::erase::{Covers, Tombstones};
+use engine::replay::Progress;
 use engine::row::{CatalogEntry, Head, Live, Marker, RowError, RunReport, Trouble};
 use thiserror::Error;
 
@@ -169,6 +170,15 @@ fn parse_troubles(
 ) -> Result<BTreeMap<String, Trouble>, StoreError> {
     let parse = |text: String| serde_json::from_str(&text).map_err(|error| value_error(key, &error));
     fields.into_iter().map(|(worker, text)| Ok((worker, parse(text)?))).collect()
+}
+
+fn parse_replays(
+    key: &str,
+    fields: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<i32, Progress>, StoreError> {
+    let parse = |text: String| serde_json::from_str(&text).map_err(|error| value_error(key, &error));
+    let numbered = fields.into_iter().filter_map(|(field, text)| Some((field.parse().ok()?, text)));
+    numbered.map(|(partition, text)| Ok((partition, parse(text)?))).collect()
 }
 
 fn parse_tombstones(key: &str, fields: impl IntoIterator<Item = (String, String)>) -> Result<Tombstones, StoreError> {

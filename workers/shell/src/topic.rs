@@ -1,6 +1,7 @@
 //! What must hold of a source topic before it is read: it is there, and it keeps its records.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
@@ -111,7 +112,36 @@ pub async fn bounds(kafka: &KafkaSettings, topic: &str) -> Result<BTreeMap<i32, 
     })
 }
 
+/// What one partition of a topic holds; `None` if the topic has no such partition.
+///
+/// # Errors
+/// [`TopicError`].
+pub async fn partition_bounds(
+    kafka: &KafkaSettings,
+    topic: &str,
+    partition: i32,
+) -> Result<Option<Bounds>, TopicError> {
+    let (kafka, topic) = (kafka.clone(), topic.to_owned());
+    let bootstrap = kafka.bootstrap.clone();
+    let asked = tokio::task::spawn_blocking(move || {
+        let found = bounds_of(&kafka, &topic, |partitions| partition..(partition + 1).min(partitions))?;
+        Ok(found.get(&partition).copied())
+    });
+    asked.await.unwrap_or_else(|error| {
+        Err(TopicError::Kafka { bootstrap, doing: "asking for a partition's ends", detail: error.to_string() })
+    })
+}
+
 fn bounds_now(kafka: &KafkaSettings, topic: &str) -> Result<BTreeMap<i32, Bounds>, TopicError> {
+    bounds_of(kafka, topic, |partitions| 0..partitions)
+}
+
+/// What those partitions hold that `which` names when told how many there are.
+fn bounds_of(
+    kafka: &KafkaSettings,
+    topic: &str,
+    which: impl FnOnce(i32) -> Range<i32>,
+) -> Result<BTreeMap<i32, Bounds>, TopicError> {
     let partitions = partition_count(kafka, topic)?.ok_or_else(|| TopicError::Missing { topic: topic.to_owned() })?;
     // What stands behind an open transaction is in the log, too.
     let ours = [("group.id", "featuremill-unused"), ("isolation.level", "read_uncommitted")];
@@ -124,7 +154,7 @@ fn bounds_now(kafka: &KafkaSettings, topic: &str) -> Result<BTreeMap<i32, Bounds
             detail: explain(&client, &error),
         }),
     };
-    (0..partitions).map(ask).collect()
+    which(partitions).map(ask).collect()
 }
 
 async fn refuse_compacted(kafka: &KafkaSettings, topic: &str) -> Result<(), TopicError> {

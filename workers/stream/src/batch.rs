@@ -15,7 +15,7 @@ use crate::processor::Reading;
 use crate::shared::{Queue, Shared};
 
 /// The most records that are taken from one partition at a time.
-const BATCH: usize = 2_048;
+pub(crate) const BATCH: usize = 2_048;
 
 /// How the reading of a partition ends.
 pub(crate) enum Ended {
@@ -27,10 +27,10 @@ pub(crate) enum Ended {
     Halt(String),
 }
 
-/// A batch of records, as many as are there.
-pub(crate) fn take(queue: &Queue) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
+/// A batch of records, as many as are there, and at most `most`.
+pub(crate) fn take(queue: &Queue, most: usize) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
     let mut records = Vec::new();
-    while records.len() < BATCH {
+    while records.len() < most {
         match queue.poll(Duration::ZERO) {
             None => break,
             Some(Ok(record)) => records.push(record),
@@ -56,6 +56,9 @@ pub(crate) fn process<S: RowStore>(
     records: &[BorrowedMessage<'_>],
 ) -> Result<(), Ended> {
     let Some(last) = records.last() else { return Ok(()) };
+    // What is at the end or behind it is another's to read.
+    let position = (last.offset() + 1).min(reading.until);
+    let records = &records[..records.partition_point(|record| record.offset() < reading.until)];
     let source =
         Source { partition, store: &reading.connection.store, runtime: &shared.runtime, metrics: &shared.metrics };
     for (plan, state) in shared.plans.iter().zip(&mut reading.plans) {
@@ -71,7 +74,7 @@ pub(crate) fn process<S: RowStore>(
             error => Ended::Halt(format!("{error}; fix it by raising source.epoch, which starts new rows")),
         })?;
     }
-    reading.position = last.offset() + 1;
+    reading.position = position;
     Ok(())
 }
 

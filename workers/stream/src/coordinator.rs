@@ -1,7 +1,7 @@
 //! The coordinator: one thread that answers the group's rebalances, starts partitions on their processors at the offset that
 //! the markers say, starts them anew when a processor asks, and commits offsets that are old enough.
 
-mod leave;
+pub(crate) mod leave;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -189,13 +189,17 @@ impl<S: RowStore> Coordinator<S> {
             }
         }
         while let Ok(request) = self.requests.try_recv() {
-            let (Request::Restart { partition, term, .. } | Request::Halt { partition, term, .. }) = &request;
+            let (Request::Restart { partition, term, .. }
+            | Request::Halt { partition, term, .. }
+            | Request::Reached { partition, term }) = &request;
             if self.owned.get(partition).is_none_or(|owned| owned.term != *term) {
                 continue;
             }
             match request {
                 Request::Restart { partition, reason, .. } => self.restart(partition, &reason),
                 Request::Halt { partition, reason, .. } => self.halt(partition, Halt::Row, reason),
+                // No reading of a live worker has an end.
+                Request::Reached { .. } => {}
             }
         }
         while let Ok(gathered) = self.gathered.1.try_recv() {
@@ -278,7 +282,8 @@ impl<S: RowStore> Coordinator<S> {
                 if let Some(owned) = self.owned.get_mut(&partition) {
                     owned.started = Instant::now();
                 }
-                let start = Start { partition, term, queue, connection, position, from, markers, erased };
+                let until = i64::MAX;
+                let start = Start { partition, term, queue, connection, position, until, from, markers, erased };
                 self.send(partition, Command::Start(Box::new(start)));
             }
             start::Start::SourceReset { marker, end } => {

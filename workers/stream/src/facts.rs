@@ -76,7 +76,7 @@ pub async fn gather<S: RowStore>(
 }
 
 /// Who was erased, and the markers, by plan: in this order, for an erasure moves the markers back.
-async fn stored<S: RowStore>(
+pub(crate) async fn stored<S: RowStore>(
     shared: &Shared<S>,
     store: &S,
     partition: i32,

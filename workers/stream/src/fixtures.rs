@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
-use engine::plan::{Assignment, Stream, TimestampField, TimestampUnit, ViewIdentity};
+use engine::plan::{Assignment, Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 
 use crate::plan_run::PlanRun;
 
@@ -13,6 +13,11 @@ pub(crate) fn plan_run() -> PlanRun {
 
 /// The same in another mode.
 pub(crate) fn plan_run_of(mode: &str) -> PlanRun {
+    PlanRun::new(&Assignment { incarnation: 0, plan: plan(mode) }).unwrap()
+}
+
+/// Its plan.
+pub(crate) fn plan(mode: &str) -> Plan {
     let column = |name: &str, kind: &str| ColumnDefinition {
         name: name.into(),
         type_name: kind.into(),
@@ -41,6 +46,5 @@ pub(crate) fn plan_run_of(mode: &str) -> PlanRun {
             FeatureDefinition { window: Some("24h".into()), ..feature("day", "Count") },
         ],
     };
-    let plan = engine::resolve::resolve(&definition).unwrap();
-    PlanRun::new(&Assignment { incarnation: 0, plan }).unwrap()
+    engine::resolve::resolve(&definition).unwrap()
 }

@@ -44,6 +44,8 @@ pub struct Done {
     pub lost: bool,
     /// Whether somebody was erased since, so that nothing was written.
     pub fenced: bool,
+    /// Whether another reader's marker is further than ours; its rows are as good.
+    pub overtaken: bool,
     /// The marker that stands, if all went well.
     pub marker: Option<Marker>,
 }
@@ -98,6 +100,7 @@ async fn write<S: RowStore>(
         needs_whole: Vec::new(),
         lost: false,
         fenced: false,
+        overtaken: false,
         marker: None,
     };
     if !writes.is_empty() {
@@ -119,8 +122,7 @@ async fn write<S: RowStore>(
     if let Some(write) = marker {
         match store.write_marker(&plan.marker_key, partitions, fence, write).await? {
             Outcome::Written => done.marker = Some(write.marker),
-            // Another owner is further; its rows are as good as ours.
-            Outcome::Superseded | Outcome::NeedsWhole => {}
+            Outcome::Superseded | Outcome::NeedsWhole => done.overtaken = true,
             Outcome::Lost => done.lost = true,
             Outcome::Fenced => done.fenced = true,
         }

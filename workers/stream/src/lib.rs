@@ -4,6 +4,9 @@
 //! the [`cache`], and a [`flush`] writes changed lanes, then the marker that says up to where they are whole. What a partition
 //! starts from is decided by [`start`] on facts alone; the [`coordinator`] applies it. The marker in the store is the truth:
 //! whenever it is in doubt what the store holds, a partition drops its lanes and goes back there.
+//!
+//! A [`replay`] goes the same way: the same processor, fold, flush and marker, started at an offset that it is handed and
+//! ended at another.
 
 pub mod args;
 mod batch;
@@ -18,6 +21,7 @@ pub mod flush;
 pub mod fold;
 pub mod group;
 pub mod horizon;
+mod limit;
 pub mod link;
 pub mod metrics;
 mod pace;
@@ -25,6 +29,7 @@ mod parts;
 pub mod plan_run;
 pub mod processor;
 pub mod progress;
+pub mod replay;
 mod run;
 pub mod setup;
 pub mod shared;

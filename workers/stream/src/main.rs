@@ -1,10 +1,10 @@
-//! `featuremill-stream`: from a Kafka topic to tiles in the online store.
+//! `featuremill-stream`: from a Kafka topic to tiles in the online store, as events come or once more between two offsets.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
-use stream::args::Args;
+use stream::args::{Args, Command};
+use stream::replay::ReplayError;
 
 /// Which build this is; `kind/images` names those that are to be told apart.
 const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
@@ -14,7 +14,7 @@ const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = Args::of_process();
     if let Err(error) = shell::telemetry::init(args.log_format) {
         eprintln!("featuremill-stream: {error}");
         return ExitCode::FAILURE;
@@ -27,7 +27,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    let result = runtime.block_on(async { stream::run(args, shell::shutdown::on_signal()?).await });
+    let result = runtime.block_on(execute(args.command));
     // A question to brokers that are away may still be under way; nobody waits for its answer.
     runtime.shutdown_timeout(Duration::from_millis(100));
     match result {
@@ -35,7 +35,17 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!(%error, "stopped");
             shell::shutdown::last_words(&error.to_string());
-            ExitCode::FAILURE
+            let replay = error.downcast_ref::<ReplayError>();
+            replay.map_or(ExitCode::FAILURE, |error| ExitCode::from(error.exit_code()))
         }
     }
+}
+
+async fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    let shutdown = shell::shutdown::on_signal()?;
+    match command {
+        Command::Run(args) => stream::run(*args, shutdown).await?,
+        Command::Replay(args) => stream::replay::run(*args, shutdown).await?,
+    }
+    Ok(())
 }

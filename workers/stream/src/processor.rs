@@ -14,10 +14,11 @@ use shell::clock::now_ms;
 use shell::store::RowStore;
 use tokio::sync::oneshot;
 
-use crate::batch::{Ended, behind_control_records, process, take};
+use crate::batch::{BATCH, Ended, behind_control_records, process, take};
 use crate::flush::{self, Done, Report};
 use crate::fold::PlanState;
 use crate::group::GroupConsumer;
+use crate::limit::Limit;
 use crate::link::Connected;
 use crate::metrics::{Flushed, PartitionLabel, StoreLost, ThreadLabel};
 use crate::pace::Pace;
@@ -48,6 +49,8 @@ pub(crate) struct Reading<S> {
     pub(crate) connection: Connected<S>,
     /// The next offset to process.
     pub(crate) position: i64,
+    /// Where it ends; see [`Start::until`].
+    pub(crate) until: i64,
     /// By plan.
     pub(crate) plans: Vec<PlanState>,
     /// Whether the last poll found nothing.
@@ -63,6 +66,7 @@ pub struct Processor<S> {
     label: ThreadLabel,
     partitions: BTreeMap<i32, Partition<S>>,
     flight: Option<oneshot::Receiver<Report>>,
+    limit: Option<Limit>,
     pace: Pace,
     next_look: Instant,
 }
@@ -80,7 +84,8 @@ impl<S: RowStore> Processor<S> {
         let now = Instant::now();
         let (label, partitions) = (ThreadLabel { thread }, BTreeMap::new());
         let pace = Pace::new(shared.flush_interval, now);
-        Self { shared, consumer, commands, requests, label, partitions, flight: None, pace, next_look: now }
+        let limit = shared.records_per_second.map(|rate| Limit::new(rate, now));
+        Self { shared, consumer, commands, requests, label, partitions, flight: None, limit, pace, next_look: now }
     }
 
     /// Works until it is drained.
@@ -126,11 +131,11 @@ impl<S: RowStore> Processor<S> {
     }
 
     fn start(&mut self, start: Start<S>) {
-        let Start { partition, term, queue, connection, position, from, markers, erased } = start;
+        let Start { partition, term, queue, connection, position, until, from, markers, erased } = start;
         let plans = (self.shared.plans.iter().zip(from).zip(markers.into_iter().zip(erased)))
             .map(|((plan, from), (marker, erased))| PlanState::new(plan, partition, from, marker, erased))
             .collect();
-        let reading = Some(Reading { term, connection, position, plans, drained: false });
+        let reading = Some(Reading { term, connection, position, until, plans, drained: false });
         if let Some(mut queue) = queue {
             let thread = std::thread::current();
             queue.set_nonempty_callback(move || thread.unpark());
@@ -154,11 +159,18 @@ impl<S: RowStore> Processor<S> {
         let mut read = 0;
         let mut ended = Vec::new();
         for (partition, Partition { queue, reading }) in &mut self.partitions {
-            let Some(current) = reading else { continue };
-            match take(queue) {
+            let Some(current) = reading.as_mut().filter(|reading| reading.position < reading.until) else { continue };
+            let most = self.limit.as_mut().map_or(BATCH, |limit| limit.allowed(Instant::now()).min(BATCH));
+            if most == 0 {
+                continue;
+            }
+            match take(queue, most) {
                 Ok(records) => {
                     current.drained = records.is_empty();
                     read += records.len();
+                    if let Some(limit) = &mut self.limit {
+                        limit.took(records.len());
+                    }
                     if let Err(error) = process(&self.shared, *partition, current, &records) {
                         ended.push((*partition, error));
                     }
@@ -207,12 +219,15 @@ impl<S: RowStore> Processor<S> {
             {
                 ended.push((*partition, "a dead letter was not delivered"));
             }
+            self.shared.set_position(*partition, reading.position);
             let Some(end) = self.shared.end(*partition) else { continue };
-            if reading.drained && reading.position < end.offset {
-                reading.position = reading.position.max(behind_control_records(&self.consumer, *partition));
+            let end = end.offset.min(reading.until);
+            if reading.drained && reading.position < end {
+                let behind = behind_control_records(&self.consumer, *partition);
+                reading.position = reading.position.max(behind.min(reading.until));
             }
             let label = PartitionLabel { partition: *partition };
-            let records = (end.offset - reading.position).max(0);
+            let records = (end - reading.position).max(0);
             left += records.unsigned_abs();
             let newest = reading.plans.iter().map(|plan| plan.event_time).max().unwrap_or(i64::MIN);
             #[expect(clippy::cast_precision_loss, reason = "milliseconds of years are far below 2^53")]
@@ -319,7 +334,7 @@ impl<S: RowStore> Processor<S> {
     }
 
     fn take_in(&mut self, done: Done) {
-        let Done { partition, term, plan, slots, needs_whole, lost, fenced, marker } = done;
+        let Done { partition, term, plan, slots, needs_whole, lost, fenced, overtaken, marker } = done;
         let reading = self.partitions.get_mut(&partition).and_then(|known| known.reading.as_mut());
         let Some(reading) = reading.filter(|reading| reading.term == term) else { return };
         if lost {
@@ -329,6 +344,11 @@ impl<S: RowStore> Processor<S> {
         }
         if fenced {
             self.end(partition, Ended::Restart("an entity was erased from the view".to_owned()));
+            return;
+        }
+        if overtaken && reading.until < i64::MAX {
+            // What has an end would wait for its own marker there for ever; and what another has read need not be read again.
+            self.end(partition, Ended::Restart("another process has read further".to_owned()));
             return;
         }
         let state = &mut reading.plans[plan];
@@ -345,6 +365,10 @@ impl<S: RowStore> Processor<S> {
             let all = reading.plans.iter().map(|plan| plan.marker.map_or(i64::MIN, |marker| marker.offset)).min();
             if let Some(offset) = all.filter(|offset| *offset >= 0) {
                 self.shared.stored(partition, offset);
+                if offset >= reading.until {
+                    // The coordinator is gone only at the very end.
+                    drop(self.requests.send(Request::Reached { partition, term }));
+                }
             }
         }
     }

@@ -15,7 +15,7 @@ use tokio::net::TcpListener;
 use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
-use crate::args::{Args, GroupProtocol};
+use crate::args::{GroupProtocol, RunArgs};
 use crate::coordinator::{Coordinator, Exit};
 use crate::dead_letter::DeadLetters;
 use crate::group;
@@ -40,9 +40,6 @@ pub enum RunError {
         /// Why.
         source: std::io::Error,
     },
-    /// Signals cannot be handled.
-    #[error("signals: {0}")]
-    Signals(#[from] std::io::Error),
     /// The store's URL is wrong.
     #[error(transparent)]
     Redis(#[from] RedisError),
@@ -50,7 +47,7 @@ pub enum RunError {
 
 /// What lasts as long as the process.
 struct Process {
-    args: Args,
+    args: RunArgs,
     kafka: KafkaSettings,
     link: Link<RedisStore>,
     metrics: Metrics,
@@ -62,8 +59,9 @@ struct Process {
 ///
 /// # Errors
 /// [`RunError`] if it cannot even start.
-pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), RunError> {
-    let address = args.admin;
+pub async fn run(args: RunArgs, shutdown: CancellationToken) -> Result<(), RunError> {
+    let edge = &args.edge;
+    let address = edge.admin;
     let failed = |source| RunError::Admin { address, source };
     let mut registry = Registry::default();
     let metrics = Metrics::new(&mut registry);
@@ -72,16 +70,16 @@ pub async fn run(args: Args, shutdown: CancellationToken) -> Result<(), RunError
     let listener = TcpListener::bind(address).await.map_err(failed)?;
     let stop_serving = CancellationToken::new();
     let server = tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), stop_serving.clone()));
-    let connector = Connector::new(&args.redis_url, args.redis_config_dir.as_deref())?;
+    let connector = Connector::new(&edge.redis_url, edge.redis_config_dir.as_deref())?;
     let link = link::connect(connector, readiness.clone(), shutdown.clone());
     let teller = tokio::spawn(trouble::tell(
         readiness.clone(),
         link.clone(),
         trouble::keys(&args.assignments),
-        args.worker.clone(),
+        edge.worker.clone(),
         stop_serving.clone(),
     ));
-    let kafka = KafkaSettings { bootstrap: args.kafka_bootstrap.clone(), config_dir: args.kafka_config_dir.clone() };
+    let kafka = KafkaSettings { bootstrap: edge.kafka_bootstrap.clone(), config_dir: edge.kafka_config_dir.clone() };
     Process { args, kafka, link, metrics, readiness, shutdown }.live().await;
     stop_serving.cancel();
     // It only takes back what it said, and says it to a store that may be away.
@@ -135,9 +133,8 @@ impl Process {
             threads => threads,
         };
         let threads = threads.min(usize::try_from(partitions).unwrap_or(1));
-        let memory = usize::try_from(self.args.memory_mib).unwrap_or(usize::MAX).saturating_mul(1 << 20);
-        // A quarter is for records fetched ahead, half for lanes; the rest is for what is being written.
-        let queue_kib = (memory / 4 / usize::try_from(partitions).unwrap_or(1) / 1024).clamp(1024, 64 * 1024);
+        let edge = &self.args.edge;
+        let queue_kib = edge.queue_kib(usize::try_from(partitions).unwrap_or(1));
         let client_error = |error: KafkaError| error.to_string();
         let dead_letters = DeadLetters::new(&self.kafka, self.readiness.clone()).map_err(client_error)?;
         let consumer = group::consumer(&self.kafka, &group, protocol, queue_kib).map_err(client_error)?;
@@ -150,11 +147,12 @@ impl Process {
             metrics: self.metrics.clone(),
             readiness: self.readiness.clone(),
             dead_letters,
-            flush_interval: Duration::from_millis(self.args.flush_interval_ms),
-            cache_bytes: memory / 2 / threads,
+            flush_interval: Duration::from_millis(edge.flush_interval_ms),
+            cache_bytes: edge.memory() / 2 / threads,
+            records_per_second: None,
         };
         let shared = Arc::new(Shared::new(world, Handle::current()));
-        let lag = Duration::from_millis(self.args.durability_lag_ms);
+        let lag = Duration::from_millis(edge.durability_lag_ms);
         let watched = Arc::clone(&shared);
         let coordinator = Coordinator::new(shared, consumer, threads, lag).map_err(|error| error.to_string())?;
         self.readiness.clear(SUBJECT);

@@ -1,6 +1,7 @@
 //! What the coordinator, the processors and the watcher of end offsets share, and the messages between them.
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
@@ -43,9 +44,12 @@ pub struct Shared<S> {
     pub flush_interval: Duration,
     /// The bytes of lanes that one processor may hold.
     pub cache_bytes: usize,
+    /// The most records that one processor takes in a second; `None`: as many as it can.
+    pub records_per_second: Option<NonZeroU32>,
     partitions: AtomicI32,
     ends: Mutex<HashMap<i32, PartitionEnds>>,
     durable: Mutex<HashMap<i32, Durable>>,
+    positions: Mutex<HashMap<i32, i64>>,
 }
 
 /// What [`Shared`] is made of.
@@ -70,6 +74,8 @@ pub struct World<S> {
     pub flush_interval: Duration,
     /// See [`Shared::cache_bytes`].
     pub cache_bytes: usize,
+    /// See [`Shared::records_per_second`].
+    pub records_per_second: Option<NonZeroU32>,
 }
 
 impl<S> Shared<S> {
@@ -87,6 +93,7 @@ impl<S> Shared<S> {
             dead_letters,
             flush_interval,
             cache_bytes,
+            records_per_second,
         } = world;
         Self {
             kafka,
@@ -99,9 +106,11 @@ impl<S> Shared<S> {
             runtime,
             flush_interval,
             cache_bytes,
+            records_per_second,
             partitions: AtomicI32::new(partitions),
             ends: Mutex::default(),
             durable: Mutex::default(),
+            positions: Mutex::default(),
         }
     }
 
@@ -130,6 +139,16 @@ impl<S> Shared<S> {
     pub fn set_end(&self, partition: i32, end: End) {
         let mut ends = self.ends.lock().unwrap_or_else(PoisonError::into_inner);
         ends.entry(partition).or_insert(PartitionEnds::new(end)).set(end);
+    }
+
+    /// The next offset of a partition to process, as last told.
+    pub fn position(&self, partition: i32) -> Option<i64> {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).get(&partition).copied()
+    }
+
+    /// A partition is processed up to there.
+    pub fn set_position(&self, partition: i32, position: i64) {
+        self.positions.lock().unwrap_or_else(PoisonError::into_inner).insert(partition, position);
     }
 
     /// The store has everything of a partition before `offset`.
@@ -166,6 +185,8 @@ pub struct Start<S> {
     pub connection: Connected<S>,
     /// The first offset that will come.
     pub position: i64,
+    /// Where the reading ends: no record from there on is taken. `i64::MAX` of a worker that goes on for ever.
+    pub until: i64,
     /// By plan: the first offset it takes.
     pub from: Vec<i64>,
     /// By plan: the marker that was found.
@@ -202,6 +223,13 @@ pub enum Request {
         term: u64,
         /// Why, for the log.
         reason: String,
+    },
+    /// The marker of every plan stands at the end of a reading that has one.
+    Reached {
+        /// Which.
+        partition: i32,
+        /// The term that ended.
+        term: u64,
     },
     /// A partition cannot be read on until a person acts.
     Halt {

@@ -8,6 +8,7 @@ use engine::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
 use engine::lane::{Lane, Layout};
 use engine::plan::{Assignment, Assignments, Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
 use engine::read::Reader;
+use engine::replay::{Part, Progress, Replay};
 use engine::row::{self, Marker};
 use engine::value::Value;
 
@@ -173,11 +174,41 @@ impl World {
 
     /// Starts a worker of these assignments.
     pub fn worker_with(&self, name: &str, protocol: &str, assignments: &std::path::Path) -> Worker {
+        let program = Program::of_workspace("featuremill-stream").unwrap().arg("--assignments").arg(assignments);
+        self.start(name, program.args(["--group-protocol", protocol]))
+    }
+
+    /// Starts a worker that fills an incarnation of the rows.
+    pub fn worker_of_incarnation(&self, name: &str, incarnation: u32) -> Worker {
+        let assignments = Assignments { assignments: vec![self.assignment(incarnation)] };
+        let path = self.directory.path().join(format!("{name}.json"));
+        std::fs::write(&path, serde_json::to_vec(&assignments).unwrap()).unwrap();
+        self.worker_with(name, "consumer", &path)
+    }
+
+    /// Starts the process of `index` of a replay into an incarnation of the rows.
+    pub fn replay(
+        &self,
+        name: &str,
+        (incarnation, index): (u32, usize),
+        parts: &[Part],
+        records_per_second: Option<u32>,
+    ) -> Worker {
+        let records_per_second = records_per_second.and_then(std::num::NonZeroU32::new);
+        let (assignment, parts) = (self.assignment(incarnation), parts.to_vec());
+        let path = self.directory.path().join(format!("{name}.json"));
+        std::fs::write(&path, serde_json::to_vec(&Replay { assignment, parts, records_per_second }).unwrap()).unwrap();
+        let program = Program::of_workspace("featuremill-stream").unwrap().args(["replay", "--replay"]).arg(path);
+        self.start(name, program.env("JOB_COMPLETION_INDEX", index.to_string()))
+    }
+
+    fn assignment(&self, incarnation: u32) -> Assignment {
+        Assignment { incarnation, plan: self.plan.clone() }
+    }
+
+    fn start(&self, name: &str, program: Program) -> Worker {
         let [admin] = free_ports().unwrap();
-        let process = Program::of_workspace("featuremill-stream")
-            .unwrap()
-            .arg("--assignments")
-            .arg(assignments)
+        let process = program
             .args([
                 "--kafka-bootstrap",
                 &self.kafka.bootstrap(),
@@ -186,7 +217,6 @@ impl World {
             ])
             .args(["--admin", &format!("127.0.0.1:{admin}"), "--memory-mib", "16", "--log-format", "text"])
             .args(["--flush-interval-ms", "20"])
-            .args(["--group-protocol", protocol])
             .args(&self.arguments)
             .env("RUST_LOG", "info,stream=debug")
             .start(self.directory.path().join(format!("{name}.log")))
@@ -196,21 +226,57 @@ impl World {
 
     /// The markers as they stand.
     pub async fn markers(&self) -> BTreeMap<i32, Marker> {
-        let key = row::marker_key(UID, &self.plan.revision, 0, 0);
+        self.markers_of(0).await
+    }
+
+    /// Those of an incarnation of the rows.
+    pub async fn markers_of(&self, incarnation: u32) -> BTreeMap<i32, Marker> {
+        let key = row::marker_key(UID, &self.plan.revision, incarnation, 0);
         let fields: BTreeMap<String, String> = self.redis.command(&["HGETALL", &key]).await.unwrap();
         let marker = |(field, text): (String, String)| Some((field.parse().ok()?, Marker::decode(&text).unwrap()));
         fields.into_iter().filter_map(marker).collect()
     }
 
+    /// How far a replay into an incarnation of the rows says that it has come.
+    pub async fn progress(&self, incarnation: u32) -> BTreeMap<i32, Progress> {
+        let key = row::replay_key(UID, &self.plan.revision, incarnation);
+        let fields: BTreeMap<i32, String> = self.redis.command(&["HGETALL", &key]).await.unwrap();
+        fields.into_iter().map(|(partition, text)| (partition, serde_json::from_str(&text).unwrap())).collect()
+    }
+
     /// Waits until the markers cover `records` in all.
     pub async fn until_read(&self, records: usize) {
+        self.until_read_of(0, records).await;
+    }
+
+    /// Waits until those of an incarnation of the rows do.
+    pub async fn until_read_of(&self, incarnation: u32, records: usize) {
         let what = format!("markers that cover {records} records");
         until(&what, LIMIT, async || {
-            let covered: i64 = self.markers().await.values().map(|marker| marker.offset).sum();
+            let covered: i64 = self.markers_of(incarnation).await.values().map(|marker| marker.offset).sum();
             if covered == i64::try_from(records).unwrap() { Ok(()) } else { Err(format!("they cover {covered}")) }
         })
         .await
         .unwrap();
+    }
+
+    /// Every byte of an incarnation's rows: by entity, the fields.
+    pub async fn bytes(&self, incarnation: u32) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
+        let prefix = row::row_prefix(UID, &self.plan.revision, incarnation);
+        let keys: Vec<String> = self.redis.command(&["KEYS", &format!("{prefix}*")]).await.unwrap();
+        let rows = self.rows(&keys).await;
+        let entity = |key: &String| key.strip_prefix(&prefix).unwrap().to_owned();
+        keys.iter().zip(rows).map(|(key, fields)| (entity(key), fields.into_iter().collect())).collect()
+    }
+
+    /// Holds the rows of two incarnations against each other, to the byte; there are some.
+    pub async fn assert_same_bytes(&self, one: u32, other: u32) {
+        let (one, other) = (self.bytes(one).await, self.bytes(other).await);
+        assert!(!one.is_empty());
+        let differ: Vec<_> = one.iter().filter(|(entity, row)| other.get(*entity) != Some(*row)).take(3).collect();
+        let found: Vec<_> = differ.iter().map(|(entity, _)| other.get(*entity)).collect();
+        assert!(differ.is_empty(), "expected {differ:?}, found {found:?}");
+        assert_eq!(one.len(), other.len());
     }
 
     /// What the rows say, by entity.
@@ -294,9 +360,17 @@ impl Worker {
     /// The value of a metric, with its labels as they are written.
     pub async fn metric(&self, name: &str) -> f64 {
         let text = get(format!("{}/metrics", self.admin)).await.unwrap();
-        let line = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
-        line.unwrap_or_else(|| panic!("no {name} in\n{text}")).parse().unwrap()
+        value(&text, name).unwrap_or_else(|| panic!("no {name} in\n{text}"))
     }
+
+    /// The same of a worker that may not be there yet, or any more.
+    pub async fn try_metric(&self, name: &str) -> Option<f64> {
+        value(&get(format!("{}/metrics", self.admin)).await.ok()?, name)
+    }
+}
+
+fn value(text: &str, name: &str) -> Option<f64> {
+    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
 }
 
 async fn get(url: String) -> Result<String, String> {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use engine::replay::Progress;
 use engine::row::{
     CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field,
 };
@@ -10,7 +11,7 @@ use engine::row::{
 use super::guard::{decide, decide_marker, fenced};
 use super::{
     Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
-    parse_entry, parse_markers, parse_report, parse_tombstones, parse_troubles, value_error,
+    parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles, value_error,
 };
 use crate::redis::RedisError;
 
@@ -287,6 +288,18 @@ impl RowStore for MemoryStore {
         };
         let json = serde_json::to_vec(trouble).map_err(|error| value_error(key, &error))?;
         state.hashes.entry(key.to_owned()).or_default().insert(worker.to_owned(), json);
+        Ok(())
+    }
+
+    async fn replays(&self, key: &str) -> Result<BTreeMap<i32, Progress>, StoreError> {
+        let fields = text_fields(self.open("reading a replay")?.hashes.get(key));
+        parse_replays(key, fields)
+    }
+
+    async fn say_replay(&self, key: &str, partition: i32, progress: &Progress) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(progress).map_err(|error| value_error(key, &error))?;
+        let mut state = self.open("telling a replay's progress")?;
+        state.hashes.entry(key.to_owned()).or_default().insert(partition.to_string(), json);
         Ok(())
     }
 

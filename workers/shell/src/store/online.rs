@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use engine::replay::Progress;
 use engine::row::{
     CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field, parse_lane_field,
 };
@@ -11,7 +12,7 @@ use redis::{Cmd, Pipeline, cmd};
 use super::scripts::{CATALOG, ERASE, FLUSH, MARKER, SWAP, header};
 use super::{
     Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
-    parse_entry, parse_markers, parse_report, parse_tombstones, parse_troubles, value_error,
+    parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles, value_error,
 };
 use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
 
@@ -291,6 +292,18 @@ impl RowStore for RedisStore {
         pipeline.cmd("HSET").arg(key).arg(worker).arg(json).ignore();
         pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms).ignore();
         Ok(self.connection.pipeline(doing, &pipeline).await?)
+    }
+
+    async fn replays(&self, key: &str) -> Result<BTreeMap<i32, Progress>, StoreError> {
+        let fields: Vec<(String, String)> = self.connection.run("reading a replay", cmd("HGETALL").arg(key)).await?;
+        parse_replays(key, fields)
+    }
+
+    async fn say_replay(&self, key: &str, partition: i32, progress: &Progress) -> Result<(), StoreError> {
+        let json = serde_json::to_string(progress).map_err(|error| value_error(key, &error))?;
+        let mut set = cmd("HSET");
+        set.arg(key).arg(partition).arg(json);
+        Ok(self.connection.run("telling a replay's progress", &set).await?)
     }
 
     async fn refusal(&self, key: &str) -> Result<Option<String>, StoreError> {

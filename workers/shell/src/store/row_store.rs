@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use engine::replay::Progress;
 use engine::row::{CatalogEntry, RunReport, Trouble};
 
 use super::{Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, Segments, StoreError};
@@ -93,6 +94,17 @@ pub trait RowStore: Clone + Send + Sync + 'static {
         worker: &str,
         trouble: Option<&Trouble>,
         ttl_ms: i64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// How far a replay has come, by partition, under [`engine::row::replay_key`].
+    fn replays(&self, key: &str) -> impl Future<Output = Result<BTreeMap<i32, Progress>, StoreError>> + Send;
+
+    /// Says how far a partition's replay has come.
+    fn say_replay(
+        &self,
+        key: &str,
+        partition: i32,
+        progress: &Progress,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Why the store takes no writes (it is full, a replica, or cannot save); `None` if it does. Changes nothing: `key`

@@ -1,6 +1,8 @@
 //! The guards, and the scripts against them on a real Redis.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use engine::replay::{Progress, State};
+
 use super::*;
 use crate::redis::Connector;
 use engine::row::catalog_version_key;
@@ -128,6 +130,7 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     store.say_trouble(&troubles, "pod-b", None, 60_000).await.unwrap();
     store.say_trouble(&troubles, "pod-c", None, 60_000).await.unwrap();
     seen.push(format!("{:?}", store.troubles(&troubles).await.unwrap()));
+    seen.push(say_replays(&store, &key("replay")).await);
     seen.push(format!("{:?}", store.refusal(&key("write-test")).await.unwrap()));
     let (mut cursor, mut removed) = (0, 0);
     loop {
@@ -144,6 +147,22 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
         store.markers(&markers).await.unwrap()
     ));
     seen
+}
+
+/// The progress of two partitions' replays, one of them said twice.
+async fn say_replays<S: RowStore>(store: &S, key: &str) -> String {
+    for (partition, position, state) in [
+        (0, 5, State::Running),
+        (2, 7, State::Running),
+        (0, 9, State::Refused { reason: "RetentionTooShort".into(), message: "gone".into() }),
+    ] {
+        let (from, to, records_per_second, eta_seconds, said_ms) = (0, 9, 3, Some(1), 4);
+        let progress = Progress { from, to, position, records_per_second, eta_seconds, said_ms, state };
+        store.say_replay(key, partition, &progress).await.unwrap();
+    }
+    let said = store.replays(key).await.unwrap();
+    assert_eq!(said.iter().map(|(partition, of)| (*partition, of.position)).collect::<Vec<_>>(), [(0, 9), (2, 7)]);
+    format!("{said:?}")
 }
 
 /// An erasure beside a lagging worker, on any store.

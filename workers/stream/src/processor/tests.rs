@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use engine::replay::Progress;
 use engine::row::{CatalogEntry, RunReport, Trouble};
 use prometheus_client::registry::Registry;
 use rdkafka::message::{OwnedMessage, Timestamp};
@@ -101,6 +102,12 @@ impl RowStore for Slow {
     async fn say_trouble(&self, key: &str, who: &str, what: Option<&Trouble>, ttl: i64) -> Result<(), StoreError> {
         self.store.say_trouble(key, who, what, ttl).await
     }
+    async fn replays(&self, key: &str) -> Result<BTreeMap<i32, Progress>, StoreError> {
+        self.store.replays(key).await
+    }
+    async fn say_replay(&self, key: &str, partition: i32, progress: &Progress) -> Result<(), StoreError> {
+        self.store.say_replay(key, partition, progress).await
+    }
     async fn refusal(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.store.refusal(key).await
     }
@@ -117,6 +124,15 @@ fn record(offset: i64, user: &str) -> OwnedMessage {
 
 /// A worker without brokers.
 fn processor(store: &Slow, runtime: &tokio::runtime::Runtime) -> Processor<Slow> {
+    processor_that_asks(store, runtime, mpsc::channel().0)
+}
+
+/// The same, whose requests somebody reads.
+fn processor_that_asks(
+    store: &Slow,
+    runtime: &tokio::runtime::Runtime,
+    requests: mpsc::Sender<Request>,
+) -> Processor<Slow> {
     let kafka = KafkaSettings { bootstrap: "127.0.0.1:1".into(), config_dir: None };
     let readiness = Readiness::default();
     let shared = Shared::new(
@@ -131,12 +147,12 @@ fn processor(store: &Slow, runtime: &tokio::runtime::Runtime) -> Processor<Slow>
             dead_letters: DeadLetters::new(&kafka, readiness).unwrap(),
             flush_interval: Duration::from_millis(100),
             cache_bytes: 1 << 20,
+            records_per_second: None,
         },
         runtime.handle().clone(),
     );
     let consumer = group::consumer(&kafka, "g", crate::args::GroupProtocol::Classic, 1024).unwrap();
-    let (commands, requests) = (mpsc::channel().1, mpsc::channel().0);
-    Processor::new(Arc::new(shared), consumer, commands, requests, 0)
+    Processor::new(Arc::new(shared), consumer, mpsc::channel().1, requests, 0)
 }
 
 /// Starts partition 0 where the marker in the store says.
@@ -148,7 +164,7 @@ fn start(processor: &mut Processor<Slow>, store: &Slow) {
     let connection = Connected { number: 1, store: store.clone() };
     let plans = vec![PlanState::new(&shared.plans[0], 0, position, marker, Arc::default())];
     let queue = processor.consumer.split_partition_queue("events", 0).unwrap();
-    let reading = Some(Reading { term: 1, connection, position, plans, drained: false });
+    let reading = Some(Reading { term: 1, connection, position, until: i64::MAX, plans, drained: false });
     processor.partitions.insert(0, Partition { queue, reading });
 }
 
@@ -214,4 +230,43 @@ fn a_flush_that_outlasts_the_giving_up_of_its_partition_loses_nothing() {
 
     let counts = events(&store, &["ada", "bob", "cyd"]);
     assert_eq!(counts, [1, 2, 1], "the marker that the first owner left is {marker:?}");
+}
+
+/// A worker whose reading ends at `until`, a store that is not slow, and what the worker asks for.
+fn bounded(until: i64, runtime: &tokio::runtime::Runtime) -> (Processor<Slow>, Slow, mpsc::Receiver<Request>) {
+    let store = Slow::default();
+    store.begun.store(true, Ordering::SeqCst);
+    let (ask, asked) = mpsc::channel();
+    let mut worker = processor_that_asks(&store, runtime, ask);
+    start(&mut worker, &store);
+    worker.partitions.get_mut(&0).unwrap().reading.as_mut().unwrap().until = until;
+    (worker, store, asked)
+}
+
+#[test]
+fn a_reading_with_an_end_says_so_once_its_marker_stands_there() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut worker, store, asked) = bounded(3, &runtime);
+    let records: Vec<OwnedMessage> = (0..3).map(|offset| record(offset, "ada")).collect();
+    read(&mut worker, &store, &records, 2);
+    worker.flush_all(Duration::from_secs(5));
+    assert!(asked.try_recv().is_err(), "one record is left");
+    read(&mut worker, &store, &records, 3);
+    worker.flush_all(Duration::from_secs(5));
+    assert!(matches!(asked.try_recv(), Ok(Request::Reached { partition: 0, term: 1 })));
+}
+
+#[test]
+fn a_reading_with_an_end_that_is_overtaken_goes_on_at_the_other_marker() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (mut worker, store, asked) = bounded(3, &runtime);
+    let key = worker.shared.plans[0].marker_key.clone();
+    let marker = engine::row::Marker { offset: 3, event_time: START, end_offset: 3, read_to_end_at: 0 };
+    let write = MarkerWrite { partition: 0, base: None, marker };
+    let uid = worker.shared.plans[0].plan().view.uid.clone();
+    runtime.block_on(store.write_marker(&key, 1, Fence { uid: &uid, version: 0 }, write)).unwrap();
+    read(&mut worker, &store, &[record(0, "ada")], 1);
+    worker.flush_all(Duration::from_secs(5));
+    assert!(matches!(asked.try_recv(), Ok(Request::Restart { partition: 0, term: 1, .. })));
+    assert!(worker.partitions[&0].reading.is_none(), "it takes no record until it is started there");
 }

@@ -1,0 +1,81 @@
+//! What must be known of a part before it is read, or read anew.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use engine::replay::Part;
+use engine::row::Marker;
+use shell::backoff::Backoff;
+use shell::store::{Erased, RowStore};
+use shell::topic::{self, TopicError};
+
+use super::decide::{Decision, decide, done};
+use crate::ends;
+use crate::facts::stored;
+use crate::link::{Connected, Link};
+use crate::plan_run::PlanRun;
+use crate::shared::Shared;
+
+/// The subject of the readiness of the topic.
+pub(super) const TOPIC: &str = "topic";
+
+/// What was observed, and what follows from it.
+pub(super) struct Observed<S> {
+    /// The connection that the markers were read over.
+    pub(super) connection: Connected<S>,
+    /// By plan.
+    pub(super) markers: Vec<Option<Marker>>,
+    /// By plan: who was erased.
+    pub(super) erased: Vec<Arc<Erased>>,
+    /// What to do.
+    pub(super) decision: Decision,
+}
+
+/// Observes, however long the store or the brokers are away; `None` when the worker ends. Who is done asks no broker.
+pub(super) async fn observe<S: RowStore>(shared: &Shared<S>, part: Part) -> Option<Observed<S>> {
+    let mut backoff = backoff();
+    let mut link = shared.link.clone();
+    loop {
+        let connection = link.connected().await?;
+        let (erased, markers) = match stored(shared, &connection.store, part.partition).await {
+            Ok(known) => known,
+            Err(error) => {
+                link.broke(connection.number, &error);
+                tokio::time::sleep(backoff.delay()).await;
+                continue;
+            }
+        };
+        // A replay has one plan.
+        let marker = markers.iter().flatten().map(|marker| marker.offset).min();
+        let observed = |decision| Some(Observed { connection, markers, erased, decision });
+        if done(part, marker) {
+            return observed(Decision::Done);
+        }
+        match topic::partition_bounds(&shared.kafka, &shared.topic, part.partition).await {
+            Ok(bounds) => {
+                shared.readiness.clear(TOPIC);
+                return observed(decide(&shared.topic, part, marker, bounds));
+            }
+            Err(error @ TopicError::Missing { .. }) => shared.readiness.block(TOPIC, format!("TopicMissing: {error}")),
+            Err(error) => shared.readiness.block(ends::SUBJECT, error.to_string()),
+        }
+        tokio::time::sleep(backoff.delay()).await;
+    }
+}
+
+/// Whether the marker says that nothing is left to do; `None` when the worker ends.
+pub(super) async fn is_done<S: RowStore>(mut link: Link<S>, plan: &PlanRun, part: Part) -> Option<bool> {
+    let mut backoff = backoff();
+    loop {
+        let connection = link.connected().await?;
+        match connection.store.markers(&plan.marker_key).await {
+            Ok(markers) => return Some(done(part, markers.by_partition.get(&part.partition).map(|of| of.offset))),
+            Err(error) => link.broke(connection.number, &error),
+        }
+        tokio::time::sleep(backoff.delay()).await;
+    }
+}
+
+fn backoff() -> Backoff {
+    Backoff::new(Duration::from_millis(100), Duration::from_secs(3))
+}
