@@ -8,7 +8,9 @@
 //! finalizes them at a time, [`program`] derives what is an expression over other features.
 
 pub mod aggregate;
+pub mod compare;
 pub mod definition;
+pub mod drift;
 pub mod entity;
 pub mod erase;
 pub mod estimate;

@@ -101,6 +101,12 @@ pub fn run_key(uid: &str, revision: &str) -> String {
     format!("{uid}/{revision}/run")
 }
 
+/// The key of what the last comparison with this revision as its candidate said, a [`Report`](crate::compare::Report).
+#[must_use]
+pub fn comparison_key(uid: &str, revision: &str) -> String {
+    format!("{uid}/{revision}/comparison")
+}
+
 /// The key of the markers that stand on one shard of the store; 0 on a single Redis.
 #[must_use]
 pub fn marker_key(uid: &str, revision: &str, incarnation: u32, shard: u32) -> String {

@@ -3,12 +3,33 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use shell::telemetry::LogFormat;
 
+use crate::compare;
+
 /// Serves features from the online store over HTTP, in Feast's shapes.
-#[derive(Clone, Debug, Parser)]
-#[command(name = "featuremill-serve", version)]
+#[derive(Debug, Parser)]
+#[command(name = "featuremill-serve", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+pub struct Cli {
+    /// What to do instead of serving.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+
+    /// How to serve.
+    #[command(flatten)]
+    pub serve: Option<Args>,
+}
+
+/// What the binary does besides serving.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compare two revisions of a view by their rows.
+    Compare(compare::Args),
+}
+
+/// How features are served.
+#[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// UID of the Architecture whose views are served.
     #[arg(long, env = "FEATUREMILL_ARCHITECTURE_UID")]

@@ -192,7 +192,18 @@ fn compile(plan: serde_json::Value, before: Option<&Result<Arc<Revision>, String
     {
         return Ok(Arc::clone(before));
     }
-    let program = Program::new(Arc::new(plan)).map_err(|e| format!("revision {revision}: {e}"))?;
-    let layout = Layout::new(program.plan()).map_err(|e| format!("revision {revision}: {e}"))?;
-    Ok(Arc::new(Revision { program, layout }))
+    Revision::compile(plan).map(Arc::new)
+}
+
+impl Revision {
+    /// Makes a plan ready to be read.
+    ///
+    /// # Errors
+    /// Why it cannot run here.
+    pub fn compile(plan: Plan) -> Result<Self, String> {
+        let revision = plan.revision.clone();
+        let program = Program::new(Arc::new(plan)).map_err(|e| format!("revision {revision}: {e}"))?;
+        let layout = Layout::new(program.plan()).map_err(|e| format!("revision {revision}: {e}"))?;
+        Ok(Self { program, layout })
+    }
 }

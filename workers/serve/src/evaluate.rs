@@ -71,6 +71,25 @@ pub struct Undecodable {
     pub reason: String,
 }
 
+/// Rows of one revision, and what is asked of them.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a> {
+    /// The revision.
+    pub revision: &'a Revision,
+    /// The generation of batch lanes that is read; 0 if none is published, and in a Kappa.
+    pub generation: u64,
+    /// That generation's horizon in milliseconds.
+    pub horizon: i64,
+    /// The positions of the features asked for.
+    pub features: &'a [usize],
+    /// The entities' texts.
+    pub entities: &'a [String],
+    /// The row of each entity; empty where there is none.
+    pub rows: &'a [Fields],
+    /// Whether an entity without lanes reads as one without events, and not as one that is not known.
+    pub absent_is_empty: bool,
+}
+
 /// The lanes of one entity's row that count.
 struct Found {
     /// The lane of the generation; none in a Kappa, or if the generation does not hold the entity.
@@ -101,15 +120,32 @@ struct Note {
 /// # Errors
 /// [`Undecodable`] for the first lane that cannot be decoded, or a text if the plan contradicts itself.
 pub fn evaluate(view: &ViewRows, t: i64) -> Result<Vec<Vec<Cell>>, EvaluateError> {
-    let asked: Vec<usize> = view.selection.features.iter().map(|&(_, feature)| feature).collect();
-    let revision = view.revision.as_ref();
-    let base_features = revision.program.base_features(&asked);
-    let found: Vec<Option<Found>> = (view.rows.iter().zip(&view.selection.entities))
-        .map(|(row, entity)| lanes(view, row, entity))
+    let features: Vec<usize> = view.selection.features.iter().map(|&(_, feature)| feature).collect();
+    let rows = Rows {
+        revision: &view.revision,
+        generation: view.generation,
+        horizon: view.horizon,
+        features: &features,
+        entities: &view.selection.entities,
+        rows: &view.rows,
+        absent_is_empty: false,
+    };
+    evaluate_rows(&rows, t)
+}
+
+/// As [`evaluate`], of rows that no request selected.
+///
+/// # Errors
+/// As there.
+pub fn evaluate_rows(asked: &Rows<'_>, t: i64) -> Result<Vec<Vec<Cell>>, EvaluateError> {
+    let Rows { revision, features, .. } = *asked;
+    let base_features = revision.program.base_features(features);
+    let found: Vec<Option<Found>> = (asked.rows.iter().zip(asked.entities))
+        .map(|(row, entity)| lanes(asked, row, entity))
         .collect::<Result<_, _>>()?;
     let mut base = read(revision, &found, &base_features, t);
-    revision.program.derive(&asked, found.len(), &mut base.values).map_err(|e| EvaluateError::Plan(e.to_string()))?;
-    Ok(asked.iter().map(|&feature| cells(revision, feature, &found, &base)).collect())
+    revision.program.derive(features, found.len(), &mut base.values).map_err(|e| EvaluateError::Plan(e.to_string()))?;
+    Ok(features.iter().map(|&feature| cells(revision, feature, &found, &base)).collect())
 }
 
 /// Why rows could not be evaluated.
@@ -122,8 +158,8 @@ pub enum EvaluateError {
 }
 
 /// The lanes of a row that count; `None` if the entity has none.
-fn lanes(view: &ViewRows, row: &Fields, entity: &str) -> Result<Option<Found>, EvaluateError> {
-    let revision = view.revision.as_ref();
+fn lanes(view: &Rows<'_>, row: &Fields, entity: &str) -> Result<Option<Found>, EvaluateError> {
+    let revision = view.revision;
     let mode = revision.program.plan().mode;
     // Before the first generation there is no telling what a stream's lanes lack, so nobody is found at all.
     if mode.has_generations() && view.generation == 0 {
@@ -134,7 +170,7 @@ fn lanes(view: &ViewRows, row: &Fields, entity: &str) -> Result<Option<Found>, E
         stream: if mode.has_stream_lanes() { stream_lanes(revision, row, entity)? } else { Vec::new() },
         from: if mode == Mode::Lambda { view.horizon } else { i64::MIN },
     };
-    Ok((!found.batch.is_empty() || !found.stream.is_empty()).then_some(found))
+    Ok((view.absent_is_empty || !found.batch.is_empty() || !found.stream.is_empty()).then_some(found))
 }
 
 /// The lane of the generation, if the row has it.

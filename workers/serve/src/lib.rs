@@ -12,6 +12,7 @@
 pub mod answer;
 pub mod args;
 pub mod catalog;
+pub mod compare;
 pub mod completeness;
 pub mod evaluate;
 pub mod failure;

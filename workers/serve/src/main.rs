@@ -1,9 +1,9 @@
-//! The feature server: flags, telemetry, signals, and [`serve::run`].
+//! The feature server: flags, telemetry, signals, and [`serve::run`]; or one comparison, [`serve::compare`].
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use serve::args::Args;
+use serve::args::{Cli, Command};
 
 /// Which build this is; `kind/images` names those that are to be told apart.
 const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
@@ -14,7 +14,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
+    let cli = Cli::parse();
+    let args = match (cli.command, cli.serve) {
+        (Some(Command::Compare(args)), _) => return compare(&args).await,
+        (None, Some(args)) => args,
+        // The flags that serving needs are asked for by `parse` already, unless there is a command.
+        (None, None) => return ExitCode::FAILURE,
+    };
     if let Err(error) = shell::telemetry::init(args.log_format) {
         eprintln!("{error}");
         return ExitCode::FAILURE;
@@ -31,6 +37,22 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "the feature server ended");
+            shell::shutdown::last_words(&error.to_string());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One comparison. It ends at once on a signal: nothing was written before its report is.
+async fn compare(args: &serve::compare::Args) -> ExitCode {
+    if let Err(error) = shell::telemetry::init(args.log_format) {
+        eprintln!("{error}");
+        return ExitCode::FAILURE;
+    }
+    match serve::compare::run(args).await {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!(%error, "there is no report");
             shell::shutdown::last_words(&error.to_string());
             ExitCode::FAILURE
         }

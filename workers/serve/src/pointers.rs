@@ -89,12 +89,24 @@ impl Pointers {
             // The head in the reply is the former revision's, so the new one's is guessed.
             return Check::Moved(Self::guess(&self.uid, &live.revision));
         }
+        self.renewed(reply)
+    }
+
+    /// As [`Self::check`], whether the revision is live or not: for who reads one revision by its name.
+    #[must_use]
+    pub fn check_head(&self, reply: &Reply) -> Check {
+        if reply.head.is_some() && reply.head.as_ref() == Some(&self.raw.1) { Check::Same } else { self.renewed(reply) }
+    }
+
+    /// What the head says of the reply.
+    fn renewed(&self, reply: &Reply) -> Check {
         let Some(head_bytes) = &reply.head else { return Check::NoHead };
         let head: Head = match serde_json::from_slice(head_bytes) {
             Ok(head) => head,
             Err(e) => return Check::Broken(format!("`{}` holds no pointer: {e}", self.head)),
         };
-        let seen = Self::new(&self.uid, &self.revision, &head, (live_bytes.clone(), head_bytes.clone()));
+        let raw = (reply.live.clone().unwrap_or_default(), head_bytes.clone());
+        let seen = Self::new(&self.uid, &self.revision, &head, raw);
         if head.incarnation == self.incarnation { Check::Renewed(seen) } else { Check::Moved(seen) }
     }
 }
@@ -134,6 +146,15 @@ mod tests {
         assert_eq!((moved.revision.as_str(), moved.incarnation), ("a", 3));
         assert_eq!(moved.query(&[]).markers, "u/a/3/m/0");
         assert_eq!(moved.check(&reply(Some(LIVE_A), Some(HEAD_3))), Check::Same);
+    }
+
+    #[test]
+    fn a_revision_that_is_not_live_is_read_by_its_name() {
+        let guess = Pointers::guess("u", "b");
+        let Check::Renewed(named) = guess.check_head(&reply(Some(LIVE_A), Some(HEAD_0))) else { panic!() };
+        assert_eq!(named.check_head(&reply(None, Some(HEAD_0))), Check::Same);
+        assert!(matches!(named.check_head(&reply(Some(LIVE_A), Some(HEAD_3))), Check::Moved(_)));
+        assert_eq!(named.check_head(&reply(Some(LIVE_A), None)), Check::NoHead);
     }
 
     #[test]

@@ -176,7 +176,7 @@ fn mode(revision: &Revision) -> Mode {
 /// The event time up to which what is read holds every event; `None` if it is not known.
 ///
 /// A generation holds everything before its horizon, as far as its source did; stream lanes what their markers say.
-fn completeness(mode: Mode, pointers: &Pointers, markers: &Fields) -> Result<Option<i64>, MarkerError> {
+pub(crate) fn completeness(mode: Mode, pointers: &Pointers, markers: &Fields) -> Result<Option<i64>, MarkerError> {
     let batch = (pointers.generation > 0).then_some(pointers.horizon);
     Ok(match mode {
         Mode::Kappa => complete_to(markers)?,

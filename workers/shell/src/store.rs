@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 
+use engine::compare::Report;
 use engine::erase::{Covers, Tombstones};
 use engine::replay::Progress;
 use engine::row::{CatalogEntry, Head, Live, Marker, RowError, RunReport, Trouble};
@@ -120,6 +121,15 @@ pub struct Markers {
     pub by_partition: BTreeMap<i32, Marker>,
 }
 
+/// A slice of the keys with one prefix.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Keys {
+    /// Where the next call goes on; `None` when there are no more.
+    pub next: Option<u64>,
+    /// The keys, whole. One that is no UTF-8 is not ours, and is left out.
+    pub keys: Vec<String>,
+}
+
 /// How far a purge has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Purge {
@@ -191,6 +201,10 @@ fn parse_tombstones(key: &str, fields: impl IntoIterator<Item = (String, String)
 
 fn parse_entry(key: &str, text: &str) -> Result<CatalogEntry, StoreError> {
     serde_json::from_str(text).map_err(|error| value_error(key, &error))
+}
+
+fn parse_comparison(key: &str, text: &str) -> Result<Report, StoreError> {
+    Report::decode(text).map_err(|error| value_error(key, &error))
 }
 
 fn parse_report(key: &str, text: &str) -> Result<RunReport, StoreError> {

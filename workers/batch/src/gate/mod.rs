@@ -8,18 +8,12 @@ mod summary;
 #[cfg(test)]
 mod tests;
 
+use engine::drift::psi;
 use engine::plan::Plan;
 use serde::{Deserialize, Serialize};
 
 use summary::as_f64;
 pub use summary::{SAMPLE, Summary};
-
-/// Below this many values on either side, an index says more about chance than about the feature.
-const LEAST_VALUES: usize = 200;
-/// How many bins the former generation is cut into.
-const BINS: usize = 10;
-/// What an empty bin's share counts as, so that its logarithm is finite.
-const EMPTY_SHARE: f64 = 1e-4;
 
 /// What a generation must keep to. Shares are of 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -102,32 +96,4 @@ fn rows(limits: &Limits, before: u64, next: u64) -> Option<String> {
     (drop > limit).then(|| {
         format!("entities: their number fell from {before} to {next}, by {drop:.4} of it; maxRowCountDrop is {limit}")
     })
-}
-
-/// The population stability index of `next` against the deciles of `before`; `None` if either has too few values.
-fn psi(mut before: Vec<f64>, next: &[f64]) -> Option<f64> {
-    if before.len() < LEAST_VALUES || next.len() < LEAST_VALUES {
-        return None;
-    }
-    before.sort_unstable_by(f64::total_cmp);
-    // Values that repeat make deciles fall together. One that is common has a bin of its own, on neither side of itself.
-    let mut edges: Vec<f64> = (1..BINS).map(|i| before[i * before.len() / BINS]).collect();
-    edges.dedup();
-    let common = |edge: &f64| {
-        let equal = before.partition_point(|v| v <= edge) - before.partition_point(|v| v < edge);
-        equal * 2 * BINS > before.len()
-    };
-    let common: Vec<bool> = edges.iter().map(common).collect();
-    let shares = |values: &[f64]| {
-        let mut counts = vec![0_u64; 2 * edges.len() + 1];
-        for value in values {
-            let at = edges.partition_point(|edge| edge < value);
-            let own = common.get(at) == Some(&true) && edges[at] <= *value;
-            counts[2 * at + usize::from(own)] += 1;
-        }
-        let all = as_f64(values.len() as u64);
-        counts.into_iter().map(|count| (as_f64(count) / all).max(EMPTY_SHARE)).collect::<Vec<f64>>()
-    };
-    let (expected, found) = (shares(&before), shares(next));
-    Some(expected.iter().zip(found).map(|(e, f)| (f - e) * (f / e).ln()).sum())
 }

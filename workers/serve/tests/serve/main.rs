@@ -4,6 +4,7 @@
 
 mod answer;
 mod catalog;
+mod compare;
 mod fixtures;
 mod generations;
 mod http;

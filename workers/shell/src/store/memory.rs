@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
     CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field,
@@ -10,8 +11,9 @@ use engine::row::{
 
 use super::guard::{decide, decide_marker, fenced};
 use super::{
-    Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
-    parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles, value_error,
+    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
+    parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles,
+    value_error,
 };
 use crate::redis::RedisError;
 
@@ -303,8 +305,24 @@ impl RowStore for MemoryStore {
         Ok(())
     }
 
+    async fn comparison(&self, key: &str) -> Result<Option<Report>, StoreError> {
+        let state = self.open("reading a comparison")?;
+        state.strings.get(key).map(|text| parse_comparison(key, text)).transpose()
+    }
+
+    async fn put_comparison(&self, key: &str, report: &Report) -> Result<(), StoreError> {
+        self.open("writing a comparison")?.strings.insert(key.to_owned(), report.encode());
+        Ok(())
+    }
+
     async fn refusal(&self, _key: &str) -> Result<Option<String>, StoreError> {
         Ok(self.open("a write")?.refusal.clone())
+    }
+
+    async fn keys(&self, prefix: &str, _cursor: u64) -> Result<Keys, StoreError> {
+        let state = self.open("listing rows")?;
+        let keys = state.hashes.keys().chain(state.strings.keys()).filter(|key| key.starts_with(prefix));
+        Ok(Keys { next: None, keys: keys.cloned().collect() })
     }
 
     async fn purge(&self, prefix: &str, _cursor: u64) -> Result<Purge, StoreError> {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
     CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field, parse_lane_field,
@@ -11,8 +12,9 @@ use redis::{Cmd, Pipeline, cmd};
 
 use super::scripts::{CATALOG, ERASE, FLUSH, MARKER, SWAP, header};
 use super::{
-    Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
-    parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles, value_error,
+    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
+    parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles,
+    value_error,
 };
 use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
 
@@ -271,6 +273,15 @@ impl RowStore for RedisStore {
         Ok(self.connection.run("writing a run's report", cmd("SET").arg(key).arg(report.encode())).await?)
     }
 
+    async fn comparison(&self, key: &str) -> Result<Option<Report>, StoreError> {
+        let text: Option<String> = self.connection.run("reading a comparison", cmd("GET").arg(key)).await?;
+        text.map(|text| parse_comparison(key, &text)).transpose()
+    }
+
+    async fn put_comparison(&self, key: &str, report: &Report) -> Result<(), StoreError> {
+        Ok(self.connection.run("writing a comparison", cmd("SET").arg(key).arg(report.encode())).await?)
+    }
+
     async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {
         let fields: Vec<(String, String)> = self.connection.run("reading troubles", cmd("HGETALL").arg(key)).await?;
         parse_troubles(key, fields)
@@ -318,6 +329,14 @@ impl RowStore for RedisStore {
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn keys(&self, prefix: &str, cursor: u64) -> Result<Keys, StoreError> {
+        let mut scan = cmd("SCAN");
+        scan.arg(cursor).arg("MATCH").arg(glob_prefix(prefix)).arg("COUNT").arg(SCAN_COUNT);
+        let (next, keys): (u64, Vec<Vec<u8>>) = self.connection.run("listing rows", &scan).await?;
+        let keys = keys.into_iter().filter_map(|key| String::from_utf8(key).ok()).collect();
+        Ok(Keys { next: (next != 0).then_some(next), keys })
     }
 
     async fn purge(&self, prefix: &str, cursor: u64) -> Result<Purge, StoreError> {

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 use std::future::Future;
 
+use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{CatalogEntry, RunReport, Trouble};
 
-use super::{Erased, Fence, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, Segments, StoreError};
+use super::{Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, Segments, StoreError};
 
 /// Whether a compare-and-set took place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +84,12 @@ pub trait RowStore: Clone + Send + Sync + 'static {
     /// Writes that report.
     fn put_run_report(&self, key: &str, report: &RunReport) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// What the last comparison said under [`engine::row::comparison_key`]; `None` if there was none.
+    fn comparison(&self, key: &str) -> impl Future<Output = Result<Option<Report>, StoreError>> + Send;
+
+    /// Writes that report.
+    fn put_comparison(&self, key: &str, report: &Report) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// What keeps workers from their work, by worker.
     fn troubles(&self, key: &str) -> impl Future<Output = Result<BTreeMap<String, Trouble>, StoreError>> + Send;
 
@@ -110,6 +117,10 @@ pub trait RowStore: Clone + Send + Sync + 'static {
     /// Why the store takes no writes (it is full, a replica, or cannot save); `None` if it does. Changes nothing: `key`
     /// must be one under which nothing stands.
     fn refusal(&self, key: &str) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
+    /// A slice of the keys that start with `prefix`; `cursor` is 0 at first, then [`Keys::next`]. A key that stands throughout
+    /// is given at least once, maybe more often.
+    fn keys(&self, prefix: &str, cursor: u64) -> impl Future<Output = Result<Keys, StoreError>> + Send;
 
     /// Removes a slice of the keys that start with `prefix`; `cursor` is 0 at first, then [`Purge::next`]. Calls may be far
     /// apart, or start over: what is gone stays gone.

@@ -117,6 +117,10 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     assert_eq!(store.run_report(&key("run")).await.unwrap(), None);
     store.put_run_report(&key("run"), &report).await.unwrap();
     assert_eq!(store.run_report(&key("run")).await.unwrap(), Some(report));
+    let comparison = comparison();
+    assert_eq!(store.comparison(&key("comparison")).await.unwrap(), None);
+    store.put_comparison(&key("comparison"), &comparison).await.unwrap();
+    assert_eq!(store.comparison(&key("comparison")).await.unwrap(), Some(comparison));
     let catalog = key("catalog");
     let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![] };
     store.put_catalog(&catalog, "a", &entry).await.unwrap();
@@ -366,4 +370,27 @@ async fn every_write_of_a_catalog_raises_its_version_and_an_empty_one_leaves_not
     // A server that saw the last version does not take the first of a new catalog for it.
     store.put_catalog("a/catalog", "a", &entry).await.unwrap();
     assert!(version().await.unwrap() > before);
+}
+
+fn comparison() -> engine::compare::Report {
+    engine::compare::Report {
+        name: "c".into(),
+        former: "a".into(),
+        candidate: "b".into(),
+        as_of_ms: 7,
+        entities: 3,
+        verdict: engine::compare::Verdict::Passed,
+        features: vec![],
+    }
+}
+
+/// Every key with the prefix is listed, and none beside it.
+#[tokio::test]
+async fn keys_are_listed_by_prefix() {
+    let store = MemoryStore::default();
+    for key in ["u/a/0/e/1", "u/a/0/e/2", "u/a/1/e/1", "v/a/0/e/1"] {
+        store.put_comparison(key, &comparison()).await.unwrap();
+    }
+    let keys = store.keys("u/a/0/e/", 0).await.unwrap();
+    assert_eq!((keys.next, keys.keys), (None, vec!["u/a/0/e/1".to_owned(), "u/a/0/e/2".to_owned()]));
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{CatalogEntry, RunReport, Trouble};
 use prometheus_client::registry::Registry;
@@ -11,7 +12,7 @@ use rdkafka::message::{OwnedMessage, Timestamp};
 use shell::admin::Readiness;
 use shell::kafka::KafkaSettings;
 use shell::store::{
-    Erased, Fence, LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError, Swap,
+    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError, Swap,
 };
 use tokio::sync::Notify;
 
@@ -95,6 +96,15 @@ impl RowStore for Slow {
     }
     async fn put_run_report(&self, key: &str, report: &RunReport) -> Result<(), StoreError> {
         self.store.put_run_report(key, report).await
+    }
+    async fn comparison(&self, key: &str) -> Result<Option<Report>, StoreError> {
+        self.store.comparison(key).await
+    }
+    async fn put_comparison(&self, key: &str, report: &Report) -> Result<(), StoreError> {
+        self.store.put_comparison(key, report).await
+    }
+    async fn keys(&self, prefix: &str, cursor: u64) -> Result<Keys, StoreError> {
+        self.store.keys(prefix, cursor).await
     }
     async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {
         self.store.troubles(key).await

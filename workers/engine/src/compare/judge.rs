@@ -1,0 +1,249 @@
+//! Counts readings, and judges.
+
+use std::collections::BTreeMap;
+
+use super::report::{Example, FeatureComparison, Report, Verdict};
+use super::{Comparison, Kind, Limits, equal};
+use crate::drift;
+use crate::value::{Value, ValueType};
+
+/// How many mismatches are told of each feature.
+const EXAMPLES: usize = 3;
+/// The most characters of a value that are told.
+const VALUE_CHARACTERS: usize = 80;
+/// Below this share of readable values nothing follows.
+const LEAST_READABLE: f64 = 0.5;
+
+/// One feature of one entity as one revision gives it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reading {
+    /// The value; `None` is NULL.
+    pub value: Option<Value>,
+    /// Whether it is exact as of the time asked; else it says nothing.
+    pub exact: bool,
+}
+
+/// Takes the readings of entities in, one entity after the other in any order.
+#[derive(Debug)]
+pub struct Judge<'a> {
+    comparison: &'a Comparison,
+    entities: usize,
+    features: Vec<Tally<'a>>,
+}
+
+/// What was seen of one feature.
+#[derive(Debug)]
+struct Tally<'a> {
+    name: &'a str,
+    kind: Kind,
+    /// Its positions in the live revision and in the candidate.
+    at: (Option<usize>, Option<usize>),
+    types: (Option<&'a ValueType>, Option<&'a ValueType>),
+    compared: usize,
+    unreadable: usize,
+    mismatches: usize,
+    nulls: (usize, usize),
+    numbers: (Vec<f64>, Vec<f64>),
+    /// By hash, so that the same sample tells the same examples.
+    examples: BTreeMap<u64, (String, String)>,
+}
+
+impl<'a> Judge<'a> {
+    /// Nothing seen yet.
+    #[must_use]
+    pub fn new(comparison: &'a Comparison) -> Self {
+        let Comparison { former, candidate, expected_changes, .. } = comparison;
+        let removed = former.features.iter().filter(|f| candidate.feature(&f.name).is_none());
+        let features = candidate.features.iter().chain(removed).map(|feature| {
+            let name = feature.name.as_str();
+            let at = (former.feature(name), candidate.feature(name));
+            Tally {
+                name,
+                kind: Kind::of(name, former, candidate, expected_changes),
+                at,
+                types: (at.0.map(|i| &former.features[i].value_type), at.1.map(|i| &candidate.features[i].value_type)),
+                compared: 0,
+                unreadable: 0,
+                mismatches: 0,
+                nulls: (0, 0),
+                numbers: (Vec::new(), Vec::new()),
+                examples: BTreeMap::new(),
+            }
+        });
+        Self { comparison, entities: 0, features: features.collect() }
+    }
+
+    /// Whether an entity's readings, by feature of each plan, differ where they must not: then they are to be read once
+    /// more, since one side may only have been behind.
+    #[must_use]
+    pub fn differs(&self, former: &[Reading], candidate: &[Reading]) -> bool {
+        self.features.iter().any(|tally| match (tally.kind, tally.pair(former, candidate)) {
+            (Kind::Unchanged | Kind::Changed, Some((a, b))) => a.exact && b.exact && !equal(a.value.as_ref(), b.value.as_ref()),
+            _ => false,
+        })
+    }
+
+    /// Takes one entity's readings in. `hash` is that of its key.
+    pub fn observe(&mut self, hash: u64, former: &[Reading], candidate: &[Reading]) {
+        self.entities += 1;
+        for tally in &mut self.features {
+            tally.observe(hash, former, candidate);
+        }
+    }
+
+    /// What follows, as of the time that all readings were made for.
+    #[must_use]
+    pub fn report(self, as_of_ms: i64) -> Report {
+        let Comparison { name, former, candidate, limits, .. } = self.comparison;
+        let features: Vec<FeatureComparison> = self.features.into_iter().map(Tally::finish).collect();
+        let both = || features.iter().filter(|f| !matches!(f.kind, Kind::Added | Kind::Removed));
+        let compared: usize = both().map(|f| f.compared).sum();
+        let asked: usize = both().map(|f| f.compared + f.unreadable).sum();
+        let reasons: Vec<String> = both().filter_map(|feature| refusal(feature, limits)).collect();
+        let verdict = if !reasons.is_empty() {
+            Verdict::Failed { reasons }
+        } else if asked > 0 && drift::share(compared, asked) < LEAST_READABLE {
+            let reason = format!(
+                "of {asked} values only {compared} can be read exactly as of the time that both revisions are complete to; \
+                 they are compared once more when that time has moved"
+            );
+            Verdict::Inconclusive { reason }
+        } else {
+            Verdict::Passed
+        };
+        Report {
+            name: name.clone(),
+            former: former.revision.clone(),
+            candidate: candidate.revision.clone(),
+            as_of_ms,
+            entities: self.entities,
+            verdict,
+            features,
+        }
+    }
+}
+
+/// Why a feature keeps the candidate from taking over.
+fn refusal(feature: &FeatureComparison, limits: &Limits) -> Option<String> {
+    let FeatureComparison { name, compared, mismatches, .. } = feature;
+    let (defined, fix) = match feature.kind {
+        Kind::Added | Kind::Removed => return None,
+        Kind::Expected => {
+            let (psi, limit) = feature.psi.zip(limits.max_psi).filter(|(psi, limit)| psi > limit)?;
+            return Some(format!(
+                "feature {name} moved further than announced: its population stability index is {psi:.4}, maxPsi is {limit}"
+            ));
+        }
+        Kind::Unchanged => ("is defined as before", ""),
+        Kind::Changed => ("was changed", "; list it in expectedChanges if that is meant"),
+    };
+    let ratio = drift::share(*mismatches, *compared);
+    let limit = limits.max_mismatch_ratio;
+    let example = feature.examples.first();
+    let example = example.map(|e| format!("; entity #{} has {} and would have {}", e.entity, e.former, e.candidate));
+    (ratio > limit).then(|| {
+        format!(
+            "feature {name} {defined}, and its values differ for {mismatches} of {compared} entities ({:.2} %, \
+             maxMismatchRatio is {limit}){}{fix}",
+            ratio * 100.0,
+            example.unwrap_or_default()
+        )
+    })
+}
+
+impl Tally<'_> {
+    fn pair<'r>(&self, former: &'r [Reading], candidate: &'r [Reading]) -> Option<(&'r Reading, &'r Reading)> {
+        Some((former.get(self.at.0?)?, candidate.get(self.at.1?)?))
+    }
+
+    fn observe(&mut self, hash: u64, former: &[Reading], candidate: &[Reading]) {
+        let Some((a, b)) = self.pair(former, candidate) else { return };
+        if !a.exact || !b.exact {
+            self.unreadable += 1;
+            return;
+        }
+        self.compared += 1;
+        self.nulls.0 += usize::from(a.value.is_none());
+        self.nulls.1 += usize::from(b.value.is_none());
+        self.numbers.0.extend(number(a.value.as_ref(), self.types.0));
+        self.numbers.1.extend(number(b.value.as_ref(), self.types.1));
+        if equal(a.value.as_ref(), b.value.as_ref()) {
+            return;
+        }
+        self.mismatches += 1;
+        self.examples.insert(hash, (text(a.value.as_ref(), self.types.0), text(b.value.as_ref(), self.types.1)));
+        if self.examples.len() > EXAMPLES {
+            self.examples.pop_last();
+        }
+    }
+
+    fn finish(self) -> FeatureComparison {
+        let examples = self.examples.into_iter().map(|(hash, (former, candidate))| Example {
+            entity: format!("{hash:016x}"),
+            former,
+            candidate,
+        });
+        let (before, next) = self.numbers;
+        FeatureComparison {
+            name: self.name.to_owned(),
+            kind: self.kind,
+            compared: self.compared,
+            unreadable: self.unreadable,
+            mismatches: self.mismatches,
+            former_null_share: drift::share(self.nulls.0, self.compared),
+            candidate_null_share: drift::share(self.nulls.1, self.compared),
+            psi: drift::psi(before.clone(), &next),
+            ks: drift::ks(before, next),
+            examples: examples.collect(),
+        }
+    }
+}
+
+/// The value as a number, as far as it is one.
+#[expect(clippy::cast_precision_loss, reason = "a distribution does not need the last bits")]
+fn number(value: Option<&Value>, value_type: Option<&ValueType>) -> Option<f64> {
+    match (value?, value_type) {
+        (Value::Int64(n) | Value::Timestamp(n), _) => Some(*n as f64),
+        (Value::Double(n), _) => Some(*n),
+        (Value::Boolean(b), _) => Some(f64::from(u8::from(*b))),
+        (Value::Decimal(n), Some(ValueType::Decimal { scale, .. })) => Some(*n as f64 / 10_f64.powi(i32::from(*scale))),
+        _ => None,
+    }
+}
+
+/// The value for people.
+fn text(value: Option<&Value>, value_type: Option<&ValueType>) -> String {
+    let text = match (value, value_type) {
+        (None, _) => "NULL".to_owned(),
+        (Some(Value::Boolean(b)), _) => b.to_string(),
+        (Some(Value::Int64(n)), _) => n.to_string(),
+        (Some(Value::Double(n)), _) => n.to_string(),
+        (Some(Value::String(s)), _) => format!("{s:?}"),
+        (Some(Value::Timestamp(ms)), _) => format!("{ms} ms"),
+        (Some(Value::Decimal(n)), Some(ValueType::Decimal { scale, .. })) => decimal(*n, *scale),
+        (Some(Value::Decimal(n)), _) => n.to_string(),
+        (Some(Value::List(items)), of) => {
+            let item = match of {
+                Some(ValueType::List(item)) => Some(item.as_ref()),
+                _ => None,
+            };
+            let items: Vec<String> = items.iter().map(|value| self::text(Some(value), item)).collect();
+            format!("[{}]", items.join(", "))
+        }
+    };
+    match text.char_indices().nth(VALUE_CHARACTERS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// An unscaled integer with its point.
+fn decimal(unscaled: i128, scale: u8) -> String {
+    if scale == 0 {
+        return unscaled.to_string();
+    }
+    let (sign, digits) = (if unscaled < 0 { "-" } else { "" }, unscaled.unsigned_abs().to_string());
+    let digits = format!("{digits:0>width$}", width = usize::from(scale) + 1);
+    let (whole, fraction) = digits.split_at(digits.len() - usize::from(scale));
+    format!("{sign}{whole}.{fraction}")
+}

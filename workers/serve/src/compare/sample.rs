@@ -1,0 +1,47 @@
+//! Which entities are compared: those of either revision whose keys have the smallest hashes.
+//!
+//! Invariant: the sample is a function of the set of entities, so a comparison that is made again looks at the same ones,
+//! and an entity that only one revision holds is in it as likely as any other.
+
+use std::collections::BTreeSet;
+
+use shell::store::RowStore;
+use twox_hash::XxHash3_64;
+
+use super::CompareError;
+use super::side::Side;
+use crate::store::Store;
+
+/// By what an entity is chosen, and named in reports.
+pub(super) fn hash(entity: &str) -> u64 {
+    XxHash3_64::oneshot(entity.as_bytes())
+}
+
+/// The `n` entities with the smallest hashes among the rows of all `sides`.
+pub(super) async fn smallest<R: RowStore>(
+    store: &dyn Store,
+    rows: &R,
+    sides: &[&Side],
+    n: usize,
+) -> Result<Vec<String>, CompareError> {
+    let mut smallest: BTreeSet<(u64, String)> = BTreeSet::new();
+    for side in sides {
+        let prefix = side.row_prefix(store).await?;
+        let mut cursor = Some(0);
+        while let Some(at) = cursor {
+            let listed = rows.keys(&prefix, at).await?;
+            cursor = listed.next;
+            for entity in listed.keys.iter().filter_map(|key| key.strip_prefix(&prefix)) {
+                let hash = hash(entity);
+                if smallest.len() >= n && smallest.last().is_some_and(|(largest, _)| hash > *largest) {
+                    continue;
+                }
+                smallest.insert((hash, entity.to_owned()));
+                if smallest.len() > n {
+                    smallest.pop_last();
+                }
+            }
+        }
+    }
+    Ok(smallest.into_iter().map(|(_, entity)| entity).collect())
+}

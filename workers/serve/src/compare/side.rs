@@ -1,0 +1,140 @@
+//! One of the two revisions: how far it is complete, and what it gives for an entity.
+
+use std::time::Duration;
+
+use engine::compare::Reading;
+use engine::plan::Plan;
+use shell::backoff::Backoff;
+
+use super::CompareError;
+use crate::catalog::Revision;
+use crate::evaluate::{Rows, Status, evaluate_rows};
+use crate::generation::overtaken;
+use crate::pointers::{Check, Pointers};
+use crate::read::completeness;
+use crate::store::{Reply, Store};
+
+/// How often rows are asked for before giving up on a head that keeps moving.
+const ATTEMPTS: usize = 6;
+
+/// One revision, ready to be read by its name, live or not.
+pub(super) struct Side {
+    revision: Revision,
+    /// The positions of all its features.
+    features: Vec<usize>,
+    guess: Pointers,
+}
+
+impl Side {
+    pub(super) fn new(plan: &Plan) -> Result<Self, CompareError> {
+        let guess = Pointers::guess(&plan.view.uid, &plan.revision);
+        let features = (0..plan.features.len()).collect();
+        Ok(Self { revision: Revision::compile(plan.clone()).map_err(CompareError::Plan)?, features, guess })
+    }
+
+    fn plan(&self) -> &Plan {
+        self.revision.program.plan()
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.plan().revision
+    }
+
+    pub(super) fn finest_tile(&self) -> i64 {
+        self.plan().time.finest_tile_ms
+    }
+
+    /// What the keys of its rows start with.
+    pub(super) async fn row_prefix(&self, store: &dyn Store) -> Result<String, CompareError> {
+        let pointers = self.query(store, &[]).await?.map(|(pointers, _)| pointers);
+        Ok(pointers.as_ref().unwrap_or(&self.guess).query(&[]).row_prefix.to_owned())
+    }
+
+    /// The event time in milliseconds up to which it holds every event; `None` if it is not known.
+    pub(super) async fn complete_to(&self, store: &dyn Store) -> Result<Option<i64>, CompareError> {
+        let Some((pointers, reply)) = self.query(store, &[]).await? else { return Ok(None) };
+        completeness(self.plan().mode, &pointers, &reply.markers).map_err(|e| self.broken(e.to_string()))
+    }
+
+    /// Waits until it has read on past `until_ms`, if it is of those that read on.
+    pub(super) async fn complete(
+        &self,
+        store: &dyn Store,
+        until_ms: i64,
+        patience: Duration,
+    ) -> Result<(), CompareError> {
+        if !self.plan().mode.has_stream_lanes() {
+            return Ok(());
+        }
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
+        let begun = tokio::time::Instant::now();
+        while self.complete_to(store).await? < Some(until_ms) {
+            if begun.elapsed() > patience {
+                let revision = self.name().to_owned();
+                return Err(CompareError::Behind { revision, until_ms, waited_s: begun.elapsed().as_secs() });
+            }
+            tokio::time::sleep(backoff.delay()).await;
+        }
+        Ok(())
+    }
+
+    /// By entity, the readings of all its features as of `t`.
+    pub(super) async fn read(
+        &self,
+        store: &dyn Store,
+        entities: &[String],
+        t: i64,
+    ) -> Result<Vec<Vec<Reading>>, CompareError> {
+        let (pointers, reply) = self.query(store, entities).await?.ok_or_else(|| self.broken("its head is gone".into()))?;
+        let rows = Rows {
+            revision: &self.revision,
+            generation: pointers.generation,
+            horizon: pointers.horizon,
+            features: &self.features,
+            entities,
+            rows: &reply.rows,
+            absent_is_empty: true,
+        };
+        let columns = evaluate_rows(&rows, t).map_err(|e| CompareError::evaluate(self.name(), e))?;
+        let mut readings = vec![Vec::with_capacity(columns.len()); entities.len()];
+        for cell in columns.into_iter().flat_map(|column| column.into_iter().enumerate()) {
+            let (entity, cell) = cell;
+            readings[entity].push(Reading { exact: cell.status != Status::Invalid, value: cell.value });
+        }
+        Ok(readings)
+    }
+
+    /// One consistent reply, and the pointers it stands under; `None` if the revision has no head.
+    async fn query(
+        &self,
+        store: &dyn Store,
+        entities: &[String],
+    ) -> Result<Option<(Pointers, Reply)>, CompareError> {
+        let mut assumed: Option<Pointers> = None;
+        for _ in 0..ATTEMPTS {
+            let pointers = assumed.as_ref().unwrap_or(&self.guess);
+            let reply = store.read(pointers.query(entities)).await?;
+            let seen = match pointers.check_head(&reply) {
+                Check::Same => assumed.take(),
+                Check::Renewed(seen) => Some(seen),
+                Check::Moved(seen) => {
+                    assumed = Some(seen);
+                    continue;
+                }
+                Check::NoHead | Check::NotLive => return Ok(None),
+                Check::Broken(problem) => return Err(self.broken(problem)),
+            };
+            match seen {
+                Some(seen) if !(seen.generation > 0 && overtaken(&reply.rows, seen.generation)) => {
+                    return Ok(Some((seen, reply)));
+                }
+                _ => assumed = None,
+            }
+        }
+        Err(CompareError::Moving { revision: self.name().to_owned() })
+    }
+
+    fn broken(&self, problem: String) -> CompareError {
+        CompareError::Broken { revision: self.name().to_owned(), problem }
+    }
+}
