@@ -1,0 +1,56 @@
+//! `featuremill`: what people do with views by hand, in few words. As `kubectl-featuremill` it is a plugin of kubectl.
+//!
+//! Invariant: it only reads objects and patches them, with the rights of who calls it; all of it can be done with kubectl.
+
+mod act;
+mod args;
+mod error;
+mod features;
+mod status;
+mod tell;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use kube::config::KubeConfigOptions;
+use kube::{Client, Config};
+
+use args::{Args, Command};
+use error::CliError;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    // Two providers are compiled in by different dependencies, and rustls will not choose between them.
+    shell::redis::install_crypto();
+    match run(Args::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("featuremill: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<(), CliError> {
+    let config = match args.context {
+        None => Config::infer().await.map_err(|e| CliError::Config(e.to_string()))?,
+        Some(context) => {
+            let options = KubeConfigOptions { context: Some(context), ..KubeConfigOptions::default() };
+            Config::from_kubeconfig(&options).await.map_err(|e| CliError::Config(e.to_string()))?
+        }
+    };
+    let namespace = args.namespace.unwrap_or_else(|| config.default_namespace.clone());
+    let client = Client::try_from(config).map_err(|e| CliError::Config(e.to_string()))?;
+    match args.command {
+        Command::Status { view, watch } => status::run(&client, &namespace, view.as_deref(), watch).await,
+        Command::History { view } => status::history(&client, &namespace, &view).await,
+        Command::GetFeatures(asked) => features::run(&client, &namespace, &asked).await,
+        Command::Promote { view } => act::run(&client, &namespace, &view, act::Act::Promote).await,
+        Command::Abort { view } => act::run(&client, &namespace, &view, act::Act::Abort).await,
+        Command::Retry { view } => act::run(&client, &namespace, &view, act::Act::Retry).await,
+        Command::Pause { view } => act::run(&client, &namespace, &view, act::Act::Pause(true)).await,
+        Command::Resume { view } => act::run(&client, &namespace, &view, act::Act::Pause(false)).await,
+        Command::Rollback { view, to } => act::run(&client, &namespace, &view, act::Act::Rollback { to }).await,
+        Command::Unpin { view } => act::run(&client, &namespace, &view, act::Act::Unpin).await,
+    }
+}

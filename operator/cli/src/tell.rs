@@ -1,0 +1,185 @@
+//! A view in words and bars. Pure.
+
+use std::fmt::Write as _;
+
+use crds::FeatureView;
+use crds::condition::{ConditionStatus, types};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+
+/// How wide a bar is.
+const WIDTH: usize = 24;
+
+/// One line a view, under a head.
+pub fn table(views: &[FeatureView]) -> String {
+    let head = ["VIEW", "PHASE", "READY", "SERVES", "CANDIDATE", "KEEPS"].map(str::to_owned);
+    let rows = views.iter().map(|view| {
+        let status = view.status.clone().unwrap_or_default();
+        let ready = condition(view, types::READY).map_or_else(|| "Unknown".to_owned(), |(status, _)| format!("{status:?}"));
+        let or = |revision: Option<String>| revision.unwrap_or_else(|| "-".to_owned());
+        [
+            view.name_any(),
+            status.phase.unwrap_or_else(|| "Pending".to_owned()),
+            ready,
+            or(status.active_revision),
+            or(status.candidate_revision),
+            or(status.previous_revision),
+        ]
+    });
+    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
+    let mut widths = [0; 6];
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    let mut text = String::new();
+    for row in &rows {
+        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
+    }
+    text
+}
+
+/// Everything of one view that a person wants to know of its rollout.
+pub fn whole(view: &FeatureView, now: Timestamp) -> String {
+    let status = view.status.clone().unwrap_or_default();
+    let rollout = status.rollout.clone().unwrap_or_default();
+    let policy = &view.spec.rollout;
+    let mut lines = vec![format!("{}  {}", view.name_any(), status.phase.as_deref().unwrap_or("Pending"))];
+    let serves = status.active_revision.as_deref().unwrap_or("nothing yet");
+    let since = rollout.promoted_time.as_deref().and_then(|text| ago(text, now));
+    lines.push(format!("  serves     {serves}{}", since.map_or_else(String::new, |ago| format!("  for {}", duration(ago)))));
+    if let (Some(generation), Some(horizon)) = (status.generation, &status.horizon) {
+        lines.push(format!("  generation {generation}, complete up to {horizon}"));
+    }
+    if let Some(previous) = &status.previous_revision {
+        let soak = i64::from(policy.scale_down_delay_seconds);
+        let bar = since.map_or_else(String::new, |ago| bar(ago, soak));
+        lines.push(format!("  keeps      {previous}  {bar} of the soak"));
+    }
+    if let Some(candidate) = &status.candidate_revision {
+        lines.push(format!("  candidate  {candidate}"));
+        let trial = rollout.trial.as_ref().filter(|trial| trial.revision == *candidate);
+        if let Some(ago) = trial.and_then(|trial| ago(trial.start_time.as_deref()?, now)) {
+            lines.push(format!("    deadline {}", bar(ago, i64::from(policy.catch_up.deadline_seconds))));
+        }
+        if let Some(ago) = trial.and_then(|trial| ago(trial.caught_up_time.as_deref()?, now)) {
+            lines.push(format!("    steady   {}", bar(ago, i64::from(policy.catch_up.stable_for_seconds))));
+        }
+    }
+    // What is wrong first, then what is under way, then the way back.
+    for (kind, wanted) in [
+        (types::STALLED, ConditionStatus::True),
+        (types::RECONCILING, ConditionStatus::True),
+        (types::READY, ConditionStatus::False),
+        (types::ROLLBACK_AVAILABLE, ConditionStatus::True),
+    ] {
+        if let Some((_, message)) = condition(view, kind).filter(|(status, message)| *status == wanted && !message.is_empty()) {
+            lines.push(format!("  {kind}: {message}"));
+        }
+    }
+    lines.join("\n") + "\n"
+}
+
+/// Whether the rollout is over, one way or the other.
+pub fn settled(view: &FeatureView) -> bool {
+    let observed = view.status.as_ref().and_then(|status| status.observed_generation);
+    observed == view.metadata.generation
+        && condition(view, types::RECONCILING).is_some_and(|(status, _)| status == ConditionStatus::False)
+}
+
+fn condition(view: &FeatureView, kind: &str) -> Option<(ConditionStatus, String)> {
+    let conditions = &view.status.as_ref()?.conditions;
+    let found = conditions.iter().find(|condition| condition.type_ == kind)?;
+    Some((found.status, found.message.clone()))
+}
+
+/// Seconds since a time of status.
+fn ago(text: &str, now: Timestamp) -> Option<i64> {
+    let then: Timestamp = text.parse().ok()?;
+    Some(now.as_second().saturating_sub(then.as_second()).max(0))
+}
+
+/// How much of `whole` seconds is past.
+fn bar(part: i64, whole: i64) -> String {
+    let part = part.clamp(0, whole.max(0));
+    let full = if whole <= 0 { WIDTH } else { usize::try_from(part).unwrap_or(0) * WIDTH / usize::try_from(whole).unwrap_or(1) };
+    format!("{}{} {} of {}", "█".repeat(full), "░".repeat(WIDTH - full), duration(part), duration(whole))
+}
+
+/// Seconds, in the two largest units.
+pub fn duration(seconds: i64) -> String {
+    let (d, h, m, s) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    match (d, h, m) {
+        (0, 0, 0) => format!("{s}s"),
+        (0, 0, _) => format!("{m}m{s:02}s"),
+        (0, _, _) => format!("{h}h{m:02}m"),
+        _ => format!("{d}d{h:02}h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn view(status: Value) -> FeatureView {
+        serde_json::from_value(json!({
+            "apiVersion": "featuremill.dev/v1alpha1", "kind": "FeatureView", "metadata": {"name": "shopper", "generation": 3},
+            "spec": {
+                "architectureRef": {"name": "realtime"}, "entity": {"keys": ["user"]}, "features": [],
+                "source": {"timestamp": {"field": "at", "unit": "Milliseconds"}, "schema": []},
+            },
+            "status": status,
+        }))
+        .unwrap()
+    }
+
+    fn rolling() -> FeatureView {
+        let condition = |kind: &str, status: &str, message: &str| {
+            json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"})
+        };
+        view(json!({
+            "observedGeneration": 3, "phase": "CatchingUp", "activeRevision": "9b1c07de42", "candidateRevision": "3f0a55c81e",
+            "rollout": {
+                "promotedTime": "2026-01-01T00:00:00Z",
+                "trial": {"revision": "3f0a55c81e", "startTime": "2026-01-02T11:00:00Z", "caughtUpTime": "2026-01-02T11:59:30Z"},
+            },
+            "conditions": [
+                condition("Ready", "True", "served"), condition("Reconciling", "True", "revision 3f0a55c81e has caught up"),
+                condition("Stalled", "False", ""),
+            ],
+        }))
+    }
+
+    #[test]
+    fn a_rollout_is_told_with_its_bars() {
+        let text = whole(&rolling(), "2026-01-02T12:00:00Z".parse().unwrap());
+        let expected = "shopper  CatchingUp\n  \
+            serves     9b1c07de42  for 1d12h\n  \
+            candidate  3f0a55c81e\n    \
+            deadline █░░░░░░░░░░░░░░░░░░░░░░░ 1h00m of 1d00h\n    \
+            steady   ████████████░░░░░░░░░░░░ 30s of 1m00s\n  \
+            Reconciling: revision 3f0a55c81e has caught up\n";
+        assert_eq!(text, expected);
+        assert!(!settled(&rolling()));
+    }
+
+    #[test]
+    fn a_table_lines_up_and_says_what_is_not_known() {
+        let text = table(&[rolling(), view(json!({}))]);
+        let expected = "VIEW     PHASE       READY    SERVES      CANDIDATE   KEEPS\n\
+            shopper  CatchingUp  True     9b1c07de42  3f0a55c81e  -\n\
+            shopper  Pending     Unknown  -           -           -\n";
+        assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn durations_have_two_units() {
+        assert_eq!([59, 61, 3_661, 90_000].map(duration), ["59s", "1m01s", "1h01m", "1d01h"]);
+    }
+}
