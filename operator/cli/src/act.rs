@@ -53,7 +53,9 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
     let nothing = |why: String| Err(CliError::Nothing(why));
     let candidate = || {
         status.candidate_revision.clone().ok_or_else(|| {
-            CliError::Nothing(format!("featureview {name} has no candidate: every edit so far is served or was given up"))
+            CliError::Nothing(format!(
+                "featureview {name} has no candidate: every edit so far is served or was given up"
+            ))
         })
     };
     Ok(match act {
@@ -71,9 +73,14 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
             (annotate(RETRY_ANNOTATION, &trial.revision), format!("revision {} is tried again", trial.revision))
         }
         Act::Pause(paused) if view.spec.rollout.paused == *paused => {
-            return nothing(format!("the rollout of featureview {name} {} paused", if *paused { "is already" } else { "is not" }));
+            return nothing(format!(
+                "the rollout of featureview {name} {} paused",
+                if *paused { "is already" } else { "is not" }
+            ));
         }
-        Act::Pause(true) => (rollout("paused", json!(true)), "the rollout stops where it is; workers read on".to_owned()),
+        Act::Pause(true) => {
+            (rollout("paused", json!(true)), "the rollout stops where it is; workers read on".to_owned())
+        }
         Act::Pause(false) => (rollout("paused", json!(false)), "the rollout goes on".to_owned()),
         Act::Rollback { to } => {
             let Some(to) = to.clone().or(status.previous_revision) else {
@@ -85,12 +92,17 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
             if status.active_revision.as_ref() == Some(&to) {
                 return nothing(format!("revision {to} of featureview {name} serves already"));
             }
-            (rollout("servingRevision", json!(to)), format!("reads go back to revision {to}; `featuremill unpin {name}` takes that back"))
+            (
+                rollout("servingRevision", json!(to)),
+                format!("reads go back to revision {to}; `featuremill unpin {name}` takes that back"),
+            )
         }
         Act::Unpin if view.spec.rollout.serving_revision.as_deref().unwrap_or_default().is_empty() => {
             return nothing(format!("featureview {name} is not pinned"));
         }
-        Act::Unpin => (rollout("servingRevision", Value::Null), "what the spec describes is rolled out again".to_owned()),
+        Act::Unpin => {
+            (rollout("servingRevision", Value::Null), "what the spec describes is rolled out again".to_owned())
+        }
     })
 }
 

@@ -14,8 +14,7 @@ pub async fn run(client: &Client, namespace: &str, asked: &GetFeatures) -> Resul
     let doing = CliError::api(format!("reading featureview {namespace}/{}", asked.view));
     let view = api.get(&asked.view).await.map_err(doing)?;
     let server = server(&view.spec.architecture_ref.name);
-    let path =
-        format!("/api/v1/namespaces/{namespace}/services/{server}:{SERVING_PORT}/proxy/get-online-features");
+    let path = format!("/api/v1/namespaces/{namespace}/services/{server}:{SERVING_PORT}/proxy/get-online-features");
     let body = request(&view, asked).to_string().into_bytes();
     let request = http::Request::post(path).header("content-type", "application/json").body(body);
     let request = request.map_err(|error| CliError::Nothing(format!("the request cannot be made: {error}")))?;
@@ -104,7 +103,8 @@ mod tests {
                 {"values": [null], "statuses": ["NULL_VALUE"]},
             ],
         });
-        let expected = "user   \"u1\"\nviews  3\nratio  NULL_VALUE\nas of 2026-01-01T12:00:00Z, complete to not known, degraded\n";
+        let expected =
+            "user   \"u1\"\nviews  3\nratio  NULL_VALUE\nas of 2026-01-01T12:00:00Z, complete to not known, degraded\n";
         assert_eq!(told(&answer), expected);
     }
 }

@@ -61,7 +61,12 @@ pub async fn history(client: &Client, namespace: &str, view: &str) -> Result<(),
     for entry in revisions {
         let text = |key: &str| entry.annotations().get(key).cloned().unwrap_or_else(|| "-".to_owned());
         let revision = entry.labels().get(REVISION_LABEL).cloned().unwrap_or_else(|| "-".to_owned());
-        println!("{:<8}  {revision:<12}  {:<22}  {}", entry.revision, text(PROMOTED_ANNOTATION), text(IMAGE_ANNOTATION));
+        println!(
+            "{:<8}  {revision:<12}  {:<22}  {}",
+            entry.revision,
+            text(PROMOTED_ANNOTATION),
+            text(IMAGE_ANNOTATION)
+        );
     }
     Ok(())
 }

@@ -15,7 +15,8 @@ pub fn table(views: &[FeatureView]) -> String {
     let head = ["VIEW", "PHASE", "READY", "SERVES", "CANDIDATE", "KEEPS"].map(str::to_owned);
     let rows = views.iter().map(|view| {
         let status = view.status.clone().unwrap_or_default();
-        let ready = condition(view, types::READY).map_or_else(|| "Unknown".to_owned(), |(status, _)| format!("{status:?}"));
+        let ready =
+            condition(view, types::READY).map_or_else(|| "Unknown".to_owned(), |(status, _)| format!("{status:?}"));
         let or = |revision: Option<String>| revision.unwrap_or_else(|| "-".to_owned());
         [
             view.name_any(),
@@ -50,7 +51,10 @@ pub fn whole(view: &FeatureView, now: Timestamp) -> String {
     let mut lines = vec![format!("{}  {}", view.name_any(), status.phase.as_deref().unwrap_or("Pending"))];
     let serves = status.active_revision.as_deref().unwrap_or("nothing yet");
     let since = rollout.promoted_time.as_deref().and_then(|text| ago(text, now));
-    lines.push(format!("  serves     {serves}{}", since.map_or_else(String::new, |ago| format!("  for {}", duration(ago)))));
+    lines.push(format!(
+        "  serves     {serves}{}",
+        since.map_or_else(String::new, |ago| format!("  for {}", duration(ago)))
+    ));
     if let (Some(generation), Some(horizon)) = (status.generation, &status.horizon) {
         lines.push(format!("  generation {generation}, complete up to {horizon}"));
     }
@@ -76,7 +80,9 @@ pub fn whole(view: &FeatureView, now: Timestamp) -> String {
         (types::READY, ConditionStatus::False),
         (types::ROLLBACK_AVAILABLE, ConditionStatus::True),
     ] {
-        if let Some((_, message)) = condition(view, kind).filter(|(status, message)| *status == wanted && !message.is_empty()) {
+        if let Some((_, message)) =
+            condition(view, kind).filter(|(status, message)| *status == wanted && !message.is_empty())
+        {
             lines.push(format!("  {kind}: {message}"));
         }
     }
@@ -105,7 +111,11 @@ fn ago(text: &str, now: Timestamp) -> Option<i64> {
 /// How much of `whole` seconds is past.
 fn bar(part: i64, whole: i64) -> String {
     let part = part.clamp(0, whole.max(0));
-    let full = if whole <= 0 { WIDTH } else { usize::try_from(part).unwrap_or(0) * WIDTH / usize::try_from(whole).unwrap_or(1) };
+    let full = if whole <= 0 {
+        WIDTH
+    } else {
+        usize::try_from(part).unwrap_or(0) * WIDTH / usize::try_from(whole).unwrap_or(1)
+    };
     format!("{}{} {} of {}", "█".repeat(full), "░".repeat(WIDTH - full), duration(part), duration(whole))
 }
 
@@ -140,9 +150,7 @@ mod tests {
     }
 
     fn rolling() -> FeatureView {
-        let condition = |kind: &str, status: &str, message: &str| {
-            json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"})
-        };
+        let condition = |kind: &str, status: &str, message: &str| json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
         view(json!({
             "observedGeneration": 3, "phase": "CatchingUp", "activeRevision": "9b1c07de42", "candidateRevision": "3f0a55c81e",
             "rollout": {

@@ -78,7 +78,9 @@ impl<'a> Judge<'a> {
     #[must_use]
     pub fn differs(&self, former: &[Reading], candidate: &[Reading]) -> bool {
         self.features.iter().any(|tally| match (tally.kind, tally.pair(former, candidate)) {
-            (Kind::Unchanged | Kind::Changed, Some((a, b))) => a.exact && b.exact && !equal(a.value.as_ref(), b.value.as_ref()),
+            (Kind::Unchanged | Kind::Changed, Some((a, b))) => {
+                a.exact && b.exact && !equal(a.value.as_ref(), b.value.as_ref())
+            }
             _ => false,
         })
     }

@@ -60,9 +60,7 @@ fn definition(plan: &Plan, feature: usize) -> Json {
 #[must_use]
 pub fn equal(a: Option<&Value>, b: Option<&Value>) -> bool {
     match (a, b) {
-        (Some(Value::Double(a)), Some(Value::Double(b))) => {
-            (a - b).abs() <= DOUBLE_TOLERANCE * a.abs().max(b.abs())
-        }
+        (Some(Value::Double(a)), Some(Value::Double(b))) => (a - b).abs() <= DOUBLE_TOLERANCE * a.abs().max(b.abs()),
         (Some(Value::List(a)), Some(Value::List(b))) => {
             a.len() == b.len() && a.iter().zip(b).all(|(a, b)| equal(Some(a), Some(b)))
         }

@@ -65,7 +65,9 @@ pub enum CompareError {
         revision: String,
     },
     /// A revision is not known to be complete to any time.
-    #[error("revision {revision} has not said within {waited_s} s up to which time it is complete: see whether its workers run")]
+    #[error(
+        "revision {revision} has not said within {waited_s} s up to which time it is complete: see whether its workers run"
+    )]
     Unknown {
         /// Which.
         revision: String,
@@ -73,7 +75,9 @@ pub enum CompareError {
         waited_s: u64,
     },
     /// A revision did not read on.
-    #[error("revision {revision} has not read its source up to {until_ms} within {waited_s} s: see whether its workers run")]
+    #[error(
+        "revision {revision} has not read its source up to {until_ms} within {waited_s} s: see whether its workers run"
+    )]
     Behind {
         /// Which.
         revision: String,

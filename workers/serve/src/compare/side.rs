@@ -85,7 +85,8 @@ impl Side {
         entities: &[String],
         t: i64,
     ) -> Result<Vec<Vec<Reading>>, CompareError> {
-        let (pointers, reply) = self.query(store, entities).await?.ok_or_else(|| self.broken("its head is gone".into()))?;
+        let (pointers, reply) =
+            self.query(store, entities).await?.ok_or_else(|| self.broken("its head is gone".into()))?;
         let rows = Rows {
             revision: &self.revision,
             generation: pointers.generation,
@@ -105,11 +106,7 @@ impl Side {
     }
 
     /// One consistent reply, and the pointers it stands under; `None` if the revision has no head.
-    async fn query(
-        &self,
-        store: &dyn Store,
-        entities: &[String],
-    ) -> Result<Option<(Pointers, Reply)>, CompareError> {
+    async fn query(&self, store: &dyn Store, entities: &[String]) -> Result<Option<(Pointers, Reply)>, CompareError> {
         let mut assumed: Option<Pointers> = None;
         for _ in 0..ATTEMPTS {
             let pointers = assumed.as_ref().unwrap_or(&self.guess);

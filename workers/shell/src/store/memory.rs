@@ -11,8 +11,8 @@ use engine::row::{
 
 use super::guard::{decide, decide_marker, fenced};
 use super::{
-    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
-    parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles,
+    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError,
+    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles,
     value_error,
 };
 use crate::redis::RedisError;

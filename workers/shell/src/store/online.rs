@@ -12,8 +12,8 @@ use redis::{Cmd, Pipeline, cmd};
 
 use super::scripts::{CATALOG, ERASE, FLUSH, MARKER, SWAP, header};
 use super::{
-    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError, Swap,
-    parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles,
+    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError,
+    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles,
     value_error,
 };
 use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};

@@ -12,7 +12,8 @@ use rdkafka::message::{OwnedMessage, Timestamp};
 use shell::admin::Readiness;
 use shell::kafka::KafkaSettings;
 use shell::store::{
-    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError, Swap,
+    Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, MemoryStore, Outcome, Pointer, Purge, Segments, StoreError,
+    Swap,
 };
 use tokio::sync::Notify;
 
