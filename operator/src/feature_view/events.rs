@@ -123,12 +123,11 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         let left = before.active_revision.as_ref().filter(|_| before.previous_revision.as_ref() == Some(active));
         let returned = after.rollout.as_ref().is_some_and(|rollout| rollout.rolled_back);
         let reason = if returned { reasons::ROLLED_BACK } else { reasons::PROMOTED };
-        match left {
-            Some(left) => {
-                say(EventType::Normal, reason, format!("revision {active} is live again, in place of {left}"))
-            }
-            None => say(EventType::Normal, reasons::PROMOTED, format!("revision {active} is live")),
-        }
+        let (reason, note) = match left {
+            Some(left) => (reason, format!("revision {active} is live again, in place of {left}")),
+            None => (reasons::PROMOTED, format!("revision {active} is live")),
+        };
+        say(EventType::Normal, reason, note);
     }
     if let Some((revision, reason)) = aborted(after).filter(|is| aborted(before).as_ref() != Some(is)) {
         let stalled = find(&after.conditions, types::STALLED).map(|c| c.message.clone()).unwrap_or_default();
