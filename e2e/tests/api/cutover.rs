@@ -63,7 +63,7 @@ pub async fn candidate(world: &World) -> String {
 }
 
 pub async fn annotate(world: &World, verb: &str, revision: &str) {
-    let patch = json!({"metadata": {"annotations": {format!("featuremill.dev/{verb}"): revision}}});
+    let patch = json!({"metadata": {"annotations": {(format!("featuremill.dev/{verb}")): revision}}});
     world.api::<FeatureView>().patch(VIEW, &PatchParams::default(), &Patch::Merge(patch)).await.unwrap();
 }
 

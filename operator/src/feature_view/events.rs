@@ -120,17 +120,14 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         say(EventType::Normal, reasons::AWAITING_PROMOTION, message);
     }
     if let Some(active) = moved {
-        let back = before.previous_revision.as_ref() == Some(active);
-        match &before.active_revision {
-            Some(left) if back => {
-                say(
-                    EventType::Normal,
-                    reasons::ROLLED_BACK,
-                    format!("revision {active} is live again, in place of {left}"),
-                );
-            }
-            _ => say(EventType::Normal, reasons::PROMOTED, format!("revision {active} is live")),
-        }
+        let left = before.active_revision.as_ref().filter(|_| before.previous_revision.as_ref() == Some(active));
+        let returned = after.rollout.as_ref().is_some_and(|rollout| rollout.rolled_back);
+        let reason = if returned { reasons::ROLLED_BACK } else { reasons::PROMOTED };
+        let (reason, note) = match left {
+            Some(left) => (reason, format!("revision {active} is live again, in place of {left}")),
+            None => (reasons::PROMOTED, format!("revision {active} is live")),
+        };
+        say(EventType::Normal, reason, note);
     }
     if let Some((revision, reason)) = aborted(after).filter(|is| aborted(before).as_ref() != Some(is)) {
         let stalled = find(&after.conditions, types::STALLED).map(|c| c.message.clone()).unwrap_or_default();
@@ -184,9 +181,11 @@ mod tests {
         let back = FeatureViewStatus {
             active_revision: Some("a".into()),
             previous_revision: Some("b".into()),
+            rollout: Some(RolloutStatus { rolled_back: true, ..RolloutStatus::default() }),
             ..Default::default()
         };
         assert_eq!(told(&after, &back), ["RolledBack"]);
+        assert_eq!(told(&back, &after), ["Promoted"]);
     }
 
     fn told(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<String> {

@@ -265,7 +265,12 @@ fn next(facts: &Facts, memory: &Memory, step: Step) -> Option<SignedDuration> {
     let trial = memory.trial.as_ref().filter(|_| step == Step::CatchUp);
     let deadline = trial.and_then(|t| t.started?.checked_add(policy.deadline).ok());
     let steady = trial.and_then(|t| t.caught_up?.checked_add(policy.stable_for).ok());
-    [soak, deadline, steady].into_iter().flatten().map(|end| end.duration_since(*now)).filter(|d| d.is_positive()).min()
+    [soak, deadline, steady]
+        .into_iter()
+        .flatten()
+        .map(|end| end.duration_since(*now))
+        .filter(SignedDuration::is_positive)
+        .min()
 }
 
 #[cfg(test)]

@@ -263,7 +263,7 @@ impl World {
     /// Every byte of an incarnation's rows: by entity, the fields.
     pub async fn bytes(&self, incarnation: u32) -> BTreeMap<String, BTreeMap<String, Vec<u8>>> {
         let prefix = row::row_prefix(UID, &self.plan.revision, incarnation);
-        let keys: Vec<String> = self.redis.command(&["KEYS", &format!("{prefix}*")]).await.unwrap();
+        let keys = self.keys(&prefix).await;
         let rows = self.rows(&keys).await;
         let entity = |key: &String| key.strip_prefix(&prefix).unwrap().to_owned();
         keys.iter().zip(rows).map(|(key, fields)| (entity(key), fields.into_iter().collect())).collect()
@@ -284,7 +284,7 @@ impl World {
         let layout = Layout::new(&self.plan).unwrap();
         let reader = Reader::new(&layout);
         let prefix = row::row_prefix(UID, &self.plan.revision, 0);
-        let keys: Vec<String> = self.redis.command(&["KEYS", &format!("{prefix}*")]).await.unwrap();
+        let keys = self.keys(&prefix).await;
         let mut values = BTreeMap::new();
         let rows = self.rows(&keys).await;
         for (key, fields) in keys.iter().zip(rows) {
@@ -311,10 +311,21 @@ impl World {
         values
     }
 
-    async fn rows(&self, keys: &[String]) -> Vec<Vec<(String, Vec<u8>)>> {
+    /// A connection that waits for long answers; the default gives up after half a second.
+    async fn patient(&self) -> redis::aio::MultiplexedConnection {
         let client = redis::Client::open(self.redis.url()).unwrap();
         let mut connection = client.get_multiplexed_async_connection().await.unwrap();
         connection.set_response_timeout(LIMIT);
+        connection
+    }
+
+    async fn keys(&self, prefix: &str) -> Vec<String> {
+        let mut connection = self.patient().await;
+        redis::cmd("KEYS").arg(format!("{prefix}*")).query_async(&mut connection).await.unwrap()
+    }
+
+    async fn rows(&self, keys: &[String]) -> Vec<Vec<(String, Vec<u8>)>> {
+        let mut connection = self.patient().await;
         let mut pipeline = redis::pipe();
         for key in keys {
             pipeline.cmd("HGETALL").arg(key);

@@ -116,7 +116,7 @@ impl World {
     pub fn cut(&mut self, cut: Cut) -> Decision {
         let facts = self.facts();
         let decision = decide(&facts);
-        self.check(&facts, &decision);
+        check(&facts, &decision);
 
         // Kubernetes: what runs, and what no longer does.
         for revision in &decision.run {
@@ -209,40 +209,6 @@ impl World {
         panic!("it never comes to rest: {self:#?}");
     }
 
-    /// What must hold of every decision.
-    fn check(&self, facts: &Facts, decision: &Decision) {
-        let Decision { memory, run, retire, .. } = decision;
-        assert_eq!(decision, &decide(facts), "not a function of the facts");
-        let candidates: Vec<&String> =
-            run.iter().filter(|r| memory.active.as_ref() != Some(r) && memory.previous.as_ref() != Some(r)).collect();
-        assert!(candidates.len() <= 1 && run.len() <= 3, "{decision:#?}");
-        for kept in run.iter().chain(&memory.active).chain(&memory.previous).chain(&memory.candidate) {
-            assert!(!retire.contains(kept), "{kept} is kept and removed: {decision:#?}");
-        }
-        if let Ok(Some(live)) = &facts.live {
-            assert_eq!(memory.active.as_ref(), Some(live));
-            assert!(run.contains(live) || !facts.planned.contains(live));
-        }
-        let mut settled = facts.memory.clone();
-        if let Ok(live) = &facts.live {
-            settled.settle(live.as_deref(), &facts.history, facts.now);
-        }
-        if let Some(previous) = settled.previous.filter(|p| retire.contains(p) && !facts.memory.retiring.contains(p)) {
-            let over = settled.promoted.is_some_and(|since| facts.now.duration_since(since) >= facts.policy.soak);
-            assert!(over && !facts.policy.paused, "{previous} is removed before its soak is over: {facts:#?}");
-        }
-        for revision in run {
-            let removed = facts.memory.retiring.contains(revision) && memory.active.as_ref() != Some(revision);
-            assert!(!removed, "{revision} runs while it is removed: {decision:#?}");
-        }
-        if facts.live.is_err() {
-            assert!(decision.step == Step::Hold && retire.is_subset(&facts.memory.retiring), "{decision:#?}");
-        }
-        if let Some(first) = &decision.first {
-            assert!(facts.unrun && run.contains(first));
-        }
-    }
-
     /// What must hold of every move of the pointer.
     fn checked_move(&self, decision: &Decision, to: &String) {
         if self.live.is_none() {
@@ -253,5 +219,39 @@ impl World {
             assert_eq!(self.rows.get(to), Some(&true), "{to} has not caught up: {decision:#?}\n{self:#?}");
             assert!(!self.lagging.contains(to) && !self.suspended && !self.policy.paused);
         }
+    }
+}
+
+/// What must hold of every decision.
+fn check(facts: &Facts, decision: &Decision) {
+    let Decision { memory, run, retire, .. } = decision;
+    assert_eq!(decision, &decide(facts), "not a function of the facts");
+    let candidates: Vec<&String> =
+        run.iter().filter(|r| memory.active.as_ref() != Some(r) && memory.previous.as_ref() != Some(r)).collect();
+    assert!(candidates.len() <= 1 && run.len() <= 3, "{decision:#?}");
+    for kept in run.iter().chain(&memory.active).chain(&memory.previous).chain(&memory.candidate) {
+        assert!(!retire.contains(kept), "{kept} is kept and removed: {decision:#?}");
+    }
+    if let Ok(Some(live)) = &facts.live {
+        assert_eq!(memory.active.as_ref(), Some(live));
+        assert!(run.contains(live) || !facts.planned.contains(live));
+    }
+    let mut settled = facts.memory.clone();
+    if let Ok(live) = &facts.live {
+        settled.settle(live.as_deref(), &facts.history, facts.now);
+    }
+    if let Some(previous) = settled.previous.filter(|p| retire.contains(p) && !facts.memory.retiring.contains(p)) {
+        let over = settled.promoted.is_some_and(|since| facts.now.duration_since(since) >= facts.policy.soak);
+        assert!(over && !facts.policy.paused, "{previous} is removed before its soak is over: {facts:#?}");
+    }
+    for revision in run {
+        let removed = facts.memory.retiring.contains(revision) && memory.active.as_ref() != Some(revision);
+        assert!(!removed, "{revision} runs while it is removed: {decision:#?}");
+    }
+    if facts.live.is_err() {
+        assert!(decision.step == Step::Hold && retire.is_subset(&facts.memory.retiring), "{decision:#?}");
+    }
+    if let Some(first) = &decision.first {
+        assert!(facts.unrun && run.contains(first));
     }
 }
