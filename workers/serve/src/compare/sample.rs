@@ -29,7 +29,7 @@ pub(super) async fn smallest<R: RowStore>(
         let prefix = side.row_prefix(store).await?;
         let mut cursor = Some(0);
         while let Some(at) = cursor {
-            let listed = rows.keys(&prefix, at).await?;
+            let listed = rows.scan(&prefix, at).await?;
             cursor = listed.next;
             for entity in listed.keys.iter().filter_map(|key| key.strip_prefix(&prefix)) {
                 let hash = hash(entity);

@@ -319,7 +319,7 @@ impl RowStore for MemoryStore {
         Ok(self.open("a write")?.refusal.clone())
     }
 
-    async fn keys(&self, prefix: &str, _cursor: u64) -> Result<Keys, StoreError> {
+    async fn scan(&self, prefix: &str, _cursor: u64) -> Result<Keys, StoreError> {
         let state = self.open("listing rows")?;
         let keys = state.hashes.keys().chain(state.strings.keys()).filter(|key| key.starts_with(prefix));
         Ok(Keys { next: None, keys: keys.cloned().collect() })

@@ -331,7 +331,7 @@ impl RowStore for RedisStore {
         }
     }
 
-    async fn keys(&self, prefix: &str, cursor: u64) -> Result<Keys, StoreError> {
+    async fn scan(&self, prefix: &str, cursor: u64) -> Result<Keys, StoreError> {
         let mut scan = cmd("SCAN");
         scan.arg(cursor).arg("MATCH").arg(glob_prefix(prefix)).arg("COUNT").arg(SCAN_COUNT);
         let (next, keys): (u64, Vec<Vec<u8>>) = self.connection.run("listing rows", &scan).await?;

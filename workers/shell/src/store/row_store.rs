@@ -120,7 +120,7 @@ pub trait RowStore: Clone + Send + Sync + 'static {
 
     /// A slice of the keys that start with `prefix`; `cursor` is 0 at first, then [`Keys::next`]. A key that stands throughout
     /// is given at least once, maybe more often.
-    fn keys(&self, prefix: &str, cursor: u64) -> impl Future<Output = Result<Keys, StoreError>> + Send;
+    fn scan(&self, prefix: &str, cursor: u64) -> impl Future<Output = Result<Keys, StoreError>> + Send;
 
     /// Removes a slice of the keys that start with `prefix`; `cursor` is 0 at first, then [`Purge::next`]. Calls may be far
     /// apart, or start over: what is gone stays gone.

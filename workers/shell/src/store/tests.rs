@@ -391,6 +391,6 @@ async fn keys_are_listed_by_prefix() {
     for key in ["u/a/0/e/1", "u/a/0/e/2", "u/a/1/e/1", "v/a/0/e/1"] {
         store.put_comparison(key, &comparison()).await.unwrap();
     }
-    let keys = store.keys("u/a/0/e/", 0).await.unwrap();
+    let keys = store.scan("u/a/0/e/", 0).await.unwrap();
     assert_eq!((keys.next, keys.keys), (None, vec!["u/a/0/e/1".to_owned(), "u/a/0/e/2".to_owned()]));
 }

@@ -104,8 +104,8 @@ impl RowStore for Slow {
     async fn put_comparison(&self, key: &str, report: &Report) -> Result<(), StoreError> {
         self.store.put_comparison(key, report).await
     }
-    async fn keys(&self, prefix: &str, cursor: u64) -> Result<Keys, StoreError> {
-        self.store.keys(prefix, cursor).await
+    async fn scan(&self, prefix: &str, cursor: u64) -> Result<Keys, StoreError> {
+        self.store.scan(prefix, cursor).await
     }
     async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {
         self.store.troubles(key).await
