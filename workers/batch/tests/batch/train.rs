@@ -65,6 +65,10 @@ impl World {
         asks.push(Ask { who: Some("u1".into()), at: None });
         asks.push(Ask { who: Some("u1".into()), at: Some(START - DAY) });
         asks.push(Ask { who: Some("u1".into()), at: Some(START + 300 * DAY) });
+        // Asked twice, and at the ends of what a table can say.
+        for at in [START + 9 * DAY, START + 9 * DAY, i64::MAX / 1_000, i64::MIN / 1_000] {
+            asks.push(Ask { who: Some("u1".into()), at: Some(at) });
+        }
         write_asks(&uri("asks"), &asks).await;
         let whole = fixtures::plan("uid-1", &uri("events"));
         let mut windowed = fixtures::definition("uid-2", &uri("events"));
