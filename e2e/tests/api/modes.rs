@@ -11,6 +11,7 @@ use operator::apply::Object;
 use serde_json::{Value, json};
 use shell::store::RowStore as _;
 
+use crate::cutover::is_told;
 use crate::faults::Faults;
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, with};
 use crate::mask::Mask;
@@ -224,9 +225,9 @@ async fn nothing_is_ready_before_a_generation_and_a_refused_one_stalls_while_the
         .unwrap();
     assert!(refused.conditions.iter().any(|c| c.type_ == "Stalled" && c.message.contains(&reason)));
     assert!(has(&refused.conditions, "Ready", "True", None) && refused.generation == Some(1));
-    let events = world.api::<k8s_openapi::api::events::v1::Event>().list(&ListParams::default()).await.unwrap();
+    // Events are written after the status that they are of.
     for reason in ["GenerationPublished", "GenerationRefused"] {
-        assert!(events.iter().any(|e| e.reason.as_deref() == Some(reason)), "no event {reason}");
+        is_told(&world, reason, "generation").await;
     }
     publish(&world, &uid, &revision, RunOutcome::Published).await;
     world

@@ -71,6 +71,32 @@ async fn a_topic_that_does_not_reach_back_far_enough_is_refused_by_offset() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_goes_while_it_is_being_read_is_refused_too() {
+    let world = World::new(1).await;
+    let now = now();
+    // More bytes than are fetched ahead.
+    let pad = "x".repeat(4_000);
+    let payload =
+        serde_json::json!({"user": "ada", "kind": "click", "amount": 1, "at": now, "ignored": pad}).to_string();
+    let large =
+        Message { partition: Some(0), payload: Some(payload.into_bytes()), time: Some(now), ..Message::default() };
+    world.kafka.produce(TOPIC, std::iter::repeat_n(large, 6_000)).await.unwrap();
+    let mut process = world.replay("replay", (1, 0), &[Part { partition: 0, from: 0, to: 6_000 }], Some(500));
+    let reading = process.process.until("its first records", LIMIT, async || {
+        let said = world.progress(1).await;
+        if said.get(&0).is_some_and(|progress| progress.position > 0) { Ok(()) } else { Err(format!("{said:?}")) }
+    });
+    reading.await.unwrap();
+    delete_before(&world, 5_900).await;
+    let status = process.process.wait(LIMIT).await.unwrap();
+    assert_eq!(status.code(), Some(2), "{}", process.process.log_tail());
+    let (reason, message) = refusal(&world, 1, 0).await;
+    assert_eq!((reason.as_str(), message.contains(", 5900)")), ("RetentionTooShort", true), "{message}");
+    let read = world.markers_of(1).await.get(&0).map_or(0, |marker| marker.offset);
+    assert!(read < 5_900, "the marker stands at {read}, past what was never read");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_topic_of_the_name_is_refused_and_so_is_an_index_without_a_part() {
     let world = world().await;
     let (code, log) = replay(&world, "longer", 1, (0, 0, 500)).await;
