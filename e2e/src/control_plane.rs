@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use kube::config::AuthInfo;
 use kube::{Client, Config};
+use serde_json::json;
 use thiserror::Error;
 
 use process::Process;
@@ -138,6 +139,21 @@ impl ControlPlane {
         config.accept_invalid_certs = true;
         config.default_retry = false;
         config
+    }
+
+    /// The same as [`Self::config`], as a kubeconfig for programs.
+    #[must_use]
+    pub fn kubeconfig(&self) -> String {
+        let cluster = json!({"server": format!("https://127.0.0.1:{}", self.port), "insecure-skip-tls-verify": true});
+        json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "tests",
+            "clusters": [{"name": "tests", "cluster": cluster}],
+            "users": [{"name": "tests", "user": {"token": TOKEN}}],
+            "contexts": [{"name": "tests", "context": {"cluster": "tests", "user": "tests"}}],
+        })
+        .to_string()
     }
 
     fn await_ready(&self) -> Result<(), ControlPlaneError> {

@@ -10,6 +10,7 @@ mod aborts;
 mod bad_views;
 mod cel;
 mod children;
+mod command_line;
 mod crash;
 mod cutover;
 mod faults;

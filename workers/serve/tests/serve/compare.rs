@@ -85,7 +85,8 @@ async fn keys(contents: &Contents) -> MemoryStore {
 }
 
 async fn report(fake: &Arc<FakeStore>, comparison: &Comparison) -> Result<Report, CompareError> {
-    let rows = keys(&fake.contents.lock().unwrap().clone()).await;
+    let contents = fake.contents.lock().unwrap().clone();
+    let rows = keys(&contents).await;
     let store: &dyn Store = fake.as_ref();
     compare(store, &rows, comparison, Duration::from_secs(1)).await
 }
