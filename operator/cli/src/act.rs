@@ -111,7 +111,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
 
-    fn view(status: Value, rollout: Value) -> FeatureView {
+    fn view(status: &Value, rollout: &Value) -> FeatureView {
         serde_json::from_value(json!({
             "apiVersion": "featuremill.dev/v1alpha1", "kind": "FeatureView", "metadata": {"name": "shopper"},
             "spec": {
@@ -133,9 +133,9 @@ mod tests {
     #[test]
     fn what_is_patched_names_the_revision_that_status_says() {
         let view = view(
-            json!({"activeRevision": "bb", "previousRevision": "aa", "candidateRevision": "cc",
+            &json!({"activeRevision": "bb", "previousRevision": "aa", "candidateRevision": "cc",
                 "rollout": {"trial": {"revision": "dd", "aborted": "DeadlineExceeded"}}}),
-            json!({"servingRevision": "bb"}),
+            &json!({"servingRevision": "bb"}),
         );
         assert_eq!(told(&view, &Act::Promote), r#"{"metadata":{"annotations":{"featuremill.dev/promote":"cc"}}}"#);
         assert_eq!(told(&view, &Act::Abort), r#"{"metadata":{"annotations":{"featuremill.dev/abort":"cc"}}}"#);
@@ -149,7 +149,7 @@ mod tests {
 
     #[test]
     fn where_there_is_nothing_to_do_it_says_so() {
-        let view = view(json!({"activeRevision": "bb"}), json!({}));
+        let view = view(&json!({"activeRevision": "bb"}), &json!({}));
         for act in [Act::Promote, Act::Abort, Act::Retry, Act::Unpin, Act::Rollback { to: None }] {
             assert!(plan(&view, &act).is_err(), "{act:?}");
         }

@@ -1,5 +1,7 @@
 //! Features of one entity, read through the API server: who may proxy to Services needs no other way in.
 
+use std::fmt::Write as _;
+
 use crds::FeatureView;
 use kube::{Api, Client};
 use operator::names::{SERVING_PORT, server};
@@ -58,7 +60,8 @@ fn told(answer: &Value) -> String {
             Some(status) => status.to_owned(),
             None => continue,
         };
-        text += &format!("{:<width$}  {value}\n", name.as_str().unwrap_or_default());
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "{:<width$}  {value}", name.as_str().unwrap_or_default());
     }
     let degraded = if answer["metadata"]["degraded"] == json!(true) { ", degraded" } else { "" };
     let said = |key: &str| answer["metadata"][key].as_str().unwrap_or("not known").to_owned();

@@ -137,7 +137,7 @@ mod tests {
 
     use super::*;
 
-    fn view(status: Value) -> FeatureView {
+    fn view(status: &Value) -> FeatureView {
         serde_json::from_value(json!({
             "apiVersion": "featuremill.dev/v1alpha1", "kind": "FeatureView", "metadata": {"name": "shopper", "generation": 3},
             "spec": {
@@ -151,7 +151,7 @@ mod tests {
 
     fn rolling() -> FeatureView {
         let condition = |kind: &str, status: &str, message: &str| json!({"type": kind, "status": status, "reason": "R", "message": message, "lastTransitionTime": "2026-01-01T00:00:00Z"});
-        view(json!({
+        view(&json!({
             "observedGeneration": 3, "phase": "CatchingUp", "activeRevision": "9b1c07de42", "candidateRevision": "3f0a55c81e",
             "rollout": {
                 "promotedTime": "2026-01-01T00:00:00Z",
@@ -179,7 +179,7 @@ mod tests {
 
     #[test]
     fn a_table_lines_up_and_says_what_is_not_known() {
-        let text = table(&[rolling(), view(json!({}))]);
+        let text = table(&[rolling(), view(&json!({}))]);
         let expected = "VIEW     PHASE       READY    SERVES      CANDIDATE   KEEPS\n\
             shopper  CatchingUp  True     9b1c07de42  3f0a55c81e  -\n\
             shopper  Pending     Unknown  -           -           -\n";

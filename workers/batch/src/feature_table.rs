@@ -231,7 +231,7 @@ impl FeatureTable {
     /// The files of this revision's generations that meet `wanted`, as removals.
     fn files(&self, wanted: impl Fn(u64) -> bool) -> Result<Vec<(u64, Action)>, FeatureTableError> {
         let mut files = Vec::new();
-        for file in self.log()?.iter() {
+        for file in &self.log()? {
             if let Some(generation) = self.generation_of(file).filter(|generation| wanted(*generation)) {
                 files.push((generation, Action::Remove(file.remove_action(true))));
             }
