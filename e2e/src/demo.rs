@@ -78,7 +78,7 @@ fn clean(cluster: &Cluster) -> Result<(), String> {
 fn apply(cluster: &Cluster) -> Result<(), String> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/clickstream");
     let folder = folder.to_string_lossy();
-    println!("\n$ kubectl apply -f examples/clickstream");
+    println!("\n$ kubectl -n {NAMESPACE} apply -f examples/clickstream");
     print!("{}", cluster.kubectl(&["-n", NAMESPACE, "apply", "-f", &folder])?);
     println!();
     for (object, condition) in [("architecture/realtime", "Ready"), ("featureview/shopper", "Ready")] {

@@ -12,6 +12,7 @@ mod modes;
 mod once;
 mod poison;
 mod removal;
+mod rollout;
 mod upgrade;
 mod values;
 mod world;
