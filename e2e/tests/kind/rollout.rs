@@ -138,14 +138,15 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
     let telling = rows.iter().filter(|row| row[CHANGED.0] != row[CHANGED.1]).count();
     assert!(telling > 20, "both revisions could be equal: they differ for {telling} shoppers");
     // Those who have no row are left out: of them a revision that read less says another thing, and rightly.
-    let known = rows.iter().map(|row| row["_known"].as_i64().unwrap_or(0) > 0);
-    let (users, rows): (Vec<_>, Vec<_>) =
-        users.into_iter().zip(rows).zip(known).filter(|(_, k)| *k).map(|(r, _)| r).unzip();
+    let known = |row: &Row| row["_known"].as_i64().unwrap_or(0) > 0;
+    let (users, rows): (Vec<String>, Vec<Row>) = users.into_iter().zip(rows).filter(|(_, row)| known(row)).unzip();
     let (users, rows) = (users[..100].to_vec(), rows[..100].to_vec());
 
     let old = status(&world, "activeRevision");
+    // What is derived from the changed feature changes with it, to what DuckDB was not asked for.
+    let features: Vec<String> = features(&world).into_iter().filter(|f| f != "preference_30d").collect();
     let settled = Mutex::new(None);
-    let readers = Readers { url, features: features(&world), users, rows, as_of, old: old.clone(), settled: &settled };
+    let readers = Readers { url, features, users, rows, as_of, old: old.clone(), settled: &settled };
     assert_eq!(readers.read().and_then(|answer| readers.check(&answer)), Ok(old.clone()));
 
     let stop = AtomicBool::new(false);
