@@ -174,7 +174,10 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
         }));
         stop.store(true, Ordering::Relaxed);
         let seen: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
-        outcome.map(|outcome| (outcome, seen)).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        match outcome {
+            Ok(outcome) => (outcome, seen),
+            Err(panic) => std::panic::resume_unwind(panic),
+        }
     });
     let ((new, slowest_move), seen) = seen;
     let wrong: Vec<&String> = seen.iter().flat_map(|s| &s.wrong).collect();
