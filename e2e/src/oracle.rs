@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 use crate::clickstream::Clickstream;
+use crate::online::Cell;
 use crate::python;
 
 /// Relative difference within which two doubles count as equal.
@@ -51,6 +52,16 @@ pub fn equal(served: &Value, computed: &Value) -> bool {
             a.parse::<jiff::Timestamp>().is_ok_and(|t| Some(t.as_millisecond()) == b.as_i64())
         }
         _ => served == computed,
+    }
+}
+
+/// Whether a served cell of an entity that is known says what the oracle computed.
+#[must_use]
+pub fn agrees(cell: &Cell, computed: &Value) -> bool {
+    match cell.status.as_str() {
+        "PRESENT" => equal(&cell.value, computed),
+        "NULL_VALUE" => computed.is_null(),
+        _ => false,
     }
 }
 

@@ -58,9 +58,7 @@ impl Readers<'_> {
             let computed_as = if as_before { feature.as_str() } else { CHANGED.1 };
             for ((user, row), cell) in self.users.iter().zip(&self.rows).zip(&answer.features[feature]) {
                 let computed = &row[computed_as];
-                if !(cell.status == "PRESENT" && oracle::equal(&cell.value, computed)
-                    || cell.status == "NULL_VALUE" && computed.is_null())
-                {
+                if !oracle::agrees(cell, computed) {
                     let (value, status) = (&cell.value, &cell.status);
                     return Err(format!("{revision}: {feature} of {user} is {value} ({status}), not {computed}"));
                 }

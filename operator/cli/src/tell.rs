@@ -6,6 +6,7 @@ use crds::FeatureView;
 use crds::condition::{ConditionStatus, types};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
+use operator::conditions::find;
 
 /// How wide a bar is.
 const WIDTH: usize = 24;
@@ -97,8 +98,7 @@ pub fn settled(view: &FeatureView) -> bool {
 }
 
 fn condition(view: &FeatureView, kind: &str) -> Option<(ConditionStatus, String)> {
-    let conditions = &view.status.as_ref()?.conditions;
-    let found = conditions.iter().find(|condition| condition.type_ == kind)?;
+    let found = find(&view.status.as_ref()?.conditions, kind)?;
     Some((found.status, found.message.clone()))
 }
 

@@ -16,6 +16,8 @@ pub mod erase;
 pub mod estimate;
 pub mod event;
 pub mod expr;
+#[cfg(test)]
+mod fixtures;
 pub mod lane;
 pub mod plan;
 pub mod program;

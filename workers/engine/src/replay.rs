@@ -153,35 +153,12 @@ mod tests {
     }
 
     fn replay(parts: &[Part]) -> Replay {
-        let view = crate::plan::ViewIdentity { uid: "u".into(), namespace: "shop".into(), name: "clicks".into() };
         let feature = crate::definition::FeatureDefinition {
             name: "events".into(),
             aggregate: Some("Count".into()),
             ..Default::default()
         };
-        let column = crate::definition::ColumnDefinition {
-            name: "user".into(),
-            type_name: "String".into(),
-            ..Default::default()
-        };
-        let definition = crate::definition::ViewDefinition {
-            view,
-            mode: "Kappa".into(),
-            entity_keys: vec!["user".into()],
-            stream: Some(crate::plan::Stream { topic: "events".into(), epoch: 0 }),
-            table: None,
-            archive: false,
-            timestamp: crate::plan::TimestampField {
-                field: "at".into(),
-                unit: crate::plan::TimestampUnit::Milliseconds,
-            },
-            schema: vec![column],
-            allowed_lateness: "1h".into(),
-            max_future: "5m".into(),
-            horizon_max_age: None,
-            features: vec![feature],
-        };
-        let plan = crate::resolve::resolve(&definition).unwrap();
+        let plan = crate::fixtures::plan(&[("user", "String")], vec![feature]);
         let assignment = Assignment { incarnation: 0, plan };
         Replay { assignment, parts: parts.to_vec(), records_per_second: None }
     }

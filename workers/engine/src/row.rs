@@ -218,6 +218,14 @@ pub fn entity_text<'a>(values: impl IntoIterator<Item = &'a str>) -> String {
     text
 }
 
+/// Sixteen hex digits that name an entity without telling who it is: FNV-1a of its text. Logs, errors and reports travel,
+/// and an entity's text may name a person.
+#[must_use]
+pub fn entity_hash(text: &str) -> String {
+    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
+    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
+}
+
 /// How far one partition has been read into the rows. Written after the lanes it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Marker {

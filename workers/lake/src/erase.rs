@@ -187,20 +187,30 @@ async fn delete_found(
 
 /// Deletes rows; how many. A table that is not there has none.
 async fn delete(uri: &str, storage: &Storage, session: &SessionContext, rows: &Expr) -> Result<usize, LakeError> {
+    // Behind a worker that appended meanwhile the rows are looked for again.
+    let deleted = on_newest(uri, storage, "deleting rows", |table| delete_from(table, session, rows)).await?;
+    Ok(deleted.unwrap_or_default())
+}
+
+/// Does something to a table as it stands, and again if another writer's commit came before its own; `None` if there is no
+/// table.
+async fn on_newest<T, F: Future<Output = Result<T, DeltaTableError>>>(
+    uri: &str,
+    storage: &Storage,
+    doing: &'static str,
+    act: impl Fn(DeltaTable) -> F,
+) -> Result<Option<T>, LakeError> {
     let mut last = LakeError::Contended { uri: uri.to_owned(), attempts: ATTEMPTS };
     for _ in 0..ATTEMPTS {
         let table = match table::open(uri, storage, None).await {
             Ok(table) => table,
-            Err(LakeError::Missing { .. }) => return Ok(0),
+            Err(LakeError::Missing { .. }) => return Ok(None),
             Err(error) => return Err(error),
         };
-        match delete_from(table, session, rows).await {
-            Ok(deleted) => return Ok(deleted),
-            // A worker that appended meanwhile: the rows are looked for again.
-            Err(error @ DeltaTableError::Transaction { .. }) => {
-                last = LakeError::delta(uri, "deleting rows")(error);
-            }
-            Err(error) => return Err(LakeError::delta(uri, "deleting rows")(error)),
+        match act(table).await {
+            Ok(done) => return Ok(Some(done)),
+            Err(error @ DeltaTableError::Transaction { .. }) => last = LakeError::delta(uri, doing)(error),
+            Err(error) => return Err(LakeError::delta(uri, doing)(error)),
         }
     }
     Err(last)

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use engine::plan::{FeatureSource, Mode};
+use engine::row::entity_hash;
 use engine::time::window_bounds;
 use futures::future::try_join_all;
 
@@ -77,23 +78,12 @@ fn cells(view: &ViewRows, t: i64, metrics: &Metrics) -> Result<Vec<Vec<Cell>>, F
     evaluate(view, t).map_err(|e| match e {
         EvaluateError::Lane(lane) => {
             metrics.undecodable_lane();
-            // The hash, because an entity's text may name a person, and logs and errors travel.
-            let entity = entity_hash(&lane.entity);
-            let (lane, reason) = (&lane.lane, &lane.reason);
-            tracing::error!(view = name, revision, entity, lane, reason, "a lane cannot be decoded");
-            Failure::internal(format!(
-                "view `{name}`, revision {revision}: the lane of {lane} of entity {entity} cannot be decoded: {reason}; replay the revision"
-            ))
+            let (entity, part, reason) = (entity_hash(&lane.entity), &lane.lane, &lane.reason);
+            tracing::error!(view = name, revision, entity, lane = part, reason, "a lane cannot be decoded");
+            Failure::internal(format!("view `{name}`, revision {revision}: {lane}; replay the revision"))
         }
         EvaluateError::Plan(problem) => Failure::internal(format!("view `{name}`, revision {revision}: {problem}")),
     })
-}
-
-/// Sixteen hex digits that name an entity without telling who it is: FNV-1a of its text.
-#[must_use]
-pub fn entity_hash(text: &str) -> String {
-    let fold = |hash: u64, byte: u8| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-    format!("{:016x}", text.bytes().fold(0xcbf2_9ce4_8422_2325, fold))
 }
 
 fn assemble<'a>(

@@ -6,8 +6,9 @@ use engine::lane::{Lane, LaneError};
 use engine::plan::{FeatureSource, Mode};
 use engine::program::FeatureColumns;
 use engine::read::{Layer, Reader, Status as ReadStatus};
-use engine::row::parse_lane_field;
+use engine::row::{entity_hash, parse_lane_field};
 use engine::value::Value;
+use thiserror::Error;
 
 use crate::catalog::Revision;
 use crate::generation;
@@ -60,8 +61,9 @@ impl Cell {
     const NOT_FOUND: Self = Self { value: None, status: Status::NotFound, event_time: None, overflow: false };
 }
 
-/// A lane that cannot be decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A lane that cannot be decoded. What it says names the entity by its hash.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("the lane of {lane} of entity {entity} cannot be decoded: {reason}", entity = entity_hash(.entity))]
 pub struct Undecodable {
     /// The entity's text.
     pub entity: String,
@@ -149,11 +151,13 @@ pub fn evaluate_rows(asked: &Rows<'_>, t: i64) -> Result<Vec<Vec<Cell>>, Evaluat
 }
 
 /// Why rows could not be evaluated.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum EvaluateError {
     /// See [`Undecodable`].
+    #[error(transparent)]
     Lane(Undecodable),
     /// The plan contradicts itself.
+    #[error("{0}")]
     Plan(String),
 }
 

@@ -44,8 +44,8 @@ struct Tally<'a> {
     mismatches: usize,
     nulls: (usize, usize),
     numbers: (Vec<f64>, Vec<f64>),
-    /// By hash, so that the same sample tells the same examples.
-    examples: BTreeMap<u64, (String, String)>,
+    /// By the entity's name, so that the same sample tells the same examples.
+    examples: BTreeMap<String, (String, String)>,
 }
 
 impl<'a> Judge<'a> {
@@ -85,11 +85,11 @@ impl<'a> Judge<'a> {
         })
     }
 
-    /// Takes one entity's readings in. `hash` is that of its key.
-    pub fn observe(&mut self, hash: u64, former: &[Reading], candidate: &[Reading]) {
+    /// Takes one entity's readings in. It is told of by its [hash](crate::row::entity_hash).
+    pub fn observe(&mut self, entity_hash: &str, former: &[Reading], candidate: &[Reading]) {
         self.entities += 1;
         for tally in &mut self.features {
-            tally.observe(hash, former, candidate);
+            tally.observe(entity_hash, former, candidate);
         }
     }
 
@@ -158,7 +158,7 @@ impl Tally<'_> {
         Some((former.get(self.at.0?)?, candidate.get(self.at.1?)?))
     }
 
-    fn observe(&mut self, hash: u64, former: &[Reading], candidate: &[Reading]) {
+    fn observe(&mut self, entity_hash: &str, former: &[Reading], candidate: &[Reading]) {
         let Some((a, b)) = self.pair(former, candidate) else { return };
         if !a.exact || !b.exact {
             self.unreadable += 1;
@@ -173,18 +173,16 @@ impl Tally<'_> {
             return;
         }
         self.mismatches += 1;
-        self.examples.insert(hash, (text(a.value.as_ref(), self.types.0), text(b.value.as_ref(), self.types.1)));
+        let values = (text(a.value.as_ref(), self.types.0), text(b.value.as_ref(), self.types.1));
+        self.examples.insert(entity_hash.to_owned(), values);
         if self.examples.len() > EXAMPLES {
             self.examples.pop_last();
         }
     }
 
     fn finish(self) -> FeatureComparison {
-        let examples = self.examples.into_iter().map(|(hash, (former, candidate))| Example {
-            entity: format!("{hash:016x}"),
-            former,
-            candidate,
-        });
+        let examples =
+            self.examples.into_iter().map(|(entity, (former, candidate))| Example { entity, former, candidate });
         let (before, next) = self.numbers;
         FeatureComparison {
             name: self.name.to_owned(),

@@ -75,7 +75,7 @@ pub struct FeatureComparison {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Example {
-    /// Sixteen hex digits of the hash of the entity's key.
+    /// The [hash](crate::row::entity_hash) that logs and errors name the entity by, too.
     pub entity: String,
     /// The live revision's value.
     pub former: String,

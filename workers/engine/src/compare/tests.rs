@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used)]
-use crate::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
-use crate::plan::{Plan, Stream, TimestampField, TimestampUnit, ViewIdentity};
+use crate::definition::FeatureDefinition;
+use crate::fixtures;
+use crate::plan::Plan;
 use crate::value::Value;
 
 use super::{Comparison, Judge, Kind, Limits, Reading, Report, Verdict, equal};
@@ -20,22 +21,7 @@ fn expression(name: &str, sql: &str) -> FeatureDefinition {
 }
 
 fn plan(features: Vec<FeatureDefinition>) -> Plan {
-    let column = |name: &str| ColumnDefinition { name: name.into(), type_name: "String".into(), ..Default::default() };
-    let definition = ViewDefinition {
-        view: ViewIdentity { uid: "0-1".into(), namespace: "shop".into(), name: "clicks".into() },
-        mode: "Kappa".into(),
-        entity_keys: vec!["user".into()],
-        stream: Some(Stream { topic: "clicks".into(), epoch: 0 }),
-        table: None,
-        archive: false,
-        timestamp: TimestampField { field: "ts".into(), unit: TimestampUnit::Milliseconds },
-        schema: vec![column("user"), column("event")],
-        allowed_lateness: "1h".into(),
-        max_future: "5m".into(),
-        horizon_max_age: None,
-        features,
-    };
-    crate::resolve::resolve(&definition).unwrap()
+    fixtures::plan(&[("user", "String"), ("event", "String")], features)
 }
 
 fn comparison(former: Vec<FeatureDefinition>, candidate: Vec<FeatureDefinition>) -> Comparison {
@@ -57,7 +43,7 @@ fn read(value: Option<i64>) -> Reading {
 fn report(comparison: &Comparison, former: impl Fn(u64) -> Reading, candidate: impl Fn(u64) -> Reading) -> Report {
     let mut judge = Judge::new(comparison);
     for i in 0..1_000 {
-        judge.observe(i, &[former(i)], &[candidate(i)]);
+        judge.observe(&format!("{i:016x}"), &[former(i)], &[candidate(i)]);
     }
     judge.report(7)
 }

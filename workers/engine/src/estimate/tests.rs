@@ -3,34 +3,14 @@
 
 use super::*;
 use crate::aggregate::ValueRef;
-use crate::definition::{ColumnDefinition, FeatureDefinition, ViewDefinition};
+use crate::definition::FeatureDefinition;
+use crate::fixtures;
 use crate::lane::{Events, Lane};
-use crate::plan::{Stream, TimestampField, TimestampUnit, ViewIdentity};
-use crate::resolve::resolve;
 
 const DAY: i64 = 86_400_000;
 
 fn view(features: Vec<FeatureDefinition>) -> Plan {
-    let column = |name: &str, type_name: &str| ColumnDefinition {
-        name: name.into(),
-        type_name: type_name.into(),
-        ..ColumnDefinition::default()
-    };
-    let definition = ViewDefinition {
-        view: ViewIdentity { uid: "u".into(), namespace: "n".into(), name: "v".into() },
-        mode: "Kappa".into(),
-        entity_keys: vec!["user".into()],
-        stream: Some(Stream { topic: "clicks".into(), epoch: 0 }),
-        table: None,
-        archive: false,
-        timestamp: TimestampField { field: "ts".into(), unit: TimestampUnit::Milliseconds },
-        schema: vec![column("user", "String"), column("page", "String"), column("price", "Double")],
-        allowed_lateness: "1h".into(),
-        max_future: "5m".into(),
-        horizon_max_age: None,
-        features,
-    };
-    resolve(&definition).unwrap()
+    fixtures::plan(&[("user", "String"), ("page", "String"), ("price", "Double")], features)
 }
 
 fn feature(name: &str, aggregate: &str, of: Option<&str>, window: Option<&str>) -> FeatureDefinition {

@@ -5,8 +5,9 @@
 //! the tombstone. Only then are rows deleted.
 
 use std::collections::HashMap;
+use std::future::IntoFuture as _;
 
-use deltalake::DeltaTableError;
+use deltalake::DeltaTable;
 use serde_json::{Map, Value};
 
 use super::Erasure;
@@ -23,25 +24,13 @@ const ERASED_UNTIL: &str = "featuremill.erasedUntil";
 /// Fences the runs that make Gold, of whatever revision: also of one whose first run is under way, of which the table knows
 /// nothing yet. No commit is made behind a change of the table's properties that it has not seen.
 pub(super) async fn gold(erasure: &Erasure, uri: &str, storage: &Storage) -> Result<(), LakeError> {
-    let mut last = LakeError::Contended { uri: uri.to_owned(), attempts: super::ATTEMPTS };
-    for _ in 0..super::ATTEMPTS {
-        let table = match table::open(uri, storage, None).await {
-            Ok(table) => table,
-            Err(LakeError::Missing { .. }) => return Ok(()),
-            Err(error) => return Err(error),
-        };
+    let fence = |table: DeltaTable| {
         let property = (ERASED_UNTIL.to_owned(), erasure.covers.before_ms.to_string());
         let fenced = table.set_tbl_properties().with_properties(HashMap::from([property]));
-        match fenced.with_raise_if_not_exists(false).await {
-            Ok(_) => return Ok(()),
-            // Another changed the table's columns or properties at the same moment.
-            Err(error @ DeltaTableError::Transaction { .. }) => {
-                last = LakeError::delta(uri, "fencing batch runs")(error);
-            }
-            Err(error) => return Err(LakeError::delta(uri, "fencing batch runs")(error)),
-        }
-    }
-    Err(last)
+        fenced.with_raise_if_not_exists(false).into_future()
+    };
+    // Again if another changed the table's columns or properties at the same moment.
+    super::on_newest(uri, storage, "fencing batch runs", fence).await.map(drop)
 }
 
 /// Fences the runs that make Silver, or its quarantine, by a commit that carries their transactions as they stand: theirs

@@ -15,7 +15,7 @@ mod side;
 use std::time::Duration;
 
 use engine::compare::{Comparison, Judge, Reading, Report};
-use shell::backoff::Backoff;
+use engine::row::entity_hash;
 use shell::clock;
 use shell::store::{RowStore, StoreError as RowStoreError};
 use thiserror::Error;
@@ -51,12 +51,12 @@ pub enum CompareError {
         problem: String,
     },
     /// A row could not be evaluated.
-    #[error("revision {revision}: {problem}; replay the revision")]
+    #[error("revision {revision}: {source}; replay the revision")]
     Evaluate {
         /// Which.
         revision: String,
         /// Why.
-        problem: String,
+        source: EvaluateError,
     },
     /// A revision's head moved with every read.
     #[error("the head of revision {revision} moved with every read")]
@@ -88,17 +88,6 @@ pub enum CompareError {
     },
 }
 
-impl CompareError {
-    /// What an evaluation that failed says, without naming the entity.
-    fn evaluate(revision: &str, error: EvaluateError) -> Self {
-        let problem = match error {
-            EvaluateError::Lane(lane) => format!("the lane of {} cannot be decoded: {}", lane.lane, lane.reason),
-            EvaluateError::Plan(problem) => problem,
-        };
-        Self::Evaluate { revision: revision.to_owned(), problem }
-    }
-}
-
 /// Compares. `patience` is how long a revision may take to become complete up to a moment.
 ///
 /// # Errors
@@ -111,65 +100,36 @@ pub async fn compare<R: RowStore>(
 ) -> Result<Report, CompareError> {
     let former = Side::new(&comparison.former)?;
     let candidate = Side::new(&comparison.candidate)?;
-    let as_of = common_time(store, &former, &candidate, patience).await?;
-    let sample = sample::smallest(store, rows, &[&former, &candidate], comparison.sample_entities).await?;
-    tracing::info!(as_of, entities = sample.len(), "comparing");
+    // The latest time that both are complete to, rounded down to a tile of both: sizes come from one ladder, in which each
+    // divides the next.
+    let (a, b) =
+        (former.complete(store, i64::MIN, patience).await?, candidate.complete(store, i64::MIN, patience).await?);
+    let as_of = engine::time::floor(a.min(b), former.finest_tile().max(candidate.finest_tile()));
+    let mut entities = sample::smallest(store, rows, &[&former, &candidate], comparison.sample_entities).await?;
+    tracing::info!(as_of, entities = entities.len(), "comparing");
 
     let mut judge = Judge::new(comparison);
-    let mut differing = Vec::new();
-    for (done, chunk) in sample.chunks(CHUNK).enumerate() {
-        for (entity, readings) in chunk.iter().zip(read(store, &former, &candidate, chunk, as_of).await?) {
-            if judge.differs(&readings.0, &readings.1) {
-                differing.push(entity.clone());
-            } else {
-                judge.observe(sample::hash(entity), &readings.0, &readings.1);
-            }
-        }
-        tracing::debug!(done = done * CHUNK + chunk.len(), of = sample.len(), differing = differing.len(), "compared");
-    }
-    for round in 1..=ROUNDS {
-        if differing.is_empty() {
-            break;
-        }
-        let seen = clock::now_ms();
-        former.complete(store, seen, patience).await?;
-        candidate.complete(store, seen, patience).await?;
-        let mut still = Vec::new();
-        for chunk in differing.chunks(CHUNK) {
-            for (entity, readings) in chunk.iter().zip(read(store, &former, &candidate, chunk, as_of).await?) {
-                if round < ROUNDS && judge.differs(&readings.0, &readings.1) {
-                    still.push(entity.clone());
+    for round in 0..=ROUNDS {
+        let mut differing = Vec::new();
+        for chunk in entities.chunks(CHUNK) {
+            for (entity, (a, b)) in chunk.iter().zip(read(store, &former, &candidate, chunk, as_of).await?) {
+                if round < ROUNDS && judge.differs(&a, &b) {
+                    differing.push(entity.clone());
                 } else {
-                    judge.observe(sample::hash(entity), &readings.0, &readings.1);
+                    judge.observe(&entity_hash(entity), &a, &b);
                 }
             }
         }
-        differing = still;
+        if differing.is_empty() {
+            break;
+        }
+        tracing::debug!(round, of = entities.len(), differing = differing.len(), "read");
+        let seen = clock::now_ms();
+        former.complete(store, seen, patience).await?;
+        candidate.complete(store, seen, patience).await?;
+        entities = differing;
     }
     Ok(judge.report(as_of))
-}
-
-/// The latest time that both are complete to, rounded down to a tile of both.
-async fn common_time(
-    store: &dyn Store,
-    former: &Side,
-    candidate: &Side,
-    patience: Duration,
-) -> Result<i64, CompareError> {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
-    let begun = tokio::time::Instant::now();
-    loop {
-        let (a, b) = (former.complete_to(store).await?, candidate.complete_to(store).await?);
-        if let (Some(a), Some(b)) = (a, b) {
-            // Tile sizes come from one ladder, in which each divides the next.
-            return Ok(engine::time::floor(a.min(b), former.finest_tile().max(candidate.finest_tile())));
-        }
-        if begun.elapsed() > patience {
-            let revision = if a.is_none() { former.name() } else { candidate.name() }.to_owned();
-            return Err(CompareError::Unknown { revision, waited_s: begun.elapsed().as_secs() });
-        }
-        tokio::time::sleep(backoff.delay()).await;
-    }
 }
 
 /// Both sides' readings of each entity.

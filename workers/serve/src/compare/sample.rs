@@ -12,11 +12,6 @@ use super::CompareError;
 use super::side::Side;
 use crate::store::Store;
 
-/// By what an entity is chosen, and named in reports.
-pub(super) fn hash(entity: &str) -> u64 {
-    XxHash3_64::oneshot(entity.as_bytes())
-}
-
 /// The `n` entities with the smallest hashes among the rows of all `sides`.
 pub(super) async fn smallest<R: RowStore>(
     store: &dyn Store,
@@ -32,7 +27,7 @@ pub(super) async fn smallest<R: RowStore>(
             let listed = rows.scan(&prefix, at).await?;
             cursor = listed.next;
             for entity in listed.keys.iter().filter_map(|key| key.strip_prefix(&prefix)) {
-                let hash = hash(entity);
+                let hash = XxHash3_64::oneshot(entity.as_bytes());
                 if smallest.len() >= n && smallest.last().is_some_and(|(largest, _)| hash > *largest) {
                     continue;
                 }

@@ -51,31 +51,35 @@ impl Side {
     }
 
     /// The event time in milliseconds up to which it holds every event; `None` if it is not known.
-    pub(super) async fn complete_to(&self, store: &dyn Store) -> Result<Option<i64>, CompareError> {
+    async fn complete_to(&self, store: &dyn Store) -> Result<Option<i64>, CompareError> {
         let Some((pointers, reply)) = self.query(store, &[]).await? else { return Ok(None) };
         completeness(self.plan().mode, &pointers, &reply.markers).map_err(|e| self.broken(e.to_string()))
     }
 
-    /// Waits until it has read on past `until_ms`, if it is of those that read on.
+    /// Waits until it is complete to a time, and if it is of those that read on, to `until_ms` or a later one; gives the time.
     pub(super) async fn complete(
         &self,
         store: &dyn Store,
         until_ms: i64,
         patience: Duration,
-    ) -> Result<(), CompareError> {
-        if !self.plan().mode.has_stream_lanes() {
-            return Ok(());
-        }
+    ) -> Result<i64, CompareError> {
+        let reads_on = self.plan().mode.has_stream_lanes();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let begun = tokio::time::Instant::now();
-        while self.complete_to(store).await? < Some(until_ms) {
+        loop {
+            let complete_to = self.complete_to(store).await?;
+            if let Some(time) = complete_to.filter(|time| !reads_on || *time >= until_ms) {
+                return Ok(time);
+            }
             if begun.elapsed() > patience {
-                let revision = self.name().to_owned();
-                return Err(CompareError::Behind { revision, until_ms, waited_s: begun.elapsed().as_secs() });
+                let (revision, waited_s) = (self.name().to_owned(), begun.elapsed().as_secs());
+                return Err(match complete_to {
+                    None => CompareError::Unknown { revision, waited_s },
+                    Some(_) => CompareError::Behind { revision, until_ms, waited_s },
+                });
             }
             tokio::time::sleep(backoff.delay()).await;
         }
-        Ok(())
     }
 
     /// By entity, the readings of all its features as of `t`.
@@ -96,10 +100,10 @@ impl Side {
             rows: &reply.rows,
             absent_is_empty: true,
         };
-        let columns = evaluate_rows(&rows, t).map_err(|e| CompareError::evaluate(self.name(), e))?;
+        let columns = evaluate_rows(&rows, t)
+            .map_err(|source| CompareError::Evaluate { revision: self.name().to_owned(), source })?;
         let mut readings = vec![Vec::with_capacity(columns.len()); entities.len()];
-        for cell in columns.into_iter().flat_map(|column| column.into_iter().enumerate()) {
-            let (entity, cell) = cell;
+        for (entity, cell) in columns.into_iter().flat_map(|column| column.into_iter().enumerate()) {
             readings[entity].push(Reading { exact: cell.status != Status::Invalid, value: cell.value });
         }
         Ok(readings)

@@ -1,9 +1,9 @@
 //! Whole answers over lanes that the engine made: values, statuses, times, and what is refused.
 
 use engine::plan::Plan;
-use engine::row::Marker;
+use engine::row::{Marker, entity_hash};
 use serde_json::{Value as Json, json};
-use serve::answer::{answer, entity_hash};
+use serve::answer::answer;
 use serve::failure::Failure;
 use serve::read::Reader;
 
