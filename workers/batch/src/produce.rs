@@ -16,6 +16,7 @@ use deltalake::kernel::Add;
 use engine::entity::column_text;
 use engine::plan::Plan;
 use futures::TryStreamExt as _;
+use futures::stream::select_all;
 use lake::files::Writer;
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -87,8 +88,15 @@ pub async fn produce(
     table: &FeatureTable,
     producer: Arc<Producer>,
 ) -> Result<Produced, ProduceError> {
+    // There are many more partitions than threads, and each would have a file.
+    let mut writers: Vec<Vec<SendableRecordBatchStream>> = Vec::new();
+    writers.resize_with(session.state().config().target_partitions(), Vec::new);
+    let count = writers.len();
+    for (i, batches) in execute_stream_partitioned(lanes, session.task_ctx())?.into_iter().enumerate() {
+        writers[i % count].push(batches);
+    }
     let mut parts = JoinSet::new();
-    for batches in execute_stream_partitioned(lanes, session.task_ctx())? {
+    for batches in writers {
         parts.spawn(part(batches, table.writer()?, producer.clone()));
     }
     let mut produced = Produced { summary: Summary::new(producer.plan.features.len()), ..Produced::default() };
@@ -102,12 +110,14 @@ pub async fn produce(
 }
 
 async fn part(
-    mut batches: SendableRecordBatchStream,
+    batches: Vec<SendableRecordBatchStream>,
     mut writer: Writer,
     producer: Arc<Producer>,
 ) -> Result<Produced, ProduceError> {
     let mut spool = SpoolWriter::new(producer.temp_dir.as_deref())?;
     let mut summary = Summary::new(producer.plan.features.len());
+    // All of them: a partition that nobody asks holds up what all are made of.
+    let mut batches = select_all(batches);
     while let Some(batch) = batches.try_next().await? {
         let batch = match batch.columns().last() {
             Some(lanes) if lanes.null_count() > 0 => filter_record_batch(&batch, &is_not_null(lanes)?)?,

@@ -10,6 +10,7 @@
 
 mod accumulator;
 mod packed;
+mod pending;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;

@@ -27,6 +27,10 @@ use crate::lanes::{self, Stored};
 use crate::produce::{self, Produced, Producer};
 use crate::progress::Progress;
 
+/// Entities are dealt out over so many partitions that what one of them looks up stays near the processor, and that its
+/// lanes, which are made all at once, take little memory.
+const PARTITIONS_A_THREAD: usize = 32;
+
 impl Run {
     /// Makes the generation's rows, and notes what was read.
     pub(super) async fn produce(
@@ -169,7 +173,7 @@ impl Run {
             });
         }
         let events = events::plan(&self.program, history, source, taken.clone(), session).await?;
-        let partitions = session.state().config().target_partitions();
+        let partitions = session.state().config().target_partitions() * PARTITIONS_A_THREAD;
         let fold = Fold::new(events.schema(), partitions, mould).map_err(failed)?;
         Ok(match before {
             Some(before) => fold.onto(fold.partial(events).map_err(failed)?, before).map_err(failed)?,

@@ -17,6 +17,12 @@ pub struct Malformed {
 
 /// Appends `value` in base 128, low groups first.
 pub fn put_varint(out: &mut Vec<u8>, mut value: u128) {
+    // Nearly all are short, and 64 bits shift in a third of the time.
+    while value > u64::MAX.into() {
+        out.push((value & 0x7f) as u8 | 0x80);
+        value >>= 7;
+    }
+    let mut value = value as u64;
     while value >= 0x80 {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
@@ -32,6 +38,16 @@ pub fn put_len(out: &mut Vec<u8>, len: usize) {
 /// Appends a signed integer, small magnitudes in few bytes.
 pub fn put_signed(out: &mut Vec<u8>, value: i128) {
     put_varint(out, zigzag(value));
+}
+
+/// How many bytes [`put_varint`] appends.
+pub fn varint_len(value: u128) -> usize {
+    (128 - value.leading_zeros()).div_ceil(7).max(1) as usize
+}
+
+/// How many bytes [`put_signed`] appends.
+pub fn signed_len(value: i128) -> usize {
+    varint_len(zigzag(value))
 }
 
 /// Maps 0, −1, 1, −2, … to 0, 1, 2, 3, ….
@@ -113,7 +129,16 @@ impl<'a> Cursor<'a> {
 
     /// What [`put_varint`] wrote.
     pub fn varint(&mut self) -> Result<u128, Malformed> {
-        let (mut value, mut shift) = (0_u128, 0);
+        let (mut short, mut shift) = (0_u64, 0);
+        while shift < 63 {
+            let byte = self.byte()?;
+            short |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Ok(short.into());
+            }
+            shift += 7;
+        }
+        let mut value = u128::from(short);
         loop {
             let byte = self.byte()?;
             let group = u128::from(byte & 0x7f);

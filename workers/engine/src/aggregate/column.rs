@@ -16,7 +16,7 @@ mod number;
 mod pool;
 
 use self::pool::{Hashes, Texts};
-use super::codec::{Cursor, Malformed, put_len, put_packed, put_signed, put_varint};
+use super::codec::{Cursor, Malformed, put_len, put_packed, put_signed, put_varint, varint_len};
 use super::{Distinct, Kind, Part, Quantiles, Scalar, State, distinct};
 use crate::time::TIME_LIMIT;
 use crate::value::ValueType;
@@ -38,9 +38,9 @@ pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State]) {
     if part.kind == Kind::Count {
         return put_counts(out, states);
     }
-    let texts = Texts::of(states);
+    let texts = if Texts::has(part) { Texts::of(states) } else { Texts::default() };
     texts.put(out, part);
-    let hashes = Hashes::of(states);
+    let hashes = if part.kind == Kind::Distinct { Hashes::of(states) } else { Hashes::default() };
     if part.kind == Kind::Distinct {
         hashes.put(out);
     }
@@ -122,14 +122,13 @@ fn take_state(
 fn put_counts(out: &mut Vec<u8>, states: &[&State]) {
     let rests = || states.iter().map(|s| if let State::Count(n) = s { n.saturating_sub(1) } else { 0 });
     let width = 64 - rests().max().unwrap_or(0).leading_zeros();
-    let mut varints = Vec::new();
-    rests().for_each(|n| put_varint(&mut varints, n.into()));
-    if (width as usize * states.len()).div_ceil(8) <= varints.len() {
+    let varints: usize = rests().map(|n| varint_len(n.into())).sum();
+    if (width as usize * states.len()).div_ceil(8) <= varints {
         out.push(width as u8);
         put_packed(out, width, rests());
     } else {
         out.push(VARINTS);
-        out.extend_from_slice(&varints);
+        rests().for_each(|n| put_varint(out, n.into()));
     }
 }
 

@@ -5,8 +5,10 @@
 //! while they fit and in a big integer of at most a few thousand bits when they do not; [`Dyadic::parts`] is the same
 //! for equal numbers whichever way they came about.
 
+use arrow::datatypes::i256;
 use num_bigint::BigInt;
 
+use super::ratio;
 use super::scalar::Int128;
 
 /// An exact number `mantissa · 2^exponent`.
@@ -105,6 +107,21 @@ impl Dyadic {
         match self {
             Self::Small(m, e) => (i128::from(*m).into(), *e),
             Self::Big(big) => (**big).clone(),
+        }
+    }
+
+    /// The double nearest to it; `None` if that is too large for one.
+    #[must_use]
+    pub fn nearest(&self) -> Option<f64> {
+        match self {
+            Self::Small(m, e) => {
+                let mantissa = i128::from(*m);
+                if mantissa.unsigned_abs() < 1 << 53 && (-1_022..=900).contains(e) {
+                    return Some(ratio::scale_exactly(mantissa as f64, (*e).into()));
+                }
+                ratio::nearest_wide(i256::from_i128(mantissa), 1, (*e).into())
+            }
+            Self::Big(big) => ratio::nearest(&big.0, &BigInt::from(1), big.1.into()),
         }
     }
 

@@ -15,8 +15,7 @@
 use num_bigint::BigInt;
 
 use crate::aggregate::Dyadic;
-use crate::aggregate::codec::{Cursor, Malformed, put_len, put_signed, put_varint, zigzag};
-use crate::aggregate::ratio::nearest;
+use crate::aggregate::codec::{Cursor, Malformed, put_len, put_signed, put_varint, signed_len, zigzag};
 use crate::value::ValueType;
 
 const MAX_SCALE: u8 = 9;
@@ -64,8 +63,7 @@ pub fn put_double(out: &mut Vec<u8>, x: f64) {
 /// Reads what [`put_double`] wrote.
 pub fn take_double(from: &mut Cursor<'_>) -> Result<f64, Malformed> {
     let number = take_dyadic(from)?;
-    let (mantissa, exponent) = number.big();
-    match nearest(&mantissa, &BigInt::from(1), exponent.into()) {
+    match number.nearest() {
         Some(x) if Dyadic::double(x) == number => Ok(x),
         _ => from.malformed("a number that is no double"),
     }
@@ -80,19 +78,19 @@ fn put_dyadic(out: &mut Vec<u8>, sum: &Dyadic) {
         put_len(out, bytes.len());
         return out.extend_from_slice(&bytes);
     };
-    let mut binary = vec![BINARY];
-    put_signed(&mut binary, mantissa);
-    put_signed(&mut binary, exponent.into());
-    match decimal(sum) {
-        Some(decimal) if decimal.len() <= binary.len() => out.extend_from_slice(&decimal),
-        _ => out.extend_from_slice(&binary),
+    let start = out.len();
+    let binary = 1 + signed_len(mantissa) + signed_len(exponent.into());
+    if put_decimal(out, sum).is_none() || out.len() - start > binary {
+        out.truncate(start);
+        out.push(BINARY);
+        put_signed(out, mantissa);
+        put_signed(out, exponent.into());
     }
 }
 
-/// The decimal form with the fewest digits behind the point, where there is one.
-fn decimal(sum: &Dyadic) -> Option<Vec<u8>> {
-    let (mantissa, exponent) = sum.big();
-    let x = nearest(&mantissa, &BigInt::from(1), exponent.into())?;
+/// Appends the decimal form with the fewest digits behind the point; nothing where there is none.
+fn put_decimal(out: &mut Vec<u8>, sum: &Dyadic) -> Option<()> {
+    let x = sum.nearest()?;
     for (scale, power) in (0..=MAX_SCALE).zip(POWERS) {
         let digits = (x * power).round();
         if digits.abs() >= EXACT {
@@ -104,13 +102,13 @@ fn decimal(sum: &Dyadic) -> Option<Vec<u8>> {
             let mut rest = sum.clone();
             rest.add(&Dyadic::double(-rounded));
             let (m, e) = rest.small_parts()?;
-            let mut out = vec![if m == 0 { scale } else { scale + RESIDUE }];
-            put_signed(&mut out, digits as i128);
+            out.push(if m == 0 { scale } else { scale + RESIDUE });
+            put_signed(out, digits as i128);
             if m != 0 {
-                put_signed(&mut out, m);
-                put_signed(&mut out, e.into());
+                put_signed(out, m);
+                put_signed(out, e.into());
             }
-            return Some(out);
+            return Some(());
         }
     }
     None
@@ -149,7 +147,7 @@ fn take_dyadic(from: &mut Cursor<'_>) -> Result<Dyadic, Malformed> {
 fn take_binary(from: &mut Cursor<'_>) -> Result<Dyadic, Malformed> {
     let mantissa = from.signed()?;
     let exponent = take_exponent(from)?;
-    Ok(Dyadic::new(mantissa.into(), exponent))
+    Ok(Dyadic::Small(mantissa.into(), exponent))
 }
 
 fn take_exponent(from: &mut Cursor<'_>) -> Result<i32, Malformed> {
