@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch, is_not_null};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -69,7 +69,7 @@ pub struct Producer {
     /// The plan.
     pub plan: Arc<Plan>,
     /// Reads the features.
-    pub reader: FeatureReader,
+    pub reader: Arc<FeatureReader>,
     /// What stands in every row.
     pub stamp: Stamp,
     /// Where lanes wait.
@@ -78,7 +78,7 @@ pub struct Producer {
     pub entities: AtomicU64,
 }
 
-/// Runs the fold `lanes`, whose result is the keys and the lane, to its end.
+/// Runs the fold `lanes`, whose result is the keys and the lane, with its features or without, to its end.
 ///
 /// # Errors
 /// [`ProduceError`].
@@ -119,12 +119,16 @@ async fn part(
     // All of them: a partition that nobody asks holds up what all are made of.
     let mut batches = select_all(batches);
     while let Some(batch) = batches.try_next().await? {
-        let batch = match batch.columns().last() {
+        let batch = match batch.columns().last().map(lanes_of) {
             Some(lanes) if lanes.null_count() > 0 => filter_record_batch(&batch, &is_not_null(lanes)?)?,
             _ => batch,
         };
-        let [keys @ .., lanes] = batch.columns() else { continue };
-        let features = producer.reader.packed(lanes)?;
+        let [keys @ .., folded] = batch.columns() else { continue };
+        let lanes = lanes_of(folded);
+        let features = match folded.as_struct_opt() {
+            Some(read) => RecordBatch::from(read.column(1).as_struct()),
+            None => producer.reader.packed(lanes)?,
+        };
         let entities: Vec<String> = (0..batch.num_rows()).map(|row| column_text(keys, row)).collect();
         summary.observe(&entities, &features);
         writer.write(&feature_table::rows(&producer.plan, keys, &producer.stamp, &features)?).await?;
@@ -134,6 +138,11 @@ async fn part(
         producer.entities.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
     }
     Ok(Produced { files: writer.finish().await?, spools: vec![spool.finish()?], summary })
+}
+
+/// The lanes in the last column of what was folded, with features or without.
+fn lanes_of(folded: &ArrayRef) -> &ArrayRef {
+    folded.as_struct_opt().map_or(folded, |read| read.column(0))
 }
 
 /// The entities' texts of rows of the feature table, whose first columns are the keys.

@@ -5,9 +5,11 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeBinaryBuilder};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeBinaryBuilder, StructArray};
 use arrow::compute::filter;
-use datafusion::common::{Result, exec_datafusion_err};
+use arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::{Result, exec_datafusion_err, not_impl_err};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use engine::lane::{self, Lane, Layout};
 use engine::plan::Plan;
@@ -15,6 +17,7 @@ use engine::row::generation_offset;
 
 use super::packed::{pack, unpack};
 use super::pending::Pending;
+use crate::features::{FeatureReader, FeaturesError};
 use crate::incremental::keeps_every_event;
 
 /// Events wait until there are so many for each group, and then become lanes: those take less, and the work of opening and
@@ -38,6 +41,8 @@ pub struct Mould {
     pub generation: u64,
     /// A lane that saw nothing but the time before the horizon; see [`Lane::aged`].
     aged: Arc<Lane>,
+    /// Reads each lane's features as it is closed, so that it need not be opened for that again.
+    pub(super) reader: Option<Arc<FeatureReader>>,
     /// Whether an entity is gone when its lane has no tile: see [`keeps_every_event`].
     drops_empty: bool,
 }
@@ -48,12 +53,18 @@ impl Mould {
     pub fn new(plan: Arc<Plan>, layout: Arc<Layout>, horizon: i64, generation: u64) -> Self {
         let drops_empty = plan.time.retention_ms.is_some() && keeps_every_event(&plan);
         let aged = Arc::new(Lane::aged(&layout, horizon - 1));
-        Self { plan, layout, horizon, generation, aged, drops_empty }
+        Self { plan, layout, horizon, generation, aged, reader: None, drops_empty }
+    }
+
+    /// The results of the fold have the features beside the lane.
+    #[must_use]
+    pub fn with_features(self, reader: Arc<FeatureReader>) -> Self {
+        Self { reader: Some(reader), ..self }
     }
 
     /// What tells its lanes from those of another.
-    pub(super) fn identity(&self) -> ([u8; 8], i64, u64) {
-        (self.plan.layout(), self.horizon, self.generation)
+    pub(super) fn identity(&self) -> ([u8; 8], i64, u64, bool) {
+        (self.plan.layout(), self.horizon, self.generation, self.reader.is_some())
     }
 
     /// Appends the canonical bytes of `lane`, packed; `false`, and nothing appended, if its entity is gone.
@@ -110,16 +121,12 @@ impl Lanes {
         self.packed += lane.map_or(0, <[u8]>::len);
     }
 
-    /// Folds what waits, and hands over each group's lane, packed; none for an entity that is gone.
-    fn close(&mut self, mut sink: impl FnMut(usize, Option<&[u8]>)) -> Result<()> {
+    /// Folds what waits, and hands over each group's lane, open and packed; no bytes for an entity that is gone.
+    fn close(&mut self, mut sink: impl FnMut(&Lane, Option<&[u8]>) -> Result<()>) -> Result<()> {
         let Self { mould, lanes, pending, .. } = self;
         let (mut lane, mut bytes) = (Lane::new(), Vec::new());
         pending.drain(lanes.len(), mould.plan.conditions.len(), |group, events, rows| {
             match &lanes[group] {
-                Some(before) if rows.is_empty() => {
-                    sink(group, Some(before));
-                    return Ok(());
-                }
                 Some(before) => lane = mould.lane(before)?,
                 None => lane.restart(&mould.aged),
             }
@@ -128,24 +135,30 @@ impl Lanes {
             }
             bytes.clear();
             let kept = mould.bytes(&mut lane, &mut bytes);
-            sink(group, kept.then_some(&bytes));
-            Ok(())
+            sink(&lane, kept.then_some(&bytes))
         })
     }
 
+    /// Makes lanes of what waits.
     fn settle(&mut self) -> Result<()> {
-        let mut settled = Vec::with_capacity(self.lanes.len());
-        self.close(|_, lane| settled.push(lane.map(Box::from)))?;
-        self.packed = settled.iter().flatten().map(|lane: &Box<[u8]>| lane.len()).sum();
+        let mut settled: Vec<Option<Box<[u8]>>> = Vec::with_capacity(self.lanes.len());
+        self.close(|_, bytes| {
+            settled.push(bytes.map(Box::from));
+            Ok(())
+        })?;
+        self.packed = settled.iter().flatten().map(|lane| lane.len()).sum();
         self.lanes = settled;
         Ok(())
     }
 
-    fn emit(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+    fn lanes(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let mut builder = LargeBinaryBuilder::new();
         match emit_to {
             EmitTo::All => {
-                self.close(|_, lane| builder.append_option(lane))?;
+                self.close(|_, bytes| {
+                    builder.append_option(bytes);
+                    Ok(())
+                })?;
                 (self.lanes, self.packed) = (Vec::new(), 0);
             }
             EmitTo::First(_) => {
@@ -158,6 +171,27 @@ impl Lanes {
         }
         Ok(Arc::new(builder.finish()))
     }
+
+    /// All lanes, and the features as `reader` reads them.
+    fn features(&mut self, reader: &FeatureReader) -> Result<ArrayRef> {
+        let failed = |error: FeaturesError| DataFusionError::External(error.into());
+        let mut builder = LargeBinaryBuilder::new();
+        let mut features = reader.rows(self.lanes.len());
+        self.close(|lane, bytes| {
+            builder.append_option(bytes);
+            features.push(std::slice::from_ref(lane), reader.time()).map_err(failed)
+        })?;
+        (self.lanes, self.packed) = (Vec::new(), 0);
+        let features = StructArray::from(features.finish().map_err(failed)?);
+        let columns: Vec<ArrayRef> = vec![Arc::new(builder.finish()), Arc::new(features)];
+        Ok(Arc::new(StructArray::try_new(read_fields(reader), columns, None)?))
+    }
+}
+
+/// What a fold with a reader results in: the lane, NULL for an entity that is gone, and the features.
+pub(super) fn read_fields(reader: &FeatureReader) -> Fields {
+    let features = DataType::Struct(reader.schema().fields().clone());
+    Fields::from(vec![Field::new("lane", DataType::LargeBinary, true), Field::new("features", features, false)])
 }
 
 impl GroupsAccumulator for Lanes {
@@ -185,11 +219,15 @@ impl GroupsAccumulator for Lanes {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        self.emit(emit_to)
+        let Some(reader) = self.mould.reader.clone() else { return self.lanes(emit_to) };
+        if emit_to != EmitTo::All {
+            return not_impl_err!("features of some groups: none are asked for of input that comes without an order");
+        }
+        self.features(&reader)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.emit(emit_to)?])
+        Ok(vec![self.lanes(emit_to)?])
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
