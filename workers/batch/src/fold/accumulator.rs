@@ -23,6 +23,8 @@ use crate::incremental::keeps_every_event;
 /// Events wait until there are so many for each group, and then become lanes: those take less, and the work of opening and
 /// closing each once more is little beside that of its events.
 const EVENTS_A_GROUP: usize = 256;
+/// What an event adds to a lane, at a guess.
+const BYTES_AN_EVENT: usize = 24;
 /// However few the groups are.
 const FEWEST: usize = 1 << 16;
 /// However many the groups are: what 32 bits can number.
@@ -151,8 +153,14 @@ impl Lanes {
         Ok(())
     }
 
+    /// For all lanes, with about as much room as they take.
+    fn builder(&self) -> LargeBinaryBuilder {
+        let room = self.packed + self.pending.len() * BYTES_AN_EVENT;
+        LargeBinaryBuilder::with_capacity(self.lanes.len(), room)
+    }
+
     fn lanes(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let mut builder = LargeBinaryBuilder::new();
+        let mut builder = self.builder();
         match emit_to {
             EmitTo::All => {
                 self.close(|_, bytes| {
@@ -175,7 +183,7 @@ impl Lanes {
     /// All lanes, and the features as `reader` reads them.
     fn features(&mut self, reader: &FeatureReader) -> Result<ArrayRef> {
         let failed = |error: FeaturesError| DataFusionError::External(error.into());
-        let mut builder = LargeBinaryBuilder::new();
+        let mut builder = self.builder();
         let mut features = reader.rows(self.lanes.len());
         self.close(|lane, bytes| {
             builder.append_option(bytes);
@@ -242,9 +250,7 @@ impl GroupsAccumulator for Lanes {
                     continue;
                 }
                 None => self.mould.lane(state)?,
-                Some(before) => {
-                    lane::merge(&self.mould.layout, &[self.mould.lane(before)?, self.mould.lane(state)?])
-                }
+                Some(before) => lane::merge(&self.mould.layout, &[self.mould.lane(before)?, self.mould.lane(state)?]),
             };
             bytes.clear();
             let kept = self.mould.bytes(&mut lane, &mut bytes);

@@ -22,22 +22,36 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u128) {
         out.push((value & 0x7f) as u8 | 0x80);
         value >>= 7;
     }
-    let mut value = value as u64;
-    while value >= 0x80 {
-        out.push((value & 0x7f) as u8 | 0x80);
-        value >>= 7;
+    put_varint64(out, value as u64);
+}
+
+fn put_varint64(out: &mut Vec<u8>, mut value: u64) {
+    if value < 0x80 {
+        return out.push(value as u8);
     }
-    out.push(value as u8);
+    let (mut bytes, mut len) = ([0; 10], 0);
+    while value >= 0x80 {
+        bytes[len] = (value & 0x7f) as u8 | 0x80;
+        value >>= 7;
+        len += 1;
+    }
+    bytes[len] = value as u8;
+    out.extend_from_slice(&bytes[..=len]);
 }
 
 /// Appends a length or an index.
 pub fn put_len(out: &mut Vec<u8>, len: usize) {
-    put_varint(out, len as u128);
+    put_varint64(out, len as u64);
 }
 
 /// Appends a signed integer, small magnitudes in few bytes.
 pub fn put_signed(out: &mut Vec<u8>, value: i128) {
     put_varint(out, zigzag(value));
+}
+
+/// [`put_signed`] of a number of 64 bits.
+pub fn put_signed64(out: &mut Vec<u8>, value: i64) {
+    put_varint64(out, ((value << 1) ^ (value >> 63)) as u64);
 }
 
 /// How many bytes [`put_varint`] appends.

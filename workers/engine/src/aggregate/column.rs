@@ -15,6 +15,7 @@
 mod number;
 mod pool;
 
+pub use self::number::Written;
 use self::pool::{Hashes, Texts};
 use super::codec::{Cursor, Malformed, put_len, put_packed, put_signed, put_varint, varint_len};
 use super::{Distinct, Kind, Part, Quantiles, Scalar, State, distinct};
@@ -33,8 +34,9 @@ pub struct Slot {
 /// Says that counts follow as varints.
 const VARINTS: u8 = 65;
 
-/// Appends the states of `part`; none is empty, and `slots` runs along with them.
-pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State]) {
+/// Appends the states of `part`; none is empty, and `slots` runs along with them. `written` is of the same output, and may
+/// be of other columns.
+pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State], written: &mut Written) {
     if part.kind == Kind::Count {
         return put_counts(out, states);
     }
@@ -44,27 +46,27 @@ pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State]) {
     if part.kind == Kind::Distinct {
         hashes.put(out);
     }
-    for (slot, state) in slots.iter().zip(states) {
+    for (row, (slot, state)) in slots.iter().zip(states).enumerate() {
         match state {
             State::Empty | State::Count(_) => {}
-            State::Sum(sum) => number::put(out, sum, part.value_type.as_ref()),
-            State::Value(value) => put_scalar(out, value, &texts),
+            State::Sum(sum) => written.put(out, row, sum, part.value_type.as_ref()),
+            State::Value(value) => put_scalar(out, row, value, &texts, written),
             State::Time(time) => put_time(out, slot, *time),
             State::Timed(time, value) => {
                 put_time(out, slot, *time);
-                put_scalar(out, value, &texts);
+                put_scalar(out, row, value, &texts, written);
             }
             State::TimedList(list) => {
                 put_len(out, list.len());
                 for (time, value) in list {
                     put_time(out, slot, *time);
-                    put_scalar(out, value, &texts);
+                    put_scalar(out, row, value, &texts, written);
                 }
             }
             State::ValueList(list) => {
                 put_len(out, list.len());
                 for value in list {
-                    put_scalar(out, value, &texts);
+                    put_scalar(out, row, value, &texts, written);
                 }
             }
             State::Distinct(Distinct::Exact(set)) => hashes.put_set(out, set),
@@ -172,11 +174,11 @@ fn take_time(from: &mut Cursor<'_>, slot: &Slot) -> Result<i64, Malformed> {
     }
 }
 
-fn put_scalar(out: &mut Vec<u8>, value: &Scalar, texts: &Texts<'_>) {
+fn put_scalar(out: &mut Vec<u8>, row: usize, value: &Scalar, texts: &Texts<'_>, written: &mut Written) {
     match value {
         Scalar::Boolean(x) => out.push(u8::from(*x)),
         Scalar::Int64(x) | Scalar::Timestamp(x) => put_signed(out, (*x).into()),
-        Scalar::Double(x) => number::put_double(out, *x),
+        Scalar::Double(x) => written.put_double(out, row, *x),
         Scalar::Decimal(x) => put_signed(out, (*x).into()),
         Scalar::String(x) => texts.put_index(out, x),
     }

@@ -89,12 +89,7 @@ fn variance(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -
 }
 
 /// The parts of [`variance`], numerator, denominator and exponent, where 256 bits hold them.
-fn small_variance(
-    n: u64,
-    sum: &Dyadic,
-    squares: &Dyadic,
-    input: Option<&ValueType>,
-) -> Option<(i256, u64, i64)> {
+fn small_variance(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<(i256, u64, i64)> {
     let (Dyadic::Small(sum, at), Dyadic::Small(squares, squares_at)) = (sum, squares) else { return None };
     let sum = i256::from_i128((*sum).into());
     let square = sum.checked_mul(sum)?;

@@ -2,12 +2,12 @@
 //! from others; and the two sketches and the rounding by themselves.
 #![allow(clippy::unwrap_used, clippy::float_cmp)]
 
-use num_bigint::BigInt;
 use arrow::datatypes::i256;
+use num_bigint::BigInt;
 use proptest::prelude::*;
 
 use super::codec::{Cursor, put_packed, put_varint, unzigzag, zigzag};
-use super::column::{self, Slot};
+use super::column::{self, Slot, Written};
 use super::ratio::{nearest, nearest_wide};
 use super::*;
 use crate::value::ValueType;
@@ -106,7 +106,7 @@ proptest! {
         let refs: Vec<&State> = states.iter().collect();
         let slots = vec![SLOT; states.len()];
         let mut out = Vec::new();
-        column::put(&mut out, &part, &slots, &refs);
+        column::put(&mut out, &part, &slots, &refs, &mut Written::new(0));
         let mut from = Cursor::new(&out);
         let back = column::take(&mut from, &part, &slots).unwrap();
         from.end().unwrap();

@@ -9,7 +9,7 @@
 //! between them, so a segment need not be written again while its tiles neither change nor come to another rung.
 
 use crate::aggregate::codec::{Cursor, Malformed, put_len, put_packed};
-use crate::aggregate::column::{self, Slot};
+use crate::aggregate::column::{self, Slot, Written};
 use crate::aggregate::{Kind, State};
 use crate::time::{TIME_LIMIT, floor};
 
@@ -47,6 +47,7 @@ fn put_columns(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions
     let width = layout.parts.len();
     let slots: Vec<Slot> = positions.iter().map(|p| table.slot(layout, table.starts[*p])).collect();
     let mut maps: Vec<Vec<bool>> = Vec::new();
+    let mut written = Written::new(positions.len());
     for (i, (part, _)) in layout.parts.iter().enumerate() {
         let states: Vec<&State> = positions.iter().map(|p| &table.states[p * width + i]).collect();
         if part.kind == Kind::Count
@@ -66,7 +67,7 @@ fn put_columns(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions
         }
         if empty == 0 {
             put_len(out, ALL);
-            column::put(out, part, &slots, &states);
+            column::put(out, part, &slots, &states, &mut written);
             continue;
         }
         let map: Vec<bool> = states.iter().map(|s| !s.is_empty()).collect();
@@ -78,7 +79,7 @@ fn put_columns(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions
         }
         let present: Vec<Slot> = slots.iter().zip(&map).filter(|(_, bit)| **bit).map(|(slot, _)| *slot).collect();
         let states: Vec<&State> = states.into_iter().filter(|s| !s.is_empty()).collect();
-        column::put(out, part, &present, &states);
+        column::put(out, part, &present, &states, &mut written);
     }
 }
 
