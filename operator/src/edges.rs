@@ -10,6 +10,7 @@ mod store;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine::compare::Report;
 use engine::row::{CatalogEntry, Head, Live, RunReport, Trouble};
 use futures::future::BoxFuture;
 use shell::store::{Markers, Purge, Swap};
@@ -67,6 +68,8 @@ pub trait Store: Send + Sync {
     fn make_head<'a>(&'a self, key: &'a str, head: &'a Head) -> EdgeResult<'a, Swap>;
     /// What became of a revision's last batch run.
     fn run<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<RunReport>>;
+    /// What the last comparison of a revision said; none if that does not read, since it is made again then.
+    fn comparison<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<Report>>;
     /// How far a revision has read its source.
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers>;
     /// What keeps the workers of a revision from their work, by worker.

@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod apply;
+pub mod comparison;
 pub mod desire;
 mod events;
 mod finalize;

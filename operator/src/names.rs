@@ -34,7 +34,7 @@ pub const TRAINING_SET_LABEL: &str = "featuremill.dev/training-set";
 pub const ERASURE_LABEL: &str = "featuremill.dev/erasure";
 /// The topic that an object archives, as [`topic_hash`].
 pub const TOPIC_LABEL: &str = "featuremill.dev/topic";
-/// `stream`, `batch`, `server`, `archive`, `maintenance`, `train` or `erase`.
+/// `stream`, `batch`, `compare`, `server`, `archive`, `maintenance`, `train` or `erase`.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// The digest of the object as it was last wanted; see [`crate::apply`].
 pub const DIGEST_ANNOTATION: &str = "featuremill.dev/digest";
@@ -54,6 +54,8 @@ pub const IMAGE_ANNOTATION: &str = "featuremill.dev/image";
 /// On a ControllerRevision: when the revision last became live.
 pub const PROMOTED_ANNOTATION: &str = "featuremill.dev/promoted";
 
+/// The key of the ConfigMap of a comparison.
+pub const COMPARISON_KEY: &str = "comparison.json";
 /// The key of the ConfigMap of batch runs.
 pub const BATCH_KEY: &str = "batch.json";
 /// The key of the plan's ConfigMap.
@@ -69,6 +71,8 @@ pub const RUN_AS_USER: i64 = 65532;
 pub const STREAM: &str = "stream";
 /// The component of a view's batch runs.
 pub const BATCH: &str = "batch";
+/// The component of what compares a view's revisions.
+pub const COMPARE: &str = "compare";
 /// The component of an architecture's archives.
 pub const ARCHIVE: &str = "archive";
 /// The component of what keeps archives in order.
@@ -123,6 +127,12 @@ pub fn stream_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, S
 #[must_use]
 pub fn batch_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
     labels([(COMPONENT_LABEL, BATCH), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
+}
+
+/// Labels of what compares one revision with another, and of nothing else.
+#[must_use]
+pub fn compare_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
+    labels([(COMPONENT_LABEL, COMPARE), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
 }
 
 /// Labels that select what archives a topic (`component` is [`ARCHIVE`]), or what keeps that archive in order.

@@ -3,16 +3,18 @@
 //! Invariant: what is mounted stands before what mounts it, and goes after it. What a revision was made of stands before
 //! anything of it does.
 
+use crds::feature_view::Attempt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
+use super::comparison::{self, is_of_comparison};
 use super::desire::Desired;
 use super::history;
 use super::observe::{Observed, revision_of};
 use super::phase::Decision;
-use crate::apply::Writer;
+use crate::apply::{Object, Writer};
 use crate::error::Error;
 use crate::jobs;
 use crate::names::BATCH_KEY;
@@ -39,7 +41,7 @@ pub async fn apply(
     observed: &Observed,
     decision: &Decision,
 ) -> Result<Applied, Error> {
-    let Some(Desired { history, config_maps, streams, cron_jobs, first_job }) = desired else {
+    let Some(Desired { history, config_maps, streams, cron_jobs, first_job, comparison }) = desired else {
         let (streams, cron_jobs) = (observed.deployments.clone(), observed.cron_jobs.clone());
         return Ok(Applied { streams, cron_jobs, refused: None });
     };
@@ -64,17 +66,26 @@ pub async fn apply(
     if let Some(job) = first_job {
         writer.apply(&observed.jobs, job).await?;
     }
+    if let Some((file, job)) = comparison {
+        writer.create(file).await?;
+        writer.create(job).await?;
+    }
     for stream in observed.deployments.iter().filter(|d| goes(decision, revision_of(*d))) {
         writer.delete(stream).await?;
     }
     for cron_job in observed.cron_jobs.iter().filter(|c| goes(decision, revision_of(*c))) {
         writer.delete(cron_job).await?;
     }
-    for job in observed.own_jobs().filter(|j| goes(decision, revision_of(*j))) {
+    for job in observed.own_jobs().filter(|j| goes(decision, revision_of(*j)) || is_past(*j, observed, decision)) {
         writer.delete(job).await?;
     }
     for map in observed.config_maps.iter().filter(|m| !kept.contains(&m.name_any())) {
-        if goes(decision, revision_of(map)) || is_replaced(map, observed, &applied, decision) {
+        let replaced = if is_of_comparison(map) {
+            is_past(map, observed, decision)
+        } else {
+            is_replaced(map, observed, &applied, decision)
+        };
+        if goes(decision, revision_of(map)) || replaced {
             writer.delete(map).await?;
         }
     }
@@ -86,6 +97,13 @@ pub async fn apply(
 
 fn goes(decision: &Decision, revision: Option<&str>) -> bool {
     revision.is_none_or(|r| decision.remove.contains(r))
+}
+
+/// Whether it belongs to a comparison that nobody asks for any more.
+fn is_past<K: Object>(object: &K, observed: &Observed, decision: &Decision) -> bool {
+    let view = observed.view.name_any();
+    let names = |a: &Attempt| comparison::name(&view, &a.definition, a.number) == object.name_any();
+    is_of_comparison(object) && !decision.compared.iter().any(names)
 }
 
 /// Whether another stands in its place and nothing that still has to start mounts it.

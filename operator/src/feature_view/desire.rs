@@ -16,6 +16,7 @@ use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
+use super::comparison;
 use super::history;
 use super::observe::Observed;
 use super::phase::Decision;
@@ -36,6 +37,8 @@ pub struct Desired {
     pub cron_jobs: Vec<CronJob>,
     /// The Job that a new revision begins with. One that stands is never changed.
     pub first_job: Option<Job>,
+    /// The Job of a comparison, and the file that it is handed. What stands of either is never changed.
+    pub comparison: Option<(ConfigMap, Job)>,
 }
 
 /// All objects of the view. Without an architecture there is nothing to be said: what stands, stays.
@@ -49,6 +52,13 @@ pub fn desire(
     let architecture: &Architecture = observed.architecture.as_ref()?;
     let wanted = decision.wanted.as_deref();
     let mut desired = Desired { history: history::desire(observed, decision, &settings.image), ..Desired::default() };
+    let (live, target) = (decision.memory.active.as_deref(), decision.target.as_deref());
+    desired.comparison = decision.compare.as_ref().and_then(|attempt| {
+        let asked = (attempt.definition.as_str(), attempt.number);
+        let comparison = comparison::comparison(observed, plans, live, target, asked)?;
+        let job = comparison::job(&observed.view, architecture, &comparison, settings);
+        Some((comparison::config_map(&observed.view, &comparison), job))
+    });
     for plan in decision.run.iter().filter_map(|revision| plans.get(revision)) {
         // Each revision is run as it was made, by the image that made it.
         let view = &*history::view(observed, &plan.revision, wanted);

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use crds::{Architecture, FeatureView};
 use engine::plan::{Assignment, Assignments, Plan};
+use engine::compare::Report;
 use engine::row::{
-    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, head_key, live_key, marker_key, run_key, trouble_key,
+    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, comparison_key, head_key, live_key, marker_key, run_key, trouble_key,
     write_test_key,
 };
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
@@ -16,6 +17,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use shell::store::Markers;
 
+use super::comparison;
 use super::history;
 use super::phase::pin;
 use super::resolve::Refusal;
@@ -72,6 +74,8 @@ pub struct StoreFacts {
     pub live_head: Option<Head>,
     /// What became of the target's last batch run, if it has had one.
     pub run: Option<RunReport>,
+    /// What the last comparison of the target with the live revision said.
+    pub comparison: Option<Report>,
     /// How far the target has read; none if there is no target.
     pub markers: Option<Markers>,
     /// What workers say keeps them from their work, by revision and worker.
@@ -101,9 +105,13 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let config_maps = owned(context, &view, &selector).await?;
     let history = owned(context, &view, &selector).await?;
     let (mut cron_jobs, mut jobs) = (Vec::new(), Vec::new());
-    // A mode never changes, so a view without batch runs has nothing of them.
-    if architecture.as_ref().is_none_or(|a| a.spec.mode.batches()) {
+    // A mode never changes, so a view without batch runs has nothing of them; nor of comparisons, unless some revision takes
+    // another's place.
+    let batches = architecture.as_ref().is_none_or(|a| a.spec.mode.batches());
+    if batches {
         cron_jobs = owned::<_, CronJob>(context, &view, &selector).await?;
+    }
+    if batches || may_compare(&view) || config_maps.iter().any(comparison::is_of_comparison::<ConfigMap>) {
         let owners: Vec<String> = cron_jobs.iter().filter_map(kube::ResourceExt::uid).chain(view.uid()).collect();
         let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
         let list = api.list(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of jobs"))?;
@@ -112,6 +120,12 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
     Ok(Some(Observed { view, architecture, deployments, config_maps, cron_jobs, jobs, pods, history }))
+}
+
+/// Whether a comparison may stand: status, when it is lost, says nothing of it.
+fn may_compare(view: &FeatureView) -> bool {
+    view.metadata.deletion_timestamp.is_some()
+        || view.status.as_ref().is_none_or(|s| s.candidate_revision.is_some() || !s.retiring.is_empty())
 }
 
 impl Observed {
@@ -224,6 +238,13 @@ async fn facts(
             run = store.run(&run_key(&uid, target)).await.map_err(text)?;
         }
     }
+    let compares = comparison::is_on(&observed.view.spec.rollout.comparison);
+    let comparison = match (&live, target) {
+        (Some(live), Some(target)) if compares && live.revision != target => {
+            store.comparison(&comparison_key(&uid, target)).await.map_err(text)?
+        }
+        _ => None,
+    };
     let live_head = match &live {
         Some(live) if target != Some(live.revision.as_str()) => {
             store.head(&head_key(&uid, &live.revision)).await.map_err(text)?
@@ -241,7 +262,7 @@ async fn facts(
     let ready = observed.deployments.iter().all(is_rolled_out);
     let refusal = if ready { None } else { store.refusal(&write_test_key(&uid)).await.map_err(text)? };
     let catalog = catalog.remove(&observed.view.name_any());
-    Ok(StoreFacts { store, secrets, live, head, live_head, run, markers, troubles, refusal, catalog })
+    Ok(StoreFacts { store, secrets, live, head, live_head, run, comparison, markers, troubles, refusal, catalog })
 }
 
 /// What is read back of a configuration of batch runs.

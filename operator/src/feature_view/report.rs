@@ -4,6 +4,7 @@
 //! unless the state does, so that an unchanged view is never written.
 
 mod batch;
+mod comparison;
 mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +12,7 @@ use std::sync::Arc;
 
 use crds::FeatureViewStatus;
 use crds::condition::{ConditionStatus, reasons, types};
-use crds::feature_view::RetiringRevision;
+use crds::feature_view::{ComparisonStatus, RetiringRevision};
 use engine::plan::Plan;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::jiff::Timestamp;
@@ -63,12 +64,14 @@ impl Round<'_> {
         let (_, running, ready) = stream.map(replicas).unwrap_or_default();
 
         let mut conditions = Conditions::new(&previous.conditions, generation, self.now);
+        let compared = self.compared(&previous, &memory);
         let verdicts = [
             (types::READY, self.ready(&caught_up, stream)),
             (types::RECONCILING, self.reconciling(&caught_up, stream)),
-            (types::STALLED, self.stalled()),
+            (types::STALLED, self.stalled(compared.as_ref())),
             (types::SPEC_ACCEPTED, self.accepted()),
             (types::CAUGHT_UP, caught_up.clone()),
+            (types::COMPARISON_PASSED, self.comparison_passed(compared.as_ref())),
             (types::ROLLBACK_AVAILABLE, self.rollback_available()),
         ];
         for (type_, (status, reason, message)) in verdicts.into_iter().chain(self.fresh().map(|v| (types::FRESH, v))) {
@@ -99,6 +102,9 @@ impl Round<'_> {
             ..FeatureViewStatus::default()
         };
         memory.write(&mut status);
+        if compared.is_some() {
+            status.rollout.get_or_insert_default().comparison = compared;
+        }
         status
     }
 
@@ -263,7 +269,7 @@ impl Round<'_> {
         }
         match self.decision.step {
             Step::AwaitRemoval => return moving(reasons::RETIRING, "this revision's earlier rows are being removed"),
-            Step::Aborted(_) | Step::Unavailable => return (ConditionStatus::False, reasons::IDLE, String::new()),
+            Step::Aborted(_) | Step::Unavailable | Step::Differs => return (ConditionStatus::False, reasons::IDLE, String::new()),
             _ => {}
         }
         match self.newest_trouble().or_else(|| self.run_trouble().filter(|_| caught_up.0 != ConditionStatus::True)) {
@@ -286,11 +292,14 @@ impl Round<'_> {
         (ConditionStatus::False, reasons::IDLE, String::new())
     }
 
-    fn stalled(&self) -> Verdict {
+    fn stalled(&self, compared: Option<&ComparisonStatus>) -> Verdict {
         let trouble = || self.newest_trouble().filter(|t| t.stuck).or_else(|| self.run_trouble().filter(|t| t.stuck));
         match (self.accepted_plan(), self.given_up()) {
             (Err(refusal), _) if !refusal.pending => (ConditionStatus::True, refusal.reason, refusal.message),
             (_, Some((reason, message))) => (ConditionStatus::True, reason, message),
+            _ if self.decision.step == Step::Differs => {
+                (ConditionStatus::True, reasons::COMPARISON_FAILED, self.differs(compared).unwrap_or_default())
+            }
             _ => match trouble().filter(|_| !self.observed.view.spec.suspend) {
                 Some(trouble) => (ConditionStatus::True, trouble.reason, trouble.message),
                 None => (ConditionStatus::False, reasons::IDLE, String::new()),
@@ -336,6 +345,7 @@ impl Round<'_> {
             || self.acted.waits
             || self.acted.problem.is_some()
             || self.decision.waits()
+            || self.clears_comparison()
         {
             return true;
         }

@@ -22,6 +22,8 @@ fn runs(observed: &Observed, revisions: &[&str]) -> Decision {
         remove: BTreeSet::new(),
         caught_up: true,
         first: None,
+        compare: None,
+        compared: Vec::new(),
         answered: Vec::new(),
         next: None,
     }

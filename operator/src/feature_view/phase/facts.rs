@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use crds::feature_view::Rollout;
+use crds::feature_view::{FailurePolicy, Rollout};
 use engine::plan::Plan;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use shell::store::Markers;
 
 use super::memory::{Memory, Past};
+use crate::feature_view::comparison::{self, Compared};
 use crate::feature_view::history;
 use crate::feature_view::observe::{Observed, StoreView};
 use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
@@ -37,6 +38,8 @@ pub struct Facts {
     pub planned: BTreeSet<String>,
     /// Whether the target has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
+    /// What is known of the comparison that the target has to stand; `None`: nothing is compared.
+    pub compared: Option<Compared>,
     /// Whether the target has batch runs and has had none yet.
     pub unrun: bool,
     /// Whether the workers are stopped on purpose.
@@ -50,6 +53,8 @@ pub struct Policy {
     pub pin: Option<String>,
     /// Whether a revision that has proved itself takes over by itself.
     pub auto: bool,
+    /// Whether it is compared with the live one first, and what follows if that fails.
+    pub compares: Option<FailurePolicy>,
     /// Whether nothing is to be decided now.
     pub paused: bool,
     /// For how long a revision must be caught up.
@@ -101,6 +106,7 @@ impl Policy {
         Self {
             pin: pin(rollout).map(str::to_owned),
             auto: rollout.auto_promotion_enabled,
+            compares: comparison::is_on(&rollout.comparison).then_some(rollout.comparison.failure_policy),
             paused: rollout.paused,
             // A generation is there or it is not; only lag comes and goes.
             stable_for: if streams { seconds(rollout.catch_up.stable_for_seconds) } else { SignedDuration::ZERO },
@@ -148,6 +154,7 @@ pub fn facts(
         present: observed.revisions().map(str::to_owned).collect(),
         planned: plans.keys().cloned().collect(),
         caught_up: false,
+        compared: None,
         unrun: false,
         suspended: view.spec.suspend,
     };
@@ -159,6 +166,7 @@ pub fn facts(
         let published = known.head.as_ref().is_some_and(|head| head.generation > 0);
         let batches = observed.batches();
         facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
+        facts.compared = comparison::compared(observed, plans, known, facts.target().map(String::as_str));
         facts.unrun = batches && !published && known.run.is_none();
     }
     facts

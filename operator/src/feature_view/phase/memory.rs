@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crds::FeatureViewStatus;
-use crds::feature_view::{AbortReason, RolloutStatus, Trial as TrialStatus};
+use crds::feature_view::{AbortReason, Attempt, RolloutStatus, Trial as TrialStatus};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::conditions::seconds;
@@ -41,6 +41,8 @@ pub struct Trial {
     pub caught_up: Option<Timestamp>,
     /// Whether a person said that it may take over.
     pub approved: bool,
+    /// Its comparison with the live revision, once that has begun.
+    pub comparison: Option<Attempt>,
     /// Why it was given up.
     pub aborted: Option<AbortReason>,
 }
@@ -89,13 +91,15 @@ impl Memory {
                 started: time(trial.start_time),
                 caught_up: time(trial.caught_up_time),
                 approved: trial.approved,
+                comparison: trial.comparison,
                 aborted: trial.aborted,
             }),
             retiring: status.retiring.iter().map(|r| r.revision.clone()).collect(),
         }
     }
 
-    /// Writes it into a status, but for what is being removed, which has times of its own there.
+    /// Writes it into a status, but for what is being removed, which has times of its own there, and for what a comparison
+    /// said.
     pub fn write(&self, status: &mut FeatureViewStatus) {
         let rollout = RolloutStatus {
             promoted_time: self.promoted.map(seconds),
@@ -105,8 +109,10 @@ impl Memory {
                 start_time: trial.started.map(seconds),
                 caught_up_time: trial.caught_up.map(seconds),
                 approved: trial.approved,
+                comparison: trial.comparison.clone(),
                 aborted: trial.aborted,
             }),
+            comparison: status.rollout.take().and_then(|rollout| rollout.comparison),
         };
         status.active_revision.clone_from(&self.active);
         status.previous_revision.clone_from(&self.previous);

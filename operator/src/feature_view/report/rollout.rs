@@ -35,6 +35,8 @@ impl Round<'_> {
             Step::Promote if self.acted.moved.is_none() => "Promoting",
             Step::Return if self.acted.moved.is_none() => "RollingBack",
             Step::CatchUp | Step::AwaitPromotion if paused => "Paused",
+            Step::Compare => "Comparing",
+            Step::Differs => "ComparisonFailed",
             Step::CatchUp => "CatchingUp",
             Step::AwaitPromotion => "AwaitingPromotion",
             Step::Adopt | Step::Serve | Step::Promote | Step::Return => match caught_up.0 {
@@ -101,6 +103,7 @@ impl Round<'_> {
                     format!("revision {revision} has caught up, and has to stay so for {stable} s"),
                 ))
             }
+            Step::Compare => Some((reasons::COMPARING, self.comparing().2)),
             Step::AwaitPromotion => Some((
                 reasons::AWAITING_PROMOTION,
                 format!(
@@ -126,10 +129,16 @@ impl Round<'_> {
             Step::Aborted(AbortReason::DeadlineExceeded) => {
                 let deadline = rollout.catch_up.deadline_seconds;
                 let what = format!(
-                    "revision {revision} did not catch up within spec.rollout.catchUp.deadlineSeconds ({deadline}) and was \
+                    "revision {revision} did not catch up, and pass its comparison, within spec.rollout.catchUp.deadlineSeconds ({deadline}) and was \
                      given up"
                 );
                 Some((reasons::DEADLINE_EXCEEDED, format!("{what}; {}{again}", self.serves_on())))
+            }
+            Step::Aborted(AbortReason::ComparisonFailed) => {
+                let compared = self.compared(&self.observed.view.status.clone().unwrap_or_default(), &self.memory());
+                let why = compared.and_then(|c| c.message).unwrap_or_default();
+                let what = format!("revision {revision} was given up, as spec.rollout.comparison.failurePolicy says: {why}");
+                Some((reasons::COMPARISON_FAILED, format!("{what}; {}{again}", self.serves_on())))
             }
             Step::Aborted(AbortReason::AbortedByUser) => Some((
                 reasons::ABORTED_BY_USER,

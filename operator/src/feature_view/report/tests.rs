@@ -48,6 +48,8 @@ fn case(step: Step) -> Case {
         remove: BTreeSet::new(),
         caught_up: false,
         first: None,
+        compare: None,
+        compared: Vec::new(),
         answered: Vec::new(),
         next: None,
     };

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
+use crds::feature_view::FailurePolicy;
+
 use super::world::{Cut, DEADLINE, SOAK, STABLE, World};
 use crate::feature_view::phase::{Request, Verb};
 
@@ -18,6 +20,11 @@ enum Happens {
     Suspended(bool),
     Lags(String, bool),
     Away(bool),
+    Compares(Option<FailurePolicy>),
+    Asks(u8),
+    Differs(String, bool),
+    Broken(bool),
+    JobsAreDeleted,
     Asked(Verb, String),
     Passes(i64),
     Reads,
@@ -31,6 +38,8 @@ fn happens() -> impl Strategy<Value = Happens> {
     let revision = || "[abcd]";
     let verb = prop::sample::select(Verb::ALL.to_vec());
     let cut = prop::sample::select(vec![Cut::AfterApply, Cut::AfterIntent, Cut::AfterMove, Cut::BeforeAnswer]);
+    let (pause, abort, ignore) = (FailurePolicy::Pause, FailurePolicy::Abort, FailurePolicy::Ignore);
+    let policy = prop::sample::select(vec![None, Some(pause), Some(abort), Some(ignore)]);
     prop_oneof![
         4 => revision().prop_map(Happens::Edit),
         1 => Just(Happens::Refused),
@@ -40,6 +49,11 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => any::<bool>().prop_map(Happens::Suspended),
         2 => (revision(), any::<bool>()).prop_map(|(r, lags)| Happens::Lags(r, lags)),
         1 => any::<bool>().prop_map(Happens::Away),
+        2 => policy.prop_map(Happens::Compares),
+        1 => (0..3_u8).prop_map(Happens::Asks),
+        1 => (revision(), any::<bool>()).prop_map(|(r, differs)| Happens::Differs(r, differs)),
+        1 => any::<bool>().prop_map(Happens::Broken),
+        1 => Just(Happens::JobsAreDeleted),
         2 => (verb, revision()).prop_map(|(verb, r)| Happens::Asked(verb, r)),
         4 => prop::sample::select(vec![1, STABLE, DEADLINE, SOAK]).prop_map(Happens::Passes),
         4 => Just(Happens::Reads),
@@ -65,6 +79,14 @@ impl World {
                 self.lagging.extend(lags.then_some(revision));
             }
             Happens::Away(away) => self.away = away,
+            Happens::Compares(policy) => self.policy.compares = policy,
+            Happens::Asks(asked) => self.asked = asked,
+            Happens::Differs(revision, differs) => {
+                self.differs.remove(&revision);
+                self.differs.extend(differs.then_some(revision));
+            }
+            Happens::Broken(broken) => self.broken = broken,
+            Happens::JobsAreDeleted => self.jobs.clear(),
             Happens::Asked(verb, revision) => {
                 self.requests.retain(|request| request.verb != verb);
                 self.requests.push(Request { verb, revision });
@@ -77,6 +99,7 @@ impl World {
             Happens::StoreIsLost => {
                 self.live = None;
                 self.rows.clear();
+                self.reports.clear();
             }
             Happens::WorkloadIsDeleted(revision) => self.workloads.retain(|workload| *workload != revision),
         }
@@ -107,6 +130,7 @@ proptest! {
         }
         world.happens(&Happens::Edit(last.clone()));
         (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
+        (world.differs, world.broken) = (BTreeSet::new(), false);
         (world.lagging, world.requests) = (BTreeSet::new(), Vec::new());
         for _ in 0..3 {
             world.fair_round();
@@ -128,6 +152,7 @@ proptest! {
         prop_assert_eq!(&world.workloads, &live);
         prop_assert_eq!(&world.plans, &live);
         prop_assert_eq!(&world.rows.keys().cloned().collect::<BTreeSet<_>>(), &live);
+        prop_assert!(world.jobs.is_empty() && world.reports.keys().all(|of| live.contains(of)));
         prop_assert!(status.retiring.is_empty() && status.candidate_revision.is_none() && status.previous_revision.is_none());
         prop_assert_eq!(&status.active_revision, &world.live);
     }

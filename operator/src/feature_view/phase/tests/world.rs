@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::FeatureViewStatus;
-use crds::feature_view::RetiringRevision;
+use crds::feature_view::{Attempt, FailurePolicy, RetiringRevision};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use crate::feature_view::comparison::{Compared, Outcome};
 use crate::feature_view::phase::{Decision, Facts, Memory, Past, Policy, Request, Step, decide};
 
 /// Where a round is cut off.
@@ -38,6 +39,16 @@ pub struct World {
     /// The revisions whose plan stands as a ConfigMap.
     pub plans: BTreeSet<String>,
     pub history: Vec<Past>,
+    /// What is asked of comparisons, but for who is compared.
+    pub asked: u8,
+    /// The revisions whose values are not as announced.
+    pub differs: BTreeSet<String>,
+    /// Whether Jobs that compare end without a verdict.
+    pub broken: bool,
+    /// By definition and number, when the Job of an attempt ended.
+    pub jobs: BTreeMap<(String, i32), Option<i64>>,
+    /// By candidate, the attempt whose report stands, and whether it passed.
+    pub reports: BTreeMap<String, ((String, i32), bool)>,
 }
 
 pub const SOAK: i64 = 100;
@@ -53,6 +64,7 @@ impl World {
             policy: Policy {
                 pin: None,
                 auto: true,
+                compares: None,
                 paused: false,
                 stable_for: SignedDuration::from_secs(STABLE),
                 deadline: SignedDuration::from_secs(DEADLINE),
@@ -68,6 +80,11 @@ impl World {
             workloads: BTreeSet::new(),
             plans: BTreeSet::new(),
             history: Vec::new(),
+            asked: 0,
+            differs: BTreeSet::new(),
+            broken: false,
+            jobs: BTreeMap::new(),
+            reports: BTreeMap::new(),
         }
     }
 
@@ -97,6 +114,7 @@ impl World {
             present: self.workloads.union(&self.plans).cloned().collect(),
             planned: self.plans.iter().chain(&self.wanted).cloned().collect(),
             caught_up: false,
+            compared: None,
             unrun: false,
             suspended: self.suspended,
         };
@@ -104,8 +122,28 @@ impl World {
         facts.planned.extend(self.policy.pin.iter().filter(known).cloned());
         let target = facts.target().cloned();
         let reads = |r: &String| self.rows.get(r) == Some(&true) && !self.lagging.contains(r);
+        facts.compared = target.as_ref().filter(|_| !self.away).and_then(|target| self.compared(target));
         facts.caught_up = !self.away && target.as_ref().is_some_and(reads);
         facts
+    }
+
+    /// What is known of the comparison of a target with what is live.
+    fn compared(&self, target: &str) -> Option<Compared> {
+        let live = self.live.as_ref().filter(|live| *live != target)?;
+        self.policy.compares?;
+        let definition = format!("{target} {live} {}", self.asked);
+        let trial = self.status.rollout.as_ref().and_then(|r| r.trial.as_ref()?.comparison.clone());
+        let number = trial.filter(|attempt| attempt.definition == definition).map_or(1, |attempt| attempt.number);
+        let attempt = (definition.clone(), number);
+        let report = self.reports.get(target).filter(|(of, _)| *of == attempt);
+        let outcome = match (report, self.jobs.get(&attempt)) {
+            (Some((_, true)), _) => Outcome::Passed,
+            (Some((_, false)), _) => Outcome::Failed,
+            (None, Some(Some(ended))) => Outcome::NoVerdict(Timestamp::from_second(*ended).unwrap()),
+            (None, Some(None)) => Outcome::Running,
+            (None, None) => Outcome::Absent,
+        };
+        Some(Compared { definition, number, outcome })
     }
 
     pub fn round(&mut self) -> Decision {
@@ -132,6 +170,14 @@ impl World {
                 past.promoted = decision.memory.promoted;
             }
         }
+        if let Some(Attempt { definition, number, .. }) = decision.compare.clone() {
+            self.jobs.entry((definition, number)).or_default();
+        }
+        self.jobs.retain(|(definition, number), _| {
+            let goes = decision.remove.iter().any(|revision| definition.starts_with(revision.as_str()));
+            !goes && decision.compared.iter().any(|a| a.definition == *definition && a.number == *number)
+        });
+        assert!(self.jobs.values().filter(|ended| ended.is_none()).count() <= 2, "{:#?}", self.jobs);
         self.workloads.retain(|revision| !decision.remove.contains(revision));
         self.plans.retain(|revision| !decision.remove.contains(revision));
         if cut == Cut::AfterApply {
@@ -155,6 +201,7 @@ impl World {
             }
             for revision in &decision.remove {
                 self.rows.remove(revision);
+                self.reports.remove(revision);
                 removed.push(revision.clone());
             }
         }
@@ -190,6 +237,14 @@ impl World {
             let whole = self.rows.entry(revision.clone()).or_default();
             *whole |= !self.lagging.contains(revision);
         }
+        for (attempt, ended) in self.jobs.iter_mut().filter(|(_, ended)| ended.is_none()) {
+            let candidate = attempt.0[..1].to_owned();
+            if !self.broken && self.rows.contains_key(&candidate) {
+                let passed = !self.differs.contains(&candidate);
+                self.reports.insert(candidate, (attempt.clone(), passed));
+            }
+            *ended = Some(self.now);
+        }
     }
 
     pub fn pass(&mut self, seconds: i64) {
@@ -199,10 +254,11 @@ impl World {
     /// Rounds until one changes nothing, with the cluster doing its part in between.
     pub fn settle(&mut self) {
         for _ in 0..20 {
-            let before = (self.status.clone(), self.live.clone(), self.workloads.clone(), self.rows.clone());
+            let before = self.clone();
             self.round();
             self.read();
-            if before == (self.status.clone(), self.live.clone(), self.workloads.clone(), self.rows.clone()) {
+            let same = (&before.status, &before.live, &before.workloads) == (&self.status, &self.live, &self.workloads);
+            if same && (&before.rows, &before.jobs, &before.reports) == (&self.rows, &self.jobs, &self.reports) {
                 return;
             }
         }
@@ -217,8 +273,22 @@ impl World {
         assert!(!self.status.retiring.iter().any(|r| r.revision == *to), "{to} is being removed: {decision:#?}");
         if decision.step == Step::Promote {
             assert_eq!(self.rows.get(to), Some(&true), "{to} has not caught up: {decision:#?}\n{self:#?}");
+            self.checked_comparison(decision, to);
             assert!(!self.lagging.contains(to) && !self.suspended && !self.policy.paused);
         }
+    }
+}
+
+impl World {
+    /// Whoever is compared takes over with a verdict on what was asked last, or by a person's word.
+    fn checked_comparison(&self, decision: &Decision, to: &String) {
+        let Some(policy) = self.policy.compares.filter(|_| self.policy.pin.is_none()) else { return };
+        let attempt = decision.memory.trial.as_ref().and_then(|trial| trial.comparison.as_ref());
+        let asked = format!("{to} {} {}", self.live.as_ref().unwrap(), self.asked);
+        let (of, passed) = self.reports.get(to).unwrap_or_else(|| panic!("{to} was not compared: {decision:#?}"));
+        assert_eq!(of.0, asked);
+        let forced = attempt.is_some_and(|attempt| attempt.forced);
+        assert!(*passed || forced || policy == FailurePolicy::Ignore, "{to} differs: {decision:#?}");
     }
 }
 
