@@ -13,6 +13,8 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::children::{finish, serve};
+use crate::compares;
+use crate::cutover::active;
 use crate::faults::{Fault, Faults, What};
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with, with};
 use crate::mask::Mask;
@@ -36,6 +38,8 @@ enum Workload {
     Create,
     /// Then change a window, and wait until that is served and the revision before is gone.
     Edit,
+    /// Then change a window, which is compared with what serves, and wait as before.
+    Compare,
     /// Then change a window, and once that is served go back by a pin, while both are kept.
     GoBack,
     /// Then delete the view.
@@ -78,6 +82,15 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
         let before = Mask::of(world).await;
         if matches!(workload, Workload::Edit) {
             world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
+            finish(world).await;
+            removed(world).await;
+        }
+        if matches!(workload, Workload::Compare) {
+            world.apply::<FeatureView>(&compares::edited("2h", &json!({"scaleDownDelaySeconds": 0}))).await.unwrap();
+            compares::until(world, "it takes over", compares::passed, |v| {
+                is_alone(v) && v.status != served.status && active(v) != active(&served)
+            })
+            .await;
             finish(world).await;
             removed(world).await;
         }
@@ -130,7 +143,7 @@ async fn go_back(world: &World, served: &FeatureView) {
     let first = served.status.clone().unwrap().active_revision.unwrap();
     let kept = |pin: &str| {
         let rollout =
-            json!({"catchUp": {"stableForSeconds": 0}, "scaleDownDelaySeconds": 3600, "servingRevision": pin});
+            json!({"catchUp": {"stableForSeconds": 0}, "comparison": {"sampleKeys": 0}, "scaleDownDelaySeconds": 3600, "servingRevision": pin});
         with(view_with("/spec/features/0/window", json!("2h")), "/spec/rollout", rollout)
     };
     world.apply::<FeatureView>(&kept("")).await.unwrap();
@@ -193,6 +206,11 @@ async fn dying_at_any_write_of_a_lakehouses_creation_ends_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_an_edit_ends_the_same() {
     matrix("crash-edit", Workload::Edit).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_comparison_ends_the_same() {
+    matrix("crash-compare", Workload::Compare).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

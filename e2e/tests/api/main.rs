@@ -11,6 +11,7 @@ mod bad_views;
 mod cel;
 mod children;
 mod command_line;
+mod compares;
 mod crash;
 mod cutover;
 mod faults;

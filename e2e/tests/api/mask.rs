@@ -45,7 +45,7 @@ impl Mask {
     }
 
     pub fn text(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (word, mask)| text.replace(word, mask))
+        without_questions(&self.0.iter().fold(text.to_owned(), |text, (word, mask)| text.replace(word, mask)))
     }
 
     /// Every object of the namespace that the operator writes, by kind and name.
@@ -89,6 +89,16 @@ impl Mask {
         clean(&mut value);
         state.insert(name, serde_json::from_str(&self.text(&value.to_string())).unwrap());
     }
+}
+
+/// The text without the hashes in the names of comparisons, which stand for UIDs, too.
+fn without_questions(text: &str) -> String {
+    let mut parts = text.split("-compare-");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        format!("{text}-compare-<question>{rest}")
+    })
 }
 
 /// Takes off what the API server counts and chooses.

@@ -117,7 +117,8 @@ fn move_to(world: &World, readers: &Readers<'_>, rollout: &str, revision: &str) 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_behind() {
     let world = World::new("rollout", 4).await;
-    let quick = "spec:\n  rollout: {catchUp: {stableForSeconds: 3}, scaleDownDelaySeconds: 3600}\n";
+    let quick = "spec:\n  rollout: {catchUp: {stableForSeconds: 3}, comparison: {expectedChanges: [carts_30d, preference_30d]}, \
+                 scaleDownDelaySeconds: 3600}\n";
     let view = world.shopper().replacen("spec:\n", quick, 1);
     world.apply(&view);
     for object in ["architecture/realtime", "featureview/shopper"] {
