@@ -16,3 +16,4 @@ mod rollout;
 mod upgrade;
 mod values;
 mod world;
+mod wrong_change;

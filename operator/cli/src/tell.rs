@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crds::FeatureView;
 use crds::condition::{ConditionStatus, types};
+use crds::feature_view::{ComparisonStatus, ComparisonVerdict, FeatureDifference};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use operator::conditions::find;
@@ -74,6 +75,9 @@ pub fn whole(view: &FeatureView, now: Timestamp) -> String {
             lines.push(format!("    steady   {}", bar(ago, i64::from(policy.catch_up.stable_for_seconds))));
         }
     }
+    if let Some(compared) = &rollout.comparison {
+        lines.extend(differences(compared));
+    }
     // What is wrong first, then what is under way, then the way back.
     for (kind, wanted) in [
         (types::STALLED, ConditionStatus::True),
@@ -88,6 +92,43 @@ pub fn whole(view: &FeatureView, now: Timestamp) -> String {
         }
     }
     lines.join("\n") + "\n"
+}
+
+/// What the last comparison said, a bar for each feature that differs: how much of it is equal.
+fn differences(compared: &ComparisonStatus) -> Vec<String> {
+    let ComparisonStatus { former, candidate, verdict, entities, .. } = compared;
+    let mut lines =
+        vec![format!("  compared   {candidate} with {former}, {entities} entities: {}", verdict_text(*verdict))];
+    let width = compared.differences.iter().map(|d| d.name.chars().count()).max().unwrap_or_default();
+    for difference in &compared.differences {
+        let FeatureDifference { name, equal, psi, ks, examples, .. } = difference;
+        let full = share(equal, WIDTH);
+        let (full, rest) = ("█".repeat(full), "░".repeat(WIDTH - full));
+        let number = |of: &str, n: &Option<String>| n.as_ref().map_or_else(String::new, |n| format!("  {of} {n}"));
+        lines.push(format!("    {name:<width$} {full}{rest} {equal} equal{}{}", number("PSI", psi), number("KS", ks)));
+        for example in examples {
+            lines.push(format!("      #{}: {}, would be {}", example.entity, example.former, example.candidate));
+        }
+    }
+    lines
+}
+
+fn verdict_text(verdict: ComparisonVerdict) -> &'static str {
+    match verdict {
+        ComparisonVerdict::Passed => "passed",
+        ComparisonVerdict::Failed => "failed",
+        ComparisonVerdict::Inconclusive => "no verdict",
+    }
+}
+
+/// How much of `whole` a share is that stands as a decimal from 0 to 1.
+fn share(decimal: &str, whole: usize) -> usize {
+    let (integer, fraction) = decimal.split_once('.').unwrap_or((decimal, "0"));
+    if integer != "0" {
+        return whole;
+    }
+    let digits: String = fraction.chars().chain("0000".chars()).take(4).collect();
+    digits.parse::<usize>().unwrap_or_default() * whole / 10_000
 }
 
 /// Whether the rollout is over, one way or the other.
@@ -162,6 +203,23 @@ mod tests {
                 condition("Stalled", "False", ""),
             ],
         }))
+    }
+
+    #[test]
+    fn what_differs_is_told_with_a_bar_and_examples() {
+        let example = json!({"entity": "5eed", "former": "4", "candidate": "NULL"});
+        let text = whole(
+            &view(&json!({"rollout": {"comparison": {
+                "former": "9b1c07de42", "candidate": "3f0a55c81e", "verdict": "Failed", "asOf": "2026-01-01T00:00:00Z", "entities": 100,
+                "differences": [{"name": "clicks_1h", "kind": "Changed", "checked": 100, "equal": "0.5000", "psi": "1.5000", "examples": [example]}],
+            }}})),
+            "2026-01-02T12:00:00Z".parse().unwrap(),
+        );
+        let expected = "  compared   3f0a55c81e with 9b1c07de42, 100 entities: failed\n    \
+                        clicks_1h ████████████░░░░░░░░░░░░ 0.5000 equal  PSI 1.5000\n      \
+                        #5eed: 4, would be NULL\n";
+        assert!(text.contains(expected), "{text}");
+        assert_eq!([share("1.0000", 24), share("0.9999", 24), share("0", 24)], [24, 23, 0]);
     }
 
     #[test]
