@@ -9,8 +9,8 @@ mod status;
 pub use batch::{ConcurrencyPolicy, QualityGate, Schedule, Silver, SilverRule};
 pub use feature::{Aggregate, Feature, Hop, WindowType};
 pub use rollout::{
-    AbortReason, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample, FailurePolicy,
-    FeatureDifference, Rollout, RolloutStatus, Trial,
+    AbortReason, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
+    FailurePolicy, FeatureDifference, Rollout, RolloutStatus, Trial,
 };
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision};

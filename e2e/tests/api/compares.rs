@@ -34,7 +34,8 @@ pub fn passed(_: &Comparison) -> Option<Verdict> {
 
 /// As the worker judges: fails unless the change was announced.
 fn judged(comparison: &Comparison) -> Option<Verdict> {
-    let reasons = vec!["feature clicks_1h was changed, and its values differ for 50 of 100 entities (50.00 %)".to_owned()];
+    let reasons =
+        vec!["feature clicks_1h was changed, and its values differ for 50 of 100 entities (50.00 %)".to_owned()];
     let announced = comparison.expected_changes.iter().any(|feature| feature == "clicks_1h");
     Some(if announced { Verdict::Passed } else { Verdict::Failed { reasons } })
 }
@@ -170,7 +171,10 @@ async fn what_differs_waits_and_says_which_feature_and_how_far_until_it_is_annou
     }
     let told = status.rollout.unwrap().comparison.unwrap();
     let worst = &told.differences[0];
-    assert_eq!((worst.name.as_str(), worst.equal.as_str(), worst.psi.as_deref()), ("clicks_1h", "0.5000", Some("1.5000")));
+    assert_eq!(
+        (worst.name.as_str(), worst.equal.as_str(), worst.psi.as_deref()),
+        ("clicks_1h", "0.5000", Some("1.5000"))
+    );
     assert_eq!(worst.examples[0].entity, "5eed");
     is_told(&world, "ComparisonFailed", "clicks_1h").await;
 
@@ -226,9 +230,12 @@ async fn a_comparison_that_comes_to_no_verdict_is_told_and_tried_again() {
     let first = jobs(&world).await[0].name_any();
     assert!(first.ends_with("-1"), "{first}");
     // It ended long ago, by its own clock, so the next attempt begins at once.
-    let view = until(&world, "another attempt takes over", |c| if c.name.ends_with("-1") { fails(c) } else { passed(c) }, |v| {
-        active(v) == new
-    })
+    let view = until(
+        &world,
+        "another attempt takes over",
+        |c| if c.name.ends_with("-1") { fails(c) } else { passed(c) },
+        |v| active(v) == new,
+    )
     .await;
     is_told(&world, "ComparisonStarted", "attempt 2").await;
     assert!(is(&view, "Ready", "True"));

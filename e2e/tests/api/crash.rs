@@ -142,8 +142,7 @@ async fn removed(world: &World) {
 async fn go_back(world: &World, served: &FeatureView) {
     let first = served.status.clone().unwrap().active_revision.unwrap();
     let kept = |pin: &str| {
-        let rollout =
-            json!({"catchUp": {"stableForSeconds": 0}, "comparison": {"sampleKeys": 0}, "scaleDownDelaySeconds": 3600, "servingRevision": pin});
+        let rollout = json!({"catchUp": {"stableForSeconds": 0}, "comparison": {"sampleKeys": 0}, "scaleDownDelaySeconds": 3600, "servingRevision": pin});
         with(view_with("/spec/features/0/window", json!("2h")), "/spec/rollout", rollout)
     };
     world.apply::<FeatureView>(&kept("")).await.unwrap();

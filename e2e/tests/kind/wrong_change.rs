@@ -89,7 +89,8 @@ async fn a_wrong_change_is_held_back_and_says_which_feature_is_off_and_how_far()
         let label = "featuremill.dev/view=shopper,app.kubernetes.io/component=compare";
         let objects = world.kubectl(&["get", "jobs,configmaps,pods", "-l", label, "-o", "name"])?;
         let mut redis = redis::Client::open(world.cluster.redis()).and_then(|c| c.get_connection()).unwrap();
-        let reports = redis::Commands::scan_match::<_, String>(&mut redis, format!("{uid}/*/comparison")).unwrap().count();
+        let reports =
+            redis::Commands::scan_match::<_, String>(&mut redis, format!("{uid}/*/comparison")).unwrap().count();
         if objects.trim().is_empty() && reports == 0 { Ok(()) } else { Err(format!("{objects}, {reports} reports")) }
     })
     .await

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crds::{Architecture, FeatureView};
-use engine::plan::{Assignment, Assignments, Plan};
 use engine::compare::Report;
+use engine::plan::{Assignment, Assignments, Plan};
 use engine::row::{
-    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, comparison_key, head_key, live_key, marker_key, run_key, trouble_key,
-    write_test_key,
+    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, comparison_key, head_key, live_key, marker_key, run_key,
+    trouble_key, write_test_key,
 };
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};

@@ -113,12 +113,9 @@ pub fn decide(facts: &Facts) -> Decision {
     let decides = facts.live.is_ok() && target.is_some() && step != Step::Unavailable;
 
     memory.candidate = match step {
-        Step::Adopt
-        | Step::CatchUp
-        | Step::Compare
-        | Step::Differs
-        | Step::AwaitPromotion
-        | Step::Promote => target.clone(),
+        Step::Adopt | Step::CatchUp | Step::Compare | Step::Differs | Step::AwaitPromotion | Step::Promote => {
+            target.clone()
+        }
         Step::Hold | Step::Unavailable => waiting(facts, &memory),
         Step::Serve | Step::Return | Step::AwaitRemoval | Step::Aborted(_) => None,
     };

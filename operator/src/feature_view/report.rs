@@ -269,7 +269,9 @@ impl Round<'_> {
         }
         match self.decision.step {
             Step::AwaitRemoval => return moving(reasons::RETIRING, "this revision's earlier rows are being removed"),
-            Step::Aborted(_) | Step::Unavailable | Step::Differs => return (ConditionStatus::False, reasons::IDLE, String::new()),
+            Step::Aborted(_) | Step::Unavailable | Step::Differs => {
+                return (ConditionStatus::False, reasons::IDLE, String::new());
+            }
             _ => {}
         }
         match self.newest_trouble().or_else(|| self.run_trouble().filter(|_| caught_up.0 != ConditionStatus::True)) {

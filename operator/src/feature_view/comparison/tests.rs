@@ -104,5 +104,8 @@ fn status_tells_the_worst_first_and_never_that_what_differs_is_equal() {
     assert_eq!(told.message.as_deref(), Some("reason 0; reason 1; reason 2; reason 3; and 2 more features"));
     let seen: Vec<(&str, &str)> = told.differences.iter().map(|d| (d.name.as_str(), d.equal.as_str())).collect();
     assert_eq!(seen, [("half", "0.5000"), ("one", "0.9999")]);
-    assert_eq!((told.differences[0].psi.as_deref(), told.differences[0].examples[0].candidate.as_str()), (Some("0.5000"), "NULL"));
+    assert_eq!(
+        (told.differences[0].psi.as_deref(), told.differences[0].examples[0].candidate.as_str()),
+        (Some("0.5000"), "NULL")
+    );
 }

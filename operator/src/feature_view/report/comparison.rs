@@ -46,8 +46,12 @@ impl Round<'_> {
                 ComparisonVerdict::Passed => {
                     (ConditionStatus::True, reasons::COMPARISON_PASSED, format!("{of}, gives what was announced"))
                 }
-                ComparisonVerdict::Failed => (ConditionStatus::False, reasons::COMPARISON_FAILED, format!("{of}: {why}")),
-                ComparisonVerdict::Inconclusive => (ConditionStatus::Unknown, reasons::NO_VERDICT, format!("{of}: {why}")),
+                ComparisonVerdict::Failed => {
+                    (ConditionStatus::False, reasons::COMPARISON_FAILED, format!("{of}: {why}"))
+                }
+                ComparisonVerdict::Inconclusive => {
+                    (ConditionStatus::Unknown, reasons::NO_VERDICT, format!("{of}: {why}"))
+                }
             };
         }
         let message = match self.decision.step {

@@ -137,7 +137,8 @@ impl Round<'_> {
             Step::Aborted(AbortReason::ComparisonFailed) => {
                 let compared = self.compared(&self.observed.view.status.clone().unwrap_or_default(), &self.memory());
                 let why = compared.and_then(|c| c.message).unwrap_or_default();
-                let what = format!("revision {revision} was given up, as spec.rollout.comparison.failurePolicy says: {why}");
+                let what =
+                    format!("revision {revision} was given up, as spec.rollout.comparison.failurePolicy says: {why}");
                 Some((reasons::COMPARISON_FAILED, format!("{what}; {}{again}", self.serves_on())))
             }
             Step::Aborted(AbortReason::AbortedByUser) => Some((
