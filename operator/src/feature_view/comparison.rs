@@ -21,6 +21,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::observe::{Observed, StoreFacts};
+use super::phase::Memory;
 use crate::{jobs, names};
 
 /// How long after an attempt that came to no verdict the next one begins; twice as long each time.
@@ -139,6 +140,13 @@ pub fn compared(
     let job = observed.own_jobs().find(|job| job.name_any() == name);
     let outcome = outcome(job, known.comparison.as_ref().filter(|report| report.name == name));
     Some(Compared { definition, number, outcome })
+}
+
+/// The report that answers the attempt which a trial is at.
+#[must_use]
+pub fn answer<'a>(view: &str, known: &'a StoreFacts, memory: &Memory) -> Option<&'a Report> {
+    let attempt = memory.trial.as_ref()?.comparison.as_ref()?;
+    known.comparison.as_ref().filter(|report| report.name == name(view, &attempt.definition, attempt.number))
 }
 
 /// A report is the answer, whatever became of the Job that wrote it.

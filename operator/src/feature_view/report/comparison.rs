@@ -8,7 +8,7 @@ use kube::ResourceExt;
 
 use super::{Round, Verdict};
 use crate::conditions::seconds;
-use crate::feature_view::comparison::{is_of_comparison, is_on, name, next_attempt, summary};
+use crate::feature_view::comparison::{answer, is_of_comparison, is_on, name, next_attempt, summary};
 use crate::feature_view::observe::StoreView;
 use crate::feature_view::phase::{Memory, Step};
 use crate::jobs;
@@ -18,13 +18,9 @@ use crate::trouble::of_pods;
 impl Round<'_> {
     /// What the last comparison said of what is to take over, or did: as the store has it, or as status remembers it.
     pub(super) fn compared(&self, previous: &FeatureViewStatus, memory: &Memory) -> Option<ComparisonStatus> {
-        let attempt = self.attempt();
-        let reported = match self.store {
-            StoreView::Known(facts) => facts.comparison.as_ref(),
-            StoreView::NotAsked | StoreView::Unreachable(_) => None,
-        };
-        let reported = reported.filter(|report| attempt.is_some_and(|a| report.name == self.attempts_name(a)));
-        if let Some(report) = reported {
+        if let StoreView::Known(facts) = self.store
+            && let Some(report) = answer(&self.observed.view.name_any(), facts, &self.decision.memory)
+        {
             return Some(summary(report));
         }
         let before = previous.rollout.as_ref()?.comparison.clone()?;
