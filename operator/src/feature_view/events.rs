@@ -111,6 +111,9 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         let beside = after.active_revision.as_ref().map(|active| format!(" beside {active}")).unwrap_or_default();
         say(EventType::Normal, reasons::ROLLOUT_STARTED, format!("revision {is} runs{beside}"));
     }
+    for (reason, note) in of_replay(before, after) {
+        say(EventType::Normal, reason, note);
+    }
     let awaits = |status: &FeatureViewStatus| {
         find(&status.conditions, types::RECONCILING)
             .filter(|c| c.reason == reasons::AWAITING_PROMOTION)
@@ -134,6 +137,7 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         let (severity, reason) = match reason {
             AbortReason::DeadlineExceeded => (EventType::Warning, reasons::DEADLINE_EXCEEDED),
             AbortReason::AbortedByUser => (EventType::Normal, reasons::ABORTED_BY_USER),
+            AbortReason::ReplayFailed => (EventType::Warning, reasons::REPLAY_FAILED),
         };
         let note = if stalled.is_empty() { format!("revision {revision} was given up") } else { stalled };
         say(severity, reason, note);
@@ -147,6 +151,31 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
             reasons::SOAKED,
             format!("revision {was} is no longer kept; what it had is being removed"),
         );
+    }
+    all
+}
+
+/// What became of the replay of a candidate; that it failed is told as its end.
+fn of_replay(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<(&'static str, String)> {
+    let replay = |status: &FeatureViewStatus| {
+        let trial = status.rollout.as_ref()?.trial.as_ref()?;
+        Some((trial.revision.clone(), trial.replay.clone()?))
+    };
+    let (was, is) = (replay(before), replay(after));
+    let Some((revision, is)) = is else { return Vec::new() };
+    let was = was.map(|(_, replay)| replay).filter(|was| was.fence == is.fence);
+    let mut all = Vec::new();
+    if was.is_none() {
+        let records: i64 = is.parts.iter().map(|part| part.to - part.from).sum();
+        let partitions = is.parts.len();
+        let note = format!("revision {revision} reads {records} records of {partitions} partitions again");
+        all.push((reasons::REPLAY_STARTED, note));
+    }
+    if is.completed_time.is_some() && was.is_none_or(|was| was.completed_time.is_none()) {
+        all.push((
+            reasons::REPLAY_COMPLETED,
+            format!("revision {revision} has read its history; its workers go on from there"),
+        ));
     }
     all
 }

@@ -4,6 +4,7 @@
 //! unless the state does, so that an unchanged view is never written.
 
 mod batch;
+mod replay;
 mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -183,6 +184,9 @@ impl Round<'_> {
         if let StoreView::Unreachable(problem) = self.store {
             return (ConditionStatus::Unknown, reasons::STORE_UNREACHABLE, problem.clone());
         }
+        if let Some((reason, message)) = self.replaying() {
+            return (ConditionStatus::False, reason, message);
+        }
         if plan.mode.has_generations() && !self.has_generation() {
             return self.no_generation(plan);
         }
@@ -306,6 +310,10 @@ impl Round<'_> {
 
     /// What keeps a revision from its work: as the store says, as its workers say, or as their pods show.
     fn trouble(&self, revision: Option<&str>) -> Option<Trouble> {
+        if let Some(replay) = self.decision.replay.as_ref().filter(|replay| Some(replay.revision.as_str()) == revision)
+        {
+            return self.replay_trouble(replay);
+        }
         let stream = self.stream(revision)?;
         let refusal = match self.store {
             StoreView::Known(facts) if !is_available(stream) => facts.refusal.clone(),

@@ -10,8 +10,9 @@ use kube::ResourceExt as _;
 use shell::store::Markers;
 
 use super::memory::{Memory, Past};
-use crate::feature_view::history;
-use crate::feature_view::observe::{Observed, StoreView};
+use super::replay::Seen;
+use crate::feature_view::observe::{Observed, StoreView, revision_of};
+use crate::feature_view::{history, replay};
 use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 
 /// What a decision is made from.
@@ -35,6 +36,10 @@ pub struct Facts {
     pub present: BTreeSet<String>,
     /// Revisions whose plan is known.
     pub planned: BTreeSet<String>,
+    /// Those of them that read a stream, and have no workers yet.
+    pub unread: BTreeSet<String>,
+    /// What is seen of the target's replay.
+    pub replay: Seen,
     /// Whether the target has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
     /// Whether the target has batch runs and has had none yet.
@@ -147,6 +152,8 @@ pub fn facts(
         history: history::past(observed),
         present: observed.revisions().map(str::to_owned).collect(),
         planned: plans.keys().cloned().collect(),
+        unread: unread(observed, plans),
+        replay: Seen::default(),
         caught_up: false,
         unrun: false,
         suspended: view.spec.suspend,
@@ -160,8 +167,22 @@ pub fn facts(
         let batches = observed.batches();
         facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
         facts.unrun = batches && !published && known.run.is_none();
+        let trial = facts.memory.trial.as_ref().filter(|trial| facts.target() == Some(&trial.revision));
+        if let Some((trial, order)) = trial.and_then(|trial| Some((trial, trial.replay.as_ref()?))) {
+            let job = replay::standing(observed, &trial.revision, &order.fence, &known.replays);
+            let progress = (job == replay::Standing::Running && !known.replays.is_empty())
+                .then(|| replay::progress(&order.parts, &known.replays, facts.now));
+            facts.replay = Seen { captured: None, job, progress };
+        }
     }
     facts
+}
+
+/// The revisions that read a stream and have no workers yet.
+fn unread(observed: &Observed, plans: &BTreeMap<String, Arc<Plan>>) -> BTreeSet<String> {
+    let stands = |revision: &str| observed.deployments.iter().any(|d| revision_of(d) == Some(revision));
+    let streams = plans.values().filter(|plan| plan.mode.has_stream_lanes());
+    streams.map(|plan| plan.revision.clone()).filter(|revision| !stands(revision)).collect()
 }
 
 /// What people ask for, in the order in which it is heeded.

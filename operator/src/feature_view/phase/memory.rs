@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crds::FeatureViewStatus;
-use crds::feature_view::{AbortReason, RolloutStatus, Trial as TrialStatus};
+use crds::feature_view::{AbortReason, ReplayStatus, RolloutStatus, Trial as TrialStatus};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::conditions::seconds;
@@ -43,6 +43,10 @@ pub struct Trial {
     pub approved: bool,
     /// Why it was given up.
     pub aborted: Option<AbortReason>,
+    /// What was said when it was given up.
+    pub message: Option<String>,
+    /// How it gets its history, once that is decided.
+    pub replay: Option<ReplayStatus>,
 }
 
 /// A revision of the history.
@@ -90,6 +94,8 @@ impl Memory {
                 caught_up: time(trial.caught_up_time),
                 approved: trial.approved,
                 aborted: trial.aborted,
+                message: trial.message,
+                replay: trial.replay,
             }),
             retiring: status.retiring.iter().map(|r| r.revision.clone()).collect(),
         }
@@ -106,6 +112,8 @@ impl Memory {
                 caught_up_time: trial.caught_up.map(seconds),
                 approved: trial.approved,
                 aborted: trial.aborted,
+                message: trial.message.clone(),
+                replay: trial.replay.clone(),
             }),
         };
         status.active_revision.clone_from(&self.active);

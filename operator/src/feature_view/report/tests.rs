@@ -44,6 +44,7 @@ fn case(step: Step) -> Case {
         },
         wanted,
         run: Vec::new(),
+        replay: None,
         retire: BTreeSet::new(),
         remove: BTreeSet::new(),
         caught_up: false,

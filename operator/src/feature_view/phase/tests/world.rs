@@ -7,7 +7,7 @@ use crds::FeatureViewStatus;
 use crds::feature_view::RetiringRevision;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::feature_view::phase::{Decision, Facts, Memory, Past, Policy, Request, Step, decide};
+use crate::feature_view::phase::{Decision, Facts, Memory, Past, Policy, Request, Seen, Step, decide};
 
 /// Where a round is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -96,6 +96,8 @@ impl World {
                 .collect(),
             present: self.workloads.union(&self.plans).cloned().collect(),
             planned: self.plans.iter().chain(&self.wanted).cloned().collect(),
+            unread: BTreeSet::new(),
+            replay: Seen::default(),
             caught_up: false,
             unrun: false,
             suspended: self.suspended,
