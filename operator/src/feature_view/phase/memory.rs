@@ -58,7 +58,7 @@ pub struct Past {
     pub number: i64,
     /// When it last became live.
     pub promoted: Option<Timestamp>,
-    /// Whether its workers or runs stand. They go before its rows do.
+    /// Whether its workers, runs or replay stand. They go before its rows do.
     pub stands: bool,
 }
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod any_story;
+mod replays;
 mod world;
 
 use engine::row::Marker;
