@@ -2,6 +2,7 @@
 //! made and deleted the same objects as often.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use crds::{Architecture, FeatureView};
 use futures::StreamExt as _;
@@ -18,7 +19,7 @@ use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with, with};
 use crate::mask::Mask;
 use crate::modes;
 use crate::tally::Tally;
-use crate::world::{World, eventually, is_alone};
+use crate::world::{World, eventually, is, is_alone};
 
 /// What a run came to.
 #[derive(Debug, PartialEq)]
@@ -38,6 +39,8 @@ enum Workload {
     Edit,
     /// Then change a window, and once that is served go back by a pin, while both are kept.
     GoBack,
+    /// Then change a window, and take that back while the new revision's history is read.
+    TakeBack,
     /// Then delete the view.
     Delete,
     /// Apply as a Lakehouse, whose runs and archive are played, and wait until it is served.
@@ -84,6 +87,9 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
         if matches!(workload, Workload::GoBack) {
             go_back(world, &served).await;
         }
+        if matches!(workload, Workload::TakeBack) {
+            take_back(world).await;
+        }
         let mask = Mask::of(world).await.and_before(before);
         if matches!(workload, Workload::Delete) {
             world.delete::<FeatureView>(VIEW).await;
@@ -123,6 +129,22 @@ async fn removed(world: &World) {
         if plans == 1 { Ok(()) } else { Err(format!("{plans} plans")) }
     })
     .await;
+}
+
+/// Changes a window, and takes it back once the Job stands that reads the history.
+async fn take_back(world: &World) {
+    world.edges.replays_wait.store(true, Ordering::Release);
+    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
+    eventually("a replay", || async {
+        let replays = world.replays().await.len();
+        if replays == 1 { Ok(()) } else { Err(format!("{replays} replays")) }
+    })
+    .await;
+    world.apply::<FeatureView>(&view()).await.unwrap();
+    let settled = |v: &FeatureView| is_alone(v) && is(v, "Ready", "True") && is(v, "Reconciling", "False");
+    world.view(VIEW, "taken back", settled).await;
+    removed(world).await;
+    assert!(world.replays().await.is_empty());
 }
 
 /// Changes a window, and goes back to where it was once that is served.
@@ -193,6 +215,11 @@ async fn dying_at_any_write_of_a_lakehouses_creation_ends_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_an_edit_ends_the_same() {
     matrix("crash-edit", Workload::Edit).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_while_an_edit_is_taken_back_in_its_replay_ends_the_same() {
+    matrix("crash-take-back", Workload::TakeBack).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

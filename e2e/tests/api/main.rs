@@ -21,6 +21,7 @@ mod mask;
 mod modes;
 mod once;
 mod removal;
+mod replays;
 mod rollout;
 mod tally;
 mod troubles;

@@ -42,7 +42,12 @@ async fn a_new_revision_runs_beside_the_old_one_until_it_has_caught_up() {
     );
     let mut both = vec![format!("{VIEW}-stream-{old}"), format!("{VIEW}-stream-{new}")];
     both.sort();
-    assert_eq!(streams(&world).await, both);
+    eventually("both run, once the history is read", || async {
+        world.roll_out().await;
+        let streams = streams(&world).await;
+        if streams == both { Ok(()) } else { Err(format!("{streams:?}")) }
+    })
+    .await;
     // The server knows both plans before the pointer moves.
     let architecture = world.api::<crds::Architecture>().get(ARCHITECTURE).await.unwrap();
     let catalog = world.edges.store.catalog(&catalog_key(&architecture.uid().unwrap())).await.unwrap();
@@ -130,6 +135,7 @@ async fn a_newer_edit_supersedes_and_an_edit_taken_back_serves_on() {
         candidates.push(candidate(&view).unwrap());
     }
     eventually("the first candidate's workers are gone", || async {
+        world.roll_out().await;
         let streams = streams(&world).await;
         if streams.len() == 2 && !streams.iter().any(|s| s.ends_with(&candidates[0])) {
             Ok(())

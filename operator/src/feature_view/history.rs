@@ -29,9 +29,9 @@ pub(super) fn past(observed: &Observed) -> Vec<Past> {
     let of = |entry: &ControllerRevision| {
         let revision = revision_of(entry)?.to_owned();
         let promoted = entry.annotations().get(PROMOTED_ANNOTATION).and_then(|text| text.parse().ok());
-        let stands =
-            observed.workloads().any(|workload| workload == revision) || replay::job(observed, &revision).is_some();
-        Some(Past { revision, number: entry.revision, promoted, stands })
+        let stands = observed.workloads().any(|workload| workload == revision);
+        let replays = replay::job(observed, &revision).is_some();
+        Some(Past { revision, number: entry.revision, promoted, stands, replays })
     };
     observed.history.iter().filter_map(of).collect()
 }

@@ -103,3 +103,67 @@ pub fn is_surplus(job: &Job, decision: &Decision, suspended: bool) -> bool {
     let other = order.and_then(|replay| replay.order.as_ref()).is_some_and(|order| fence(job) != Some(&order.fence));
     other || suspended && !jobs::is_finished(job)
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crds::feature_view::ReplayPart;
+    use serde_json::json;
+
+    use super::super::super::fixtures::observed;
+    use super::super::super::resolve;
+    use super::*;
+
+    fn order(parts: i32) -> ReplayStatus {
+        let part = |partition| ReplayPart { partition, from: 1, to: 5 };
+        let parts = (0..parts).map(part).collect();
+        ReplayStatus { fence: "f1".to_owned(), parts, max_records_per_second: Some(9), ..ReplayStatus::default() }
+    }
+
+    fn made(parts: i32) -> (Job, ConfigMap) {
+        let observed = observed("1h", 1, Vec::new());
+        let plan = resolve::plan(&observed.view, "Kappa").unwrap();
+        let (view, order, settings) = (&observed.view, order(parts), Settings::default());
+        let map = config_map(view, &plan, &order).unwrap();
+        let architecture = observed.architecture.as_ref().unwrap();
+        (job(view, architecture, &plan, &order, &map.name_any(), &settings).unwrap(), map)
+    }
+
+    #[test]
+    fn a_job_has_an_index_for_each_part_and_gives_up_what_cannot_be_read() {
+        let (job, map) = made(3);
+        let spec = serde_json::to_value(job.spec.as_ref().unwrap()).unwrap();
+        for (field, value) in [
+            ("completionMode", json!("Indexed")),
+            ("completions", json!(3)),
+            ("parallelism", json!(2)),
+            ("backoffLimitPerIndex", json!(6)),
+            ("maxFailedIndexes", json!(0)),
+        ] {
+            assert_eq!(spec[field], value, "{field}");
+        }
+        let rule = &spec["podFailurePolicy"]["rules"][0];
+        assert_eq!((&rule["action"], &rule["onExitCodes"]["values"]), (&json!("FailIndex"), &json!([2])));
+        assert_eq!(rule["onExitCodes"]["containerName"], spec["template"]["spec"]["containers"][0]["name"]);
+        let arguments = spec["template"]["spec"]["containers"][0]["args"].as_array().unwrap();
+        assert_eq!(arguments[..2], [json!("replay"), json!("--replay=/etc/featuremill/replay/replay.json")]);
+        assert_eq!(spec["template"]["spec"]["restartPolicy"], json!("Never"));
+        assert_eq!(jobs::config_maps(&job).collect::<Vec<_>>(), [map.name_any()]);
+        assert_eq!(fence(&job), Some("f1"));
+        // What its processes read back.
+        let replay: Replay = serde_json::from_str(&map.data.unwrap()[REPLAY_KEY]).unwrap();
+        assert_eq!(replay.part(2), Ok(Part { partition: 2, from: 1, to: 5 }));
+        assert_eq!(replay.records_per_second, NonZeroU32::new(9));
+    }
+
+    #[test]
+    fn one_partition_takes_one_pod() {
+        assert_eq!(made(1).0.spec.unwrap().parallelism, Some(1));
+    }
+
+    #[test]
+    fn the_longest_names_fit_into_a_host_name() {
+        let name = names::replay_job(&"v".repeat(40), "0123456789");
+        assert_eq!(format!("{name}-9998").len(), 63);
+    }
+}

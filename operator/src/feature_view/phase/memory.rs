@@ -58,8 +58,10 @@ pub struct Past {
     pub number: i64,
     /// When it last became live.
     pub promoted: Option<Timestamp>,
-    /// Whether its workers, runs or replay stand. They go before its rows do.
+    /// Whether its workers or runs stand. They go before its rows do.
     pub stands: bool,
+    /// Whether the Job of its replay stands: it is a candidate, whatever it was before. It goes before the rows, too.
+    pub replays: bool,
 }
 
 impl Trial {
@@ -142,7 +144,9 @@ impl Memory {
         let of_live = history.iter().find(|past| past.revision == live);
         let kept = history
             .iter()
-            .filter(|past| past.stands && past.revision != live && !self.retiring.contains(&past.revision))
+            .filter(|past| {
+                past.stands && !past.replays && past.revision != live && !self.retiring.contains(&past.revision)
+            })
             .filter_map(|past| Some((past.promoted?, past)))
             .max_by_key(|(promoted, past)| (*promoted, past.number))
             .map(|(_, past)| past);
@@ -151,7 +155,7 @@ impl Memory {
         self.previous = kept.map(|past| past.revision.clone());
         self.returned = kept.zip(of_live).is_some_and(|(kept, live)| kept.number > live.number);
         // What was being removed was lost, too. What is gone already is removed once more, which does no harm.
-        let idle = history.iter().filter(|past| !past.stands && past.revision != live);
+        let idle = history.iter().filter(|past| !past.stands && !past.replays && past.revision != live);
         self.retiring.extend(idle.map(|past| past.revision.clone()));
     }
 

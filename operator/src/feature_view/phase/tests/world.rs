@@ -114,8 +114,9 @@ impl World {
                 .history
                 .iter()
                 .map(|past| {
-                    let stands = self.workloads.contains(&past.revision) || self.jobs.contains_key(&past.revision);
-                    Past { stands, ..past.clone() }
+                    let stands = self.workloads.contains(&past.revision);
+                    let replays = self.jobs.contains_key(&past.revision);
+                    Past { stands, replays, ..past.clone() }
                 })
                 .collect(),
             present: self.workloads.iter().chain(&self.plans).chain(self.jobs.keys()).cloned().collect(),
