@@ -151,7 +151,7 @@ async fn superseded_aborted_or_deleted_nothing_of_a_replay_is_left() {
             "supersede" => {
                 world.apply::<FeatureView>(&edited("3h", &json!({}))).await.unwrap();
                 eventually("the next one's Job, and no other", || async {
-                    let names: Vec<String> = world.replays().await.iter().map(ResourceExt::name_any).collect();
+                    let names: Vec<String> = world.replays().await.iter().map(kube::ResourceExt::name_any).collect();
                     if names.len() == 1 && names[0] != job.name_any() { Ok(()) } else { Err(format!("{names:?}")) }
                 })
                 .await;

@@ -90,9 +90,15 @@ async fn a_revision_comes_back_only_after_its_removal_is_complete() {
     let operator = world.start(Faults::default());
     let first = serve(&world).await;
     let (uid, old) = (first.uid().unwrap(), first.status.unwrap().active_revision.unwrap());
+    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
+    eventually("both run", || async {
+        world.roll_out().await;
+        let streams = streams(&world).await;
+        if streams.len() == 2 { Ok(()) } else { Err(format!("{streams:?}")) }
+    })
+    .await;
     // The log is away, so that the removal of the first revision cannot be completed.
     world.edges.log_is_away.store(true, Ordering::Release);
-    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
     let api = world.api::<FeatureView>();
     let new = eventually("the second revision is live", || async {
         world.roll_out().await;
