@@ -78,7 +78,7 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
         };
         let (uid, writes) = (served.metadata.uid.clone().unwrap(), faults.writes().len());
         // Plan hashes hold UIDs; they are known only while the view stands.
-        let before = Mask::of(world).await;
+        let mut before = Mask::of(world).await;
         if matches!(workload, Workload::Edit) {
             world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
             finish(world).await;
@@ -88,7 +88,7 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
             go_back(world, &served).await;
         }
         if matches!(workload, Workload::TakeBack) {
-            take_back(world).await;
+            before = take_back(world).await;
         }
         let mask = Mask::of(world).await.and_before(before);
         if matches!(workload, Workload::Delete) {
@@ -131,8 +131,8 @@ async fn removed(world: &World) {
     .await;
 }
 
-/// Changes a window, and takes it back once the Job stands that reads the history.
-async fn take_back(world: &World) {
+/// Changes a window, and takes it back once the Job stands that reads the history. Answers with what masks the new plan.
+async fn take_back(world: &World) -> Mask {
     world.edges.replays_wait.store(true, Ordering::Release);
     world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
     eventually("a replay", || async {
@@ -140,11 +140,13 @@ async fn take_back(world: &World) {
         if replays == 1 { Ok(()) } else { Err(format!("{replays} replays")) }
     })
     .await;
+    let changed = Mask::of(world).await;
     world.apply::<FeatureView>(&view()).await.unwrap();
     let settled = |v: &FeatureView| is_alone(v) && is(v, "Ready", "True") && is(v, "Reconciling", "False");
     world.view(VIEW, "taken back", settled).await;
     removed(world).await;
     assert!(world.replays().await.is_empty());
+    changed
 }
 
 /// Changes a window, and goes back to where it was once that is served.

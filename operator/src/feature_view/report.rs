@@ -348,8 +348,11 @@ impl Round<'_> {
             return true;
         }
         let over = matches!(self.decision.step, Step::Aborted(_) | Step::Unavailable);
-        let reading = status.candidate_revision.is_some()
-            || !over && find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
+        // What takes a person heals in no hurry, and brokers are not asked all the time.
+        let refused = self.decision.replay.as_ref().and_then(|r| r.trouble.as_ref()).is_some_and(|t| t.stuck);
+        let behind =
+            !over && find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
+        let reading = !refused && (status.candidate_revision.is_some() || behind);
         // The end of a batch run is an event.
         let polled = self.observed.streams() && !self.observed.view.spec.suspend;
         (reading && polled) || !status.retiring.is_empty()
