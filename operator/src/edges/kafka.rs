@@ -12,8 +12,11 @@ use super::{EdgeError, LogAddress};
 /// How long the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The properties of a client's configuration, by name.
+pub(super) type Properties<'a> = Vec<(&'a str, &'a str)>;
+
 /// How a log's clients are configured: the properties are those of its Secret.
-pub(super) fn settings(address: &LogAddress) -> Result<(KafkaSettings, Vec<(&str, &str)>), EdgeError> {
+pub(super) fn settings(address: &LogAddress) -> Result<(KafkaSettings, Properties<'_>), EdgeError> {
     let mut properties = Vec::with_capacity(address.properties.len());
     for (name, value) in &address.properties {
         let value = std::str::from_utf8(value)

@@ -11,6 +11,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shell::kafka::{Complaints, KafkaError, explain};
 
@@ -137,7 +138,7 @@ impl Question {
         let metadata = self.client.fetch_metadata(Some(&self.topic), self.left()).map_err(failed)?;
         let found = metadata.topics().iter().find(|found| found.name() == self.topic);
         let partitions: Vec<i32> = match found {
-            Some(found) if found.error().is_none() => found.partitions().iter().map(|p| p.id()).collect(),
+            Some(found) if found.error().is_none() => found.partitions().iter().map(MetadataPartition::id).collect(),
             _ => Vec::new(),
         };
         if partitions.is_empty() {

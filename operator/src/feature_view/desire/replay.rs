@@ -91,6 +91,7 @@ pub(super) fn job(
 
 /// Whether a Job is a replay's that is not to stand: its revision is read by its workers for good, it is of another fence, or
 /// workers are stopped on purpose; made again, it goes on where it was.
+#[must_use]
 pub fn is_surplus(job: &Job, decision: &Decision, suspended: bool) -> bool {
     if !is_replay(job) || matches!(decision.step, Step::Hold | Step::Unavailable) {
         return false;

@@ -84,7 +84,6 @@ pub(super) fn observe(facts: &Facts, trial: &mut Trial) {
         replay.progress = Some(newer(replay.progress.take(), seen.clone(), facts.now));
     }
     match &facts.replay.job {
-        Standing::None | Standing::Running => {}
         Standing::Complete => {
             let whole = ReplayProgress { percent: 100, observed_time: seconds(facts.now), ..ReplayProgress::default() };
             (replay.progress, replay.completed_time) = (Some(whole), Some(seconds(facts.now)));
@@ -92,6 +91,6 @@ pub(super) fn observe(facts: &Facts, trial: &mut Trial) {
         Standing::Failed(message) if trial.aborted.is_none() => {
             (trial.aborted, trial.message) = (Some(AbortReason::ReplayFailed), Some(message.clone()));
         }
-        Standing::Failed(_) => {}
+        Standing::None | Standing::Running | Standing::Failed(_) => {}
     }
 }

@@ -188,7 +188,8 @@ fn workers_that_stand_already_read_for_themselves() {
     // As an operator that knew of no replays left them.
     let mut world = World::serving("a");
     super::edited(&mut world, "b");
-    (world.workloads.insert("b".into()), world.plans.insert("b".into()));
+    world.workloads.insert("b".into());
+    world.plans.insert("b".into());
     let decision = world.round();
     assert_eq!((decision.step, decision.replay), (Step::CatchUp, None));
 }
