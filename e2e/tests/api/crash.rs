@@ -180,7 +180,7 @@ async fn matrix(name: &str, workload: Workload) {
     // One matrix at a time, a few runs at a time: more than that only measures how patient the API server is.
     static ONE: Mutex<()> = Mutex::const_new(());
     let _one = ONE.lock().await;
-    let Run { end: expected, writes, .. } = run(name, workload, None).await;
+    let Run { end: expected, writes, .. } = Box::pin(run(name, workload, None)).await;
     // What comes before the view is served, the creation's own matrix goes through.
     let whole = matches!(workload, Workload::Create | Workload::Lakehouse);
     let points = if whole { 0..writes.end } else { writes };
@@ -192,7 +192,7 @@ async fn matrix(name: &str, workload: Workload) {
             let expected = &expected;
             runs.push(async move {
                 let fault = Fault { nth, what };
-                let Run { end, fired, .. } = run(&namespace, workload, Some(fault)).await;
+                let Run { end, fired, .. } = Box::pin(run(&namespace, workload, Some(fault))).await;
                 pretty_assert(&end, expected, &format!("{workload:?} with {fault:?}"));
                 fired
             });
