@@ -21,8 +21,10 @@ use crate::jobs;
 use crate::names::{self, COMPONENT_LABEL, FENCE_ANNOTATION, REPLAY, REPLAY_KEY};
 use crate::trouble::Trouble;
 
-/// How long what a replay says of its progress stands in status before it is said anew, unless it is another percent.
+/// How long what a replay says of its progress stands in status before it is said anew.
 const PROGRESS_PERIOD: SignedDuration = SignedDuration::from_secs(10);
+/// The same, where it is another percent by then.
+const PERCENT_PERIOD: SignedDuration = SignedDuration::from_secs(2);
 
 /// How a replay's Job stands.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -198,15 +200,11 @@ pub fn progress(parts: &[ReplayPart], said: &BTreeMap<i32, Progress>, now: Times
 /// What is remembered of its progress: the newer only if it tells something, so that status is not written all the time.
 #[must_use]
 pub fn newer(known: Option<ReplayProgress>, seen: ReplayProgress, now: Timestamp) -> ReplayProgress {
-    match known {
-        Some(known) if known.percent == seen.percent && !is_old(&known, now) => known,
-        _ => seen,
-    }
-}
-
-fn is_old(known: &ReplayProgress, now: Timestamp) -> bool {
+    let Some(known) = known else { return seen };
+    let stands = if known.percent == seen.percent { PROGRESS_PERIOD } else { PERCENT_PERIOD };
     let since = known.observed_time.parse::<Timestamp>().ok();
-    since.is_none_or(|since| now.duration_since(since) >= PROGRESS_PERIOD)
+    let is_old = since.is_none_or(|since| now.duration_since(since) >= stands);
+    if is_old { seen } else { known }
 }
 
 #[cfg(test)]

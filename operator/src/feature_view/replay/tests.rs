@@ -121,5 +121,7 @@ fn what_a_progress_says_is_told_when_it_tells_something() {
     let later = now().checked_add(PROGRESS_PERIOD).unwrap();
     assert_eq!(newer(Some(seen.clone()), faster.clone(), later), faster);
     let further = ReplayProgress { percent: 16, ..faster };
-    assert_eq!(newer(Some(seen), further.clone(), now()), further);
+    assert_eq!(newer(Some(seen.clone()), further.clone(), now()), seen, "it moves all the time");
+    let soon = now().checked_add(PERCENT_PERIOD).unwrap();
+    assert_eq!(newer(Some(seen), further.clone(), soon), further);
 }
