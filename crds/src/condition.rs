@@ -167,6 +167,16 @@ pub mod reasons {
     pub const NO_PREVIOUS_REVISION: &str = "NoPreviousRevision";
     /// The new revision did not catch up within `spec.rollout.catchUp.deadlineSeconds`.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// The newest revision's history is read again, by a Job.
+    pub const REPLAYING: &str = "Replaying";
+    /// The offsets of a replay were captured.
+    pub const REPLAY_STARTED: &str = "ReplayStarted";
+    /// A replay's Job is complete.
+    pub const REPLAY_COMPLETED: &str = "ReplayCompleted";
+    /// A replay's Job failed.
+    pub const REPLAY_FAILED: &str = "ReplayFailed";
+    /// The topic no longer holds what the longest window needs.
+    pub const RETENTION_TOO_SHORT: &str = "RetentionTooShort";
     /// A person gave up the new revision.
     pub const ABORTED_BY_USER: &str = "AbortedByUser";
     /// `spec.rollout.servingRevision` holds the served revision, whatever the spec says.

@@ -4,10 +4,19 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::replay::{Replay, ReplayStatus, StartFrom};
+
 /// How a new revision takes the place of the one that serves: beside it first, then by one move of a pointer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
+    /// From where a new revision reads the topic again, beside the one that serves. A first revision has none beside it, and
+    /// reads from the topic's first offset. Taken up when a replay begins; a later change is for the next one.
+    #[serde(default)]
+    pub start_from: StartFrom,
+    /// The Job that reads the history of a new revision before its workers start.
+    #[serde(default)]
+    pub replay: Replay,
     /// When a new revision may take over.
     #[serde(default)]
     pub catch_up: CatchUp,
@@ -41,6 +50,8 @@ pub struct Rollout {
 impl Default for Rollout {
     fn default() -> Self {
         Self {
+            start_from: StartFrom::default(),
+            replay: Replay::default(),
             catch_up: CatchUp::default(),
             comparison: ComparisonPolicy::default(),
             auto_promotion_enabled: default_auto_promotion(),
@@ -67,7 +78,7 @@ pub struct CatchUp {
     #[serde(default = "default_stable_for")]
     #[schemars(range(min = 0, max = 86_400))]
     pub stable_for_seconds: i32,
-    /// How long a new revision may take for it. It is then given up and removed, and the one that serves goes on.
+    /// How long a new revision may take for it, its replay included. It is then given up and removed, and the one that serves goes on.
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub deadline_seconds: i32,
@@ -249,6 +260,12 @@ pub struct Trial {
     /// Why it was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aborted: Option<AbortReason>,
+    /// What was said when it was given up, where that says more than the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How it gets its history; none before the topic's offsets are captured, and in modes without stream workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayStatus>,
 }
 
 /// An attempt at comparing a revision with the one that serves.
@@ -273,6 +290,8 @@ pub enum AbortReason {
     AbortedByUser,
     /// Its values are not those that were announced, and `comparison.failurePolicy` is `Abort`.
     ComparisonFailed,
+    /// The Job of its replay failed.
+    ReplayFailed,
 }
 
 fn default_sample_keys() -> i32 {

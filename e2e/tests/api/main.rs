@@ -22,6 +22,7 @@ mod mask;
 mod modes;
 mod once;
 mod removal;
+mod replays;
 mod rollout;
 mod tally;
 mod troubles;

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use crds::FeatureView;
 use crds::condition::{ConditionStatus, types};
-use crds::feature_view::{ComparisonStatus, ComparisonVerdict, FeatureDifference};
+use crds::feature_view::{ComparisonStatus, ComparisonVerdict, FeatureDifference, ReplayStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use operator::conditions::find;
@@ -71,6 +71,7 @@ pub fn whole(view: &FeatureView, now: Timestamp) -> String {
         if let Some(ago) = trial.and_then(|trial| ago(trial.start_time.as_deref()?, now)) {
             lines.push(format!("    deadline {}", bar(ago, i64::from(policy.catch_up.deadline_seconds))));
         }
+        lines.extend(trial.and_then(|trial| replayed(trial.replay.as_ref()?)));
         if let Some(ago) = trial.and_then(|trial| ago(trial.caught_up_time.as_deref()?, now)) {
             lines.push(format!("    steady   {}", bar(ago, i64::from(policy.catch_up.stable_for_seconds))));
         }
@@ -143,6 +144,18 @@ fn condition(view: &FeatureView, kind: &str) -> Option<(ConditionStatus, String)
     Some((found.status, found.message.clone()))
 }
 
+/// How far a replay is, while it goes on.
+fn replayed(replay: &ReplayStatus) -> Option<String> {
+    if replay.completed_time.is_some() {
+        return None;
+    }
+    let progress = replay.progress.clone().unwrap_or_default();
+    let rate = (progress.records_per_second > 0).then(|| format!(", {} records/s", progress.records_per_second));
+    let rest = progress.eta_seconds.map(|seconds| format!(", {} left", duration(seconds)));
+    let bar = filled(progress.percent.into(), 100);
+    Some(format!("    replay   {bar} {} %{}{}", progress.percent, rate.unwrap_or_default(), rest.unwrap_or_default()))
+}
+
 /// Seconds since a time of status.
 fn ago(text: &str, now: Timestamp) -> Option<i64> {
     let then: Timestamp = text.parse().ok()?;
@@ -152,12 +165,18 @@ fn ago(text: &str, now: Timestamp) -> Option<i64> {
 /// How much of `whole` seconds is past.
 fn bar(part: i64, whole: i64) -> String {
     let part = part.clamp(0, whole.max(0));
+    format!("{} {} of {}", filled(part, whole), duration(part), duration(whole))
+}
+
+/// A bar of which that part is full.
+fn filled(part: i64, whole: i64) -> String {
+    let part = part.clamp(0, whole.max(0));
     let full = if whole <= 0 {
         WIDTH
     } else {
         usize::try_from(part).unwrap_or(0) * WIDTH / usize::try_from(whole).unwrap_or(1)
     };
-    format!("{}{} {} of {}", "█".repeat(full), "░".repeat(WIDTH - full), duration(part), duration(whole))
+    format!("{}{}", "█".repeat(full), "░".repeat(WIDTH - full))
 }
 
 /// Seconds, in the two largest units.
@@ -233,6 +252,25 @@ mod tests {
             Reconciling: revision 3f0a55c81e has caught up\n";
         assert_eq!(text, expected);
         assert!(!settled(&rolling()));
+    }
+
+    #[test]
+    fn a_replay_is_told_with_its_rate_and_its_end_until_it_is_over() {
+        let mut view = rolling();
+        let trial = view.status.as_mut().unwrap().rollout.as_mut().unwrap().trial.as_mut().unwrap();
+        trial.caught_up_time = None;
+        trial.replay = serde_json::from_value(json!({
+            "fence": "f", "capturedTime": "2026-01-02T11:00:00Z", "parts": [],
+            "progress": {"percent": 50, "remainingRecords": 900, "recordsPerSecond": 10, "etaSeconds": 90,
+                "observedTime": "2026-01-02T11:00:00Z"},
+        }))
+        .unwrap();
+        let now = "2026-01-02T12:00:00Z".parse().unwrap();
+        let text = whole(&view, now);
+        assert!(text.contains("    replay   ████████████░░░░░░░░░░░░ 50 %, 10 records/s, 1m30s left\n"), "{text}");
+        let trial = view.status.as_mut().unwrap().rollout.as_mut().unwrap().trial.as_mut().unwrap();
+        trial.replay.as_mut().unwrap().completed_time = Some("2026-01-02T11:30:00Z".to_owned());
+        assert!(!whole(&view, now).contains("replay"));
     }
 
     #[test]

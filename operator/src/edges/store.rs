@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use engine::compare::Report;
+use engine::replay::Progress;
 use engine::row::{CatalogEntry, Head, Live, RunReport, Trouble};
 use shell::redis::Connector;
 use shell::store::{Markers, Purge, RedisStore, RowStore, StoreError, Swap};
@@ -73,6 +74,9 @@ impl<S: RowStore> Store for Shared<S> {
     }
     fn troubles<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, Trouble>> {
         Box::pin(async move { self.seen(self.store.troubles(key).await) })
+    }
+    fn replays<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<i32, Progress>> {
+        Box::pin(async move { self.seen(self.store.replays(key).await) })
     }
     fn refusal<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>> {
         Box::pin(async move { self.seen(self.store.refusal(key).await) })

@@ -10,14 +10,14 @@ use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
 use super::comparison::{self, is_of_comparison};
-use super::desire::Desired;
+use super::desire::{Desired, is_surplus};
 use super::history;
 use super::observe::{Observed, revision_of};
 use super::phase::Decision;
 use crate::apply::{Object, Writer};
 use crate::error::Error;
 use crate::jobs;
-use crate::names::BATCH_KEY;
+use crate::names::{BATCH_KEY, REPLAY_KEY};
 use crate::workload::is_rolled_out;
 
 /// What stands after it was written.
@@ -41,7 +41,7 @@ pub async fn apply(
     observed: &Observed,
     decision: &Decision,
 ) -> Result<Applied, Error> {
-    let Some(Desired { history, config_maps, streams, cron_jobs, first_job, comparison }) = desired else {
+    let Some(Desired { history, config_maps, streams, cron_jobs, first_job, replay, comparison }) = desired else {
         let (streams, cron_jobs) = (observed.deployments.clone(), observed.cron_jobs.clone());
         return Ok(Applied { streams, cron_jobs, refused: None });
     };
@@ -70,14 +70,21 @@ pub async fn apply(
         writer.create(file).await?;
         writer.create(job).await?;
     }
+    if let Some(job) = replay.filter(|job| !observed.jobs.iter().any(|known| known.name_any() == job.name_any())) {
+        writer.create(job).await?;
+    }
     for stream in observed.deployments.iter().filter(|d| goes(decision, revision_of(*d))) {
         writer.delete(stream).await?;
     }
     for cron_job in observed.cron_jobs.iter().filter(|c| goes(decision, revision_of(*c))) {
         writer.delete(cron_job).await?;
     }
-    for job in observed.own_jobs().filter(|j| goes(decision, revision_of(*j)) || is_past(*j, observed, decision)) {
-        writer.delete(job).await?;
+    let suspended = observed.view.spec.suspend;
+    for job in observed.own_jobs() {
+        if goes(decision, revision_of(job)) || is_surplus(job, decision, suspended) || is_past(job, observed, decision)
+        {
+            writer.delete(job).await?;
+        }
     }
     for map in observed.config_maps.iter().filter(|m| !kept.contains(&m.name_any())) {
         let replaced = if is_of_comparison(map) {
@@ -110,6 +117,10 @@ fn is_past<K: Object>(object: &K, observed: &Observed, decision: &Decision) -> b
 fn is_replaced(map: &ConfigMap, observed: &Observed, applied: &Applied, decision: &Decision) -> bool {
     let revision = revision_of(map);
     let runs = revision.is_some_and(|r| decision.run.iter().any(|run| run == r));
+    if map.data.as_ref().is_some_and(|data| data.contains_key(REPLAY_KEY)) {
+        let name = map.name_any();
+        return runs && !observed.own_jobs().any(|job| jobs::config_maps(job).any(|mounted| mounted == name));
+    }
     if map.data.as_ref().is_some_and(|data| data.contains_key(BATCH_KEY)) {
         let name = map.name_any();
         let mounted =

@@ -112,6 +112,9 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         let beside = after.active_revision.as_ref().map(|active| format!(" beside {active}")).unwrap_or_default();
         say(EventType::Normal, reasons::ROLLOUT_STARTED, format!("revision {is} runs{beside}"));
     }
+    for (reason, note) in of_replay(before, after) {
+        say(EventType::Normal, reason, note);
+    }
     let awaits = |status: &FeatureViewStatus| {
         find(&status.conditions, types::RECONCILING)
             .filter(|c| c.reason == reasons::AWAITING_PROMOTION)
@@ -136,6 +139,7 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
             AbortReason::ComparisonFailed => (EventType::Warning, reasons::COMPARISON_FAILED),
             AbortReason::DeadlineExceeded => (EventType::Warning, reasons::DEADLINE_EXCEEDED),
             AbortReason::AbortedByUser => (EventType::Normal, reasons::ABORTED_BY_USER),
+            AbortReason::ReplayFailed => (EventType::Warning, reasons::REPLAY_FAILED),
         };
         let note = if stalled.is_empty() { format!("revision {revision} was given up") } else { stalled };
         say(severity, reason, note);
@@ -173,6 +177,31 @@ fn of_comparison(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<H
         all.push(Happening::new(EventType::Normal, reasons::COMPARISON_PASSED, "Rollout", is.message));
     } else if is.reason == reasons::NO_VERDICT || is.reason == reasons::COMPARISON_FAILED && !told {
         all.push(Happening::new(EventType::Warning, &is.reason, "Rollout", is.message));
+    }
+    all
+}
+
+/// What became of the replay of a candidate; that it failed is told as its end.
+fn of_replay(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<(&'static str, String)> {
+    let replay = |status: &FeatureViewStatus| {
+        let trial = status.rollout.as_ref()?.trial.as_ref()?;
+        Some((trial.revision.clone(), trial.replay.clone()?))
+    };
+    let (was, is) = (replay(before), replay(after));
+    let Some((revision, is)) = is else { return Vec::new() };
+    let was = was.map(|(_, replay)| replay).filter(|was| was.fence == is.fence);
+    let mut all = Vec::new();
+    if was.is_none() {
+        let records: i64 = is.parts.iter().map(|part| part.to - part.from).sum();
+        let partitions = is.parts.len();
+        let note = format!("revision {revision} reads {records} records of {partitions} partitions again");
+        all.push((reasons::REPLAY_STARTED, note));
+    }
+    if is.completed_time.is_some() && was.is_none_or(|was| was.completed_time.is_none()) {
+        all.push((
+            reasons::REPLAY_COMPLETED,
+            format!("revision {revision} has read its history; its workers go on from there"),
+        ));
     }
     all
 }

@@ -3,24 +3,27 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crds::feature_view::ReplayStatus;
 use crds::{Architecture, FeatureView};
 use engine::compare::Report;
 use engine::plan::{Assignment, Assignments, Plan};
+use engine::replay::Progress;
 use engine::row::{
-    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, comparison_key, head_key, live_key, marker_key, run_key,
-    trouble_key, write_test_key,
+    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, comparison_key, head_key, live_key, marker_key,
+    replay_key, run_key, trouble_key, write_test_key,
 };
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use shell::store::Markers;
 
 use super::comparison;
-use super::history;
-use super::phase::pin;
+use super::phase::{Decision, pin};
 use super::resolve::Refusal;
+use super::{history, replay};
 use crate::apply::Object;
 use crate::context::Context;
 use crate::edges::{EdgeError, Secrets, Store};
@@ -78,6 +81,8 @@ pub struct StoreFacts {
     pub comparison: Option<Report>,
     /// How far the target has read; none if there is no target.
     pub markers: Option<Markers>,
+    /// How far the target's replay has come, by partition; asked only while there is one.
+    pub replays: BTreeMap<i32, Progress>,
     /// What workers say keeps them from their work, by revision and worker.
     pub troubles: BTreeMap<String, BTreeMap<String, Trouble>>,
     /// Why the store takes no writes; asked only while some worker is not ready.
@@ -104,28 +109,19 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let deployments = owned(context, &view, &selector).await?;
     let config_maps = owned(context, &view, &selector).await?;
     let history = owned(context, &view, &selector).await?;
-    let (mut cron_jobs, mut jobs) = (Vec::new(), Vec::new());
-    // A mode never changes, so a view without batch runs has nothing of them; nor of comparisons, unless some revision takes
-    // another's place.
-    let batches = architecture.as_ref().is_none_or(|a| a.spec.mode.batches());
-    if batches {
+    let mut cron_jobs = Vec::new();
+    // A mode never changes, so a view without batch runs has nothing of them.
+    if architecture.as_ref().is_none_or(|a| a.spec.mode.batches()) {
         cron_jobs = owned::<_, CronJob>(context, &view, &selector).await?;
     }
-    if batches || may_compare(&view) || config_maps.iter().any(comparison::is_of_comparison::<ConfigMap>) {
-        let owners: Vec<String> = cron_jobs.iter().filter_map(kube::ResourceExt::uid).chain(view.uid()).collect();
-        let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
-        let list = api.list(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of jobs"))?;
-        jobs.extend(list.into_iter().filter(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid))));
-    }
+    let owners: Vec<String> = cron_jobs.iter().filter_map(kube::ResourceExt::uid).chain(view.uid()).collect();
+    let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
+    let list = api.list(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of jobs"))?;
+    let mut jobs = list.items;
+    jobs.retain(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid)));
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
     Ok(Some(Observed { view, architecture, deployments, config_maps, cron_jobs, jobs, pods, history }))
-}
-
-/// Whether a comparison may stand: status, when it is lost, says nothing of it.
-fn may_compare(view: &FeatureView) -> bool {
-    view.metadata.deletion_timestamp.is_some()
-        || view.status.as_ref().is_none_or(|s| s.candidate_revision.is_some() || !s.retiring.is_empty())
 }
 
 impl Observed {
@@ -230,10 +226,13 @@ async fn facts(
     let store = context.edges.store(&secrets.store).await.map_err(text)?;
     let live = store.live(&live_key(&uid)).await.map_err(text)?;
     let mut catalog = store.catalog(&catalog_key(&architecture.uid().unwrap_or_default())).await.map_err(text)?;
-    let (mut head, mut markers, mut run) = (None, None, None);
+    let (mut head, mut markers, mut run, mut replays) = (None, None, None, BTreeMap::new());
     if let Some(target) = target {
         head = store.head(&head_key(&uid, target)).await.map_err(text)?;
         markers = Some(store.markers(&marker_key(&uid, target, 0, 0)).await.map_err(text)?);
+        if is_replayed(observed, target) {
+            replays = store.replays(&replay_key(&uid, target, 0)).await.map_err(text)?;
+        }
         if observed.batches() {
             run = store.run(&run_key(&uid, target)).await.map_err(text)?;
         }
@@ -262,7 +261,50 @@ async fn facts(
     let ready = observed.deployments.iter().all(is_rolled_out);
     let refusal = if ready { None } else { store.refusal(&write_test_key(&uid)).await.map_err(text)? };
     let catalog = catalog.remove(&observed.view.name_any());
-    Ok(StoreFacts { store, secrets, live, head, live_head, run, comparison, markers, troubles, refusal, catalog })
+    Ok(StoreFacts {
+        store,
+        secrets,
+        live,
+        head,
+        live_head,
+        run,
+        comparison,
+        markers,
+        replays,
+        troubles,
+        refusal,
+        catalog,
+    })
+}
+
+/// Whether status says of a replay of the revision that it is not complete.
+fn is_replayed(observed: &Observed, revision: &str) -> bool {
+    let trial = observed.view.status.as_ref().and_then(|status| status.rollout.as_ref()?.trial.as_ref());
+    let replay = trial.filter(|trial| trial.revision == revision).and_then(|trial| trial.replay.as_ref());
+    replay.is_some_and(|replay| replay.completed_time.is_none())
+}
+
+/// What a candidate's replay is to read, if that is to be decided now: what a Job that stands reads, or else what the topic
+/// holds.
+pub async fn offsets(
+    context: &Context,
+    observed: &Observed,
+    store: &StoreView,
+    plans: &BTreeMap<String, Arc<Plan>>,
+    decision: &Decision,
+    now: Timestamp,
+) -> Option<Result<ReplayStatus, crate::trouble::Trouble>> {
+    let replaying = decision.replay.as_ref().filter(|replay| replay.captures)?;
+    if let Some(known) = replay::of_job(observed, &replaying.revision) {
+        return Some(Ok(known));
+    }
+    let StoreView::Known(facts) = store else { return None };
+    let plan = plans.get(&replaying.revision)?;
+    let (topic, log) = (&plan.source.stream.as_ref()?.topic, facts.secrets.log.as_ref()?);
+    let rollout = &observed.view.spec.rollout;
+    let since = replay::since(&rollout.start_from, plan, now);
+    let held = context.edges.topic(log, topic, since).await;
+    Some(held.and_then(|held| replay::order(rollout, plan, &held, now)))
 }
 
 /// What is read back of a configuration of batch runs.

@@ -5,15 +5,18 @@
 //! - The live pointer moves to a revision that has proved itself, back to one that is kept, or to any where there is none.
 //! - What reads go to, and what is kept to go back to, run as long as their plans are known, and are not removed.
 //! - At most one revision is a candidate.
+//! - The workers of a revision that is to take the place of another start once its history is replayed, and not before.
 //! - A revision whose removal has begun is not taken up again before the removal is complete.
 //! - While the store does not answer nothing is promoted, given up, superseded or removed.
 
 mod compare;
 mod facts;
 mod memory;
+mod replay;
 
 pub use facts::{Facts, Policy, Request, Verb, caught_up, facts, pin};
 pub use memory::{Memory, Past, Trial};
+pub use replay::{Replaying, Seen};
 
 use std::collections::BTreeSet;
 
@@ -36,6 +39,8 @@ pub enum Step {
     Serve,
     /// The target was read before and is kept: the pointer moves back to it.
     Return,
+    /// The target's history is read by a Job, or is to be.
+    Replay,
     /// The target reads its source beside the live one.
     CatchUp,
     /// The target has caught up, and is compared with the live one.
@@ -65,6 +70,8 @@ pub struct Decision {
     pub memory: Memory,
     /// Revisions whose workers run, without repetition.
     pub run: Vec<String>,
+    /// The one of them whose stream workers wait for its replay.
+    pub replay: Option<Replaying>,
     /// Revisions to be removed.
     pub retire: BTreeSet<String>,
     /// Those of them of which status says so already, so that nothing of them can be forgotten: their objects go.
@@ -113,9 +120,13 @@ pub fn decide(facts: &Facts) -> Decision {
     let decides = facts.live.is_ok() && target.is_some() && step != Step::Unavailable;
 
     memory.candidate = match step {
-        Step::Adopt | Step::CatchUp | Step::Compare | Step::Differs | Step::AwaitPromotion | Step::Promote => {
-            target.clone()
-        }
+        Step::Adopt
+        | Step::Replay
+        | Step::CatchUp
+        | Step::Compare
+        | Step::Differs
+        | Step::AwaitPromotion
+        | Step::Promote => target.clone(),
         Step::Hold | Step::Unavailable => waiting(facts, &memory),
         Step::Serve | Step::Return | Step::AwaitRemoval | Step::Aborted(_) => None,
     };
@@ -138,13 +149,29 @@ pub fn decide(facts: &Facts) -> Decision {
     let first = target.clone().filter(|t| facts.unrun && run.contains(t));
     let next = next(facts, &memory, step);
     let remove = retire.intersection(&facts.memory.retiring).cloned().collect();
-    let (wanted, caught_up) = (facts.wanted.clone(), facts.caught_up);
+    let replay = Replaying::of(facts, &memory);
+    let (wanted, caught_up) = (facts.wanted.clone(), facts.caught_up && step != Step::Replay);
     let attempt = |memory: &Memory| memory.trial.as_ref().and_then(|trial| trial.comparison.clone());
     let compared: Vec<Attempt> = attempt(&memory).into_iter().chain(attempt(&facts.memory)).collect();
     let begun = facts.compared.as_ref().map(|c| (&c.definition, c.number)).filter(|_| !is_absent(facts));
     let compare = attempt(&memory)
         .filter(|attempt| step == Step::Compare && begun != Some((&attempt.definition, attempt.number)));
-    Decision { step, wanted, target, memory, run, retire, remove, caught_up, first, compare, compared, answered, next }
+    Decision {
+        step,
+        wanted,
+        target,
+        memory,
+        run,
+        replay,
+        retire,
+        remove,
+        caught_up,
+        first,
+        compare,
+        compared,
+        answered,
+        next,
+    }
 }
 
 /// Whether nothing stands of the attempt that was observed.
@@ -209,7 +236,7 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
     }
     match &mut memory.trial {
         Some(trial) if trial.aborted.is_none() && removed => {
-            (trial.started, trial.caught_up) = (None, None);
+            (trial.started, trial.caught_up, trial.replay) = (None, None, None);
             Step::AwaitRemoval
         }
         Some(trial) => {
@@ -227,7 +254,8 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
 /// Notes what is seen of a revision that proves itself.
 fn observe(facts: &Facts, trial: &mut Trial) {
     let Facts { now, policy, .. } = facts;
-    if facts.caught_up && !facts.suspended {
+    replay::observe(facts, trial);
+    if facts.caught_up && !facts.suspended && !replay::pending(facts, trial) {
         trial.caught_up.get_or_insert(*now);
     } else {
         trial.caught_up = None;
@@ -235,7 +263,7 @@ fn observe(facts: &Facts, trial: &mut Trial) {
     facts.renew(trial);
     // Waiting for a person is no lateness; waiting for a comparison is.
     let proves = !trial.is_steady(*now, policy.stable_for) || facts.gate(trial) == Gate::Undecided;
-    if policy.paused || facts.suspended || !proves {
+    if policy.paused || facts.suspended || !proves || replay::refused(facts) {
         trial.started = None;
     } else {
         let started = *trial.started.get_or_insert(*now);
@@ -252,6 +280,9 @@ fn gate(facts: &Facts, trial: &Trial) -> Step {
     let Facts { now, policy, .. } = facts;
     if let Some(reason) = trial.aborted {
         return Step::Aborted(reason);
+    }
+    if replay::pending(facts, trial) {
+        return Step::Replay;
     }
     if !trial.is_steady(*now, policy.stable_for) {
         return Step::CatchUp;
@@ -303,7 +334,7 @@ fn keeps_previous(facts: &Facts, memory: &Memory, step: Step) -> bool {
 fn next(facts: &Facts, memory: &Memory, step: Step) -> Option<SignedDuration> {
     let Facts { now, policy, .. } = facts;
     let soak = memory.previous.as_ref().and_then(|_| soaked(facts, memory));
-    let trial = memory.trial.as_ref().filter(|_| matches!(step, Step::CatchUp | Step::Compare));
+    let trial = memory.trial.as_ref().filter(|_| matches!(step, Step::Replay | Step::CatchUp | Step::Compare));
     let again = trial.filter(|_| step == Step::Compare).and_then(|trial| facts.next_comparison(trial));
     let deadline = trial.and_then(|t| t.started?.checked_add(policy.deadline).ok());
     let steady = trial.and_then(|t| t.caught_up?.checked_add(policy.stable_for).ok());

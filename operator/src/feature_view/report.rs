@@ -5,6 +5,7 @@
 
 mod batch;
 mod comparison;
+mod replay;
 mod rollout;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -189,6 +190,9 @@ impl Round<'_> {
         if let StoreView::Unreachable(problem) = self.store {
             return (ConditionStatus::Unknown, reasons::STORE_UNREACHABLE, problem.clone());
         }
+        if let Some((reason, message)) = self.replaying() {
+            return (ConditionStatus::False, reason, message);
+        }
         if plan.mode.has_generations() && !self.has_generation() {
             return self.no_generation(plan);
         }
@@ -317,6 +321,10 @@ impl Round<'_> {
 
     /// What keeps a revision from its work: as the store says, as its workers say, or as their pods show.
     fn trouble(&self, revision: Option<&str>) -> Option<Trouble> {
+        if let Some(replay) = self.decision.replay.as_ref().filter(|replay| Some(replay.revision.as_str()) == revision)
+        {
+            return self.replay_trouble(replay);
+        }
         let stream = self.stream(revision)?;
         let refusal = match self.store {
             StoreView::Known(facts) if !is_available(stream) => facts.refusal.clone(),
@@ -352,8 +360,11 @@ impl Round<'_> {
             return true;
         }
         let over = matches!(self.decision.step, Step::Aborted(_) | Step::Unavailable);
-        let reading = status.candidate_revision.is_some()
-            || !over && find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
+        // What takes a person heals in no hurry, and brokers are not asked all the time.
+        let refused = self.decision.replay.as_ref().and_then(|r| r.trouble.as_ref()).is_some_and(|t| t.stuck);
+        let behind =
+            !over && find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
+        let reading = !refused && (status.candidate_revision.is_some() || behind);
         // The end of a batch run is an event.
         let polled = self.observed.streams() && !self.observed.view.spec.suspend;
         (reading && polled) || !status.retiring.is_empty()

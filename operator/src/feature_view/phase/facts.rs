@@ -10,9 +10,10 @@ use kube::ResourceExt as _;
 use shell::store::Markers;
 
 use super::memory::{Memory, Past};
+use super::replay::Seen;
 use crate::feature_view::comparison::{self, Compared};
-use crate::feature_view::history;
-use crate::feature_view::observe::{Observed, StoreView};
+use crate::feature_view::observe::{Observed, StoreView, revision_of};
+use crate::feature_view::{history, replay};
 use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 
 /// What a decision is made from.
@@ -36,6 +37,10 @@ pub struct Facts {
     pub present: BTreeSet<String>,
     /// Revisions whose plan is known.
     pub planned: BTreeSet<String>,
+    /// Those of them that read a stream, and have no workers yet.
+    pub unread: BTreeSet<String>,
+    /// What is seen of the target's replay.
+    pub replay: Seen,
     /// Whether the target has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
     /// What is known of the comparison that the target has to stand; `None`: nothing is compared.
@@ -153,6 +158,8 @@ pub fn facts(
         history: history::past(observed),
         present: observed.revisions().map(str::to_owned).collect(),
         planned: plans.keys().cloned().collect(),
+        unread: unread(observed, plans),
+        replay: Seen::default(),
         caught_up: false,
         compared: None,
         unrun: false,
@@ -168,8 +175,22 @@ pub fn facts(
         facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
         facts.compared = comparison::compared(observed, plans, known, facts.target().map(String::as_str));
         facts.unrun = batches && !published && known.run.is_none();
+        let trial = facts.memory.trial.as_ref().filter(|trial| facts.target() == Some(&trial.revision));
+        if let Some((trial, order)) = trial.and_then(|trial| Some((trial, trial.replay.as_ref()?))) {
+            let job = replay::standing(observed, &trial.revision, &order.fence, &known.replays);
+            let progress = (job == replay::Standing::Running && !known.replays.is_empty())
+                .then(|| replay::progress(&order.parts, &known.replays, facts.now));
+            facts.replay = Seen { captured: None, job, progress };
+        }
     }
     facts
+}
+
+/// The revisions that read a stream and have no workers yet.
+fn unread(observed: &Observed, plans: &BTreeMap<String, Arc<Plan>>) -> BTreeSet<String> {
+    let stands = |revision: &str| observed.deployments.iter().any(|d| revision_of(d) == Some(revision));
+    let streams = plans.values().filter(|plan| plan.mode.has_stream_lanes());
+    streams.map(|plan| plan.revision.clone()).filter(|revision| !stands(revision)).collect()
 }
 
 /// What people ask for, in the order in which it is heeded.

@@ -3,6 +3,7 @@
 
 mod any_story;
 mod compares;
+mod replays;
 mod world;
 
 use engine::row::Marker;

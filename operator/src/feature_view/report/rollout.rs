@@ -34,7 +34,8 @@ impl Round<'_> {
             Step::Aborted(_) => "Aborted",
             Step::Promote if self.acted.moved.is_none() => "Promoting",
             Step::Return if self.acted.moved.is_none() => "RollingBack",
-            Step::CatchUp | Step::AwaitPromotion if paused => "Paused",
+            Step::Replay | Step::CatchUp | Step::AwaitPromotion if paused => "Paused",
+            Step::Replay => "Replaying",
             Step::Compare => "Comparing",
             Step::Differs => "ComparisonFailed",
             Step::CatchUp => "CatchingUp",
@@ -92,10 +93,11 @@ impl Round<'_> {
         let revision = self.decision.target.clone()?;
         let (name, rollout) = (self.observed.view.name_any(), &self.observed.view.spec.rollout);
         match self.decision.step {
-            Step::CatchUp | Step::AwaitPromotion if rollout.paused => Some((
+            Step::Replay | Step::CatchUp | Step::AwaitPromotion if rollout.paused => Some((
                 reasons::PAUSED,
                 format!("spec.rollout.paused holds revision {revision}; set it to false to go on"),
             )),
+            Step::Replay => self.replaying(),
             Step::CatchUp if self.decision.caught_up => {
                 let stable = rollout.catch_up.stable_for_seconds;
                 Some((
@@ -145,6 +147,12 @@ impl Round<'_> {
                 reasons::ABORTED_BY_USER,
                 format!("revision {revision} was given up as asked; {}{again}", self.serves_on()),
             )),
+            Step::Aborted(AbortReason::ReplayFailed) => {
+                let trial = self.decision.memory.trial.as_ref();
+                let why = trial.and_then(|trial| trial.message.clone()).unwrap_or_default();
+                let what = format!("the replay of revision {revision} failed and it was given up: {why}");
+                Some((reasons::REPLAY_FAILED, format!("{what}; {}{again}", self.serves_on())))
+            }
             Step::Unavailable => Some((reasons::REVISION_UNAVAILABLE, self.unavailable())),
             _ => None,
         }

@@ -6,8 +6,9 @@ use proptest::prelude::*;
 
 use crds::feature_view::FailurePolicy;
 
-use super::world::{Cut, DEADLINE, SOAK, STABLE, World};
+use super::world::{Cut, DEADLINE, SOAK, STABLE, World, too_short};
 use crate::feature_view::phase::{Request, Verb};
+use crate::feature_view::replay::Standing;
 
 /// What can happen to a view.
 #[derive(Clone, Debug)]
@@ -32,6 +33,10 @@ enum Happens {
     StatusIsLost,
     StoreIsLost,
     WorkloadIsDeleted(String),
+    JobIsDeleted(String),
+    JobFails(String),
+    JobIsSlow(String, bool),
+    TopicIsShort(bool),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -62,6 +67,10 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::StatusIsLost),
         1 => Just(Happens::StoreIsLost),
         1 => revision().prop_map(Happens::WorkloadIsDeleted),
+        1 => revision().prop_map(Happens::JobIsDeleted),
+        1 => revision().prop_map(Happens::JobFails),
+        2 => (revision(), any::<bool>()).prop_map(|(r, slow)| Happens::JobIsSlow(r, slow)),
+        1 => any::<bool>().prop_map(Happens::TopicIsShort),
     ]
 }
 
@@ -86,7 +95,7 @@ impl World {
                 self.differs.extend(differs.then_some(revision));
             }
             Happens::Broken(broken) => self.broken = broken,
-            Happens::JobsAreDeleted => self.jobs.clear(),
+            Happens::JobsAreDeleted => self.comparisons.clear(),
             Happens::Asked(verb, revision) => {
                 self.requests.retain(|request| request.verb != verb);
                 self.requests.push(Request { verb, revision });
@@ -98,9 +107,21 @@ impl World {
             Happens::StatusIsLost => self.status = crds::FeatureViewStatus::default(),
             Happens::StoreIsLost => {
                 self.live = None;
+                // Workers that find no marker read the topic from its first offset, which is all that a replay reads.
                 self.rows.clear();
                 self.reports.clear();
             }
+            Happens::JobIsDeleted(revision) => drop(self.jobs.remove(&revision)),
+            Happens::JobFails(revision) => {
+                if let Some((_, standing)) = self.jobs.get_mut(&revision).filter(|(_, s)| *s == Standing::Running) {
+                    *standing = Standing::Failed("a part is gone".to_owned());
+                }
+            }
+            Happens::JobIsSlow(revision, slow) => {
+                self.slow.remove(&revision);
+                self.slow.extend(slow.then_some(revision));
+            }
+            Happens::TopicIsShort(short) => self.topic = short.then(too_short),
             Happens::WorkloadIsDeleted(revision) => self.workloads.retain(|workload| *workload != revision),
         }
     }
@@ -131,7 +152,8 @@ proptest! {
         world.happens(&Happens::Edit(last.clone()));
         (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
         (world.differs, world.broken) = (BTreeSet::new(), false);
-        (world.lagging, world.requests) = (BTreeSet::new(), Vec::new());
+        (world.lagging, world.slow) = (BTreeSet::new(), BTreeSet::new());
+        (world.requests, world.topic) = (Vec::new(), None);
         for _ in 0..3 {
             world.fair_round();
         }
@@ -151,8 +173,9 @@ proptest! {
         let live: BTreeSet<String> = world.live.iter().cloned().collect();
         prop_assert_eq!(&world.workloads, &live);
         prop_assert_eq!(&world.plans, &live);
+        prop_assert!(world.jobs.is_empty(), "{:?}", world.jobs);
         prop_assert_eq!(&world.rows.keys().cloned().collect::<BTreeSet<_>>(), &live);
-        prop_assert!(world.jobs.is_empty() && world.reports.keys().all(|of| live.contains(of)));
+        prop_assert!(world.comparisons.is_empty() && world.reports.keys().all(|of| live.contains(of)));
         prop_assert!(status.retiring.is_empty() && status.candidate_revision.is_none() && status.previous_revision.is_none());
         prop_assert_eq!(&status.active_revision, &world.live);
     }

@@ -24,10 +24,10 @@ fn attempt(world: &World) -> Option<(i32, bool)> {
 fn what_has_caught_up_is_compared_once_and_then_takes_over() {
     let mut world = compared(FailurePolicy::Pause);
     let decision = world.round();
-    assert_eq!((decision.step, world.jobs.len(), attempt(&world)), (Step::Compare, 1, Some((1, false))));
-    assert_eq!((world.round().compare, world.jobs.len()), (None, 1), "it is under way");
+    assert_eq!((decision.step, world.comparisons.len(), attempt(&world)), (Step::Compare, 1, Some((1, false))));
+    assert_eq!((world.round().compare, world.comparisons.len()), (None, 1), "it is under way");
     world.settle();
-    assert_eq!((world.live.as_deref(), world.jobs.len()), (Some("b"), 0));
+    assert_eq!((world.live.as_deref(), world.comparisons.len()), (Some("b"), 0));
 }
 
 #[test]
@@ -40,10 +40,10 @@ fn a_first_revision_a_pin_and_the_way_back_are_not_compared() {
     world.policy.pin = Some("b".into());
     world.settle();
     world.pass(STABLE);
-    assert_eq!((world.round().step, world.jobs.len()), (Step::Promote, 0));
+    assert_eq!((world.round().step, world.comparisons.len()), (Step::Promote, 0));
     world.settle();
     world.policy.pin = Some("a".into());
-    assert_eq!((world.round().step, world.jobs.len()), (Step::Return, 0));
+    assert_eq!((world.round().step, world.comparisons.len()), (Step::Return, 0));
 }
 
 #[test]
@@ -75,7 +75,7 @@ fn what_is_asked_otherwise_is_asked_anew() {
     assert_eq!(world.round().step, Step::Compare);
     world.differs.clear();
     world.settle();
-    assert_eq!((world.live.as_deref(), world.jobs.len()), (Some("b"), 0));
+    assert_eq!((world.live.as_deref(), world.comparisons.len()), (Some("b"), 0));
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn the_spec_may_give_up_what_differs_or_let_it_in() {
     world.differs.insert("b".into());
     world.settle();
     assert_eq!(world.round().step, Step::Aborted(AbortReason::ComparisonFailed));
-    assert_eq!((run(&world), world.jobs.len(), world.reports.len()), (vec!["a"], 0, 0));
+    assert_eq!((run(&world), world.comparisons.len(), world.reports.len()), (vec!["a"], 0, 0));
     world.policy.compares = Some(FailurePolicy::Ignore);
     ask(&mut world, Verb::Retry, "b");
     world.settle();
@@ -116,7 +116,7 @@ fn without_a_verdict_it_is_tried_again_until_the_deadline() {
     world.round();
     assert_eq!(attempt(&world), Some((2, false)));
     world.round();
-    assert_eq!(world.jobs.len(), 1, "the one before is gone");
+    assert_eq!(world.comparisons.len(), 1, "the one before is gone");
     world.settle();
     world.pass(DEADLINE);
     assert_eq!(world.round().step, Step::Aborted(AbortReason::DeadlineExceeded));
@@ -127,18 +127,18 @@ fn a_job_that_was_deleted_is_made_again_and_a_verdict_needs_none() {
     let mut world = compared(FailurePolicy::Pause);
     world.policy.auto = false;
     world.round();
-    world.jobs.clear();
-    assert_eq!((world.round().step, world.jobs.len(), attempt(&world)), (Step::Compare, 1, Some((1, false))));
+    world.comparisons.clear();
+    assert_eq!((world.round().step, world.comparisons.len(), attempt(&world)), (Step::Compare, 1, Some((1, false))));
     world.settle();
-    world.jobs.clear();
-    assert_eq!((world.round().step, world.jobs.len()), (Step::AwaitPromotion, 0));
+    world.comparisons.clear();
+    assert_eq!((world.round().step, world.comparisons.len()), (Step::AwaitPromotion, 0));
     // It falls behind, and catches up again: the verdict stands.
     world.lagging.insert("b".into());
     assert_eq!(world.round().step, Step::CatchUp);
     world.lagging.clear();
     world.round();
     world.pass(STABLE);
-    assert_eq!((world.round().step, world.jobs.len()), (Step::AwaitPromotion, 0));
+    assert_eq!((world.round().step, world.comparisons.len()), (Step::AwaitPromotion, 0));
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_newer_edit_while_it_is_compared_takes_its_place_and_nothing_is_left() {
     world.round();
     edited(&mut world, "c");
     world.settle();
-    assert_eq!((run(&world), world.jobs.len()), (vec!["a", "c"], 0));
+    assert_eq!((run(&world), world.comparisons.len()), (vec!["a", "c"], 0));
     world.pass(STABLE);
     world.settle();
     assert_eq!(world.live.as_deref(), Some("c"));
@@ -160,9 +160,9 @@ fn a_newer_edit_while_it_is_compared_takes_its_place_and_nothing_is_left() {
 fn a_pause_begins_no_comparison() {
     let mut world = compared(FailurePolicy::Pause);
     world.policy.paused = true;
-    assert_eq!((world.round().step, world.jobs.len()), (Step::AwaitPromotion, 0));
+    assert_eq!((world.round().step, world.comparisons.len()), (Step::AwaitPromotion, 0));
     world.policy.paused = false;
-    assert_eq!((world.round().step, world.jobs.len()), (Step::Compare, 1));
+    assert_eq!((world.round().step, world.comparisons.len()), (Step::Compare, 1));
     let outcome = world.facts().compared.unwrap().outcome;
     assert_eq!(outcome, Outcome::Running);
 }
