@@ -15,7 +15,6 @@ use shell::store::RowStore as _;
 use crate::children::serve;
 use crate::cutover::{self, active, annotate, candidate, caught_up, is_told, phase};
 use crate::faults::Faults;
-use crate::fixtures::VIEW;
 use crate::world::{Running, World, eventually, has, is, is_alone};
 
 /// The view with a window; `rollout` beside a comparison that is on.
