@@ -189,6 +189,7 @@ async fn a_person_who_names_the_revision_lets_it_take_over_all_the_same() {
     let (world, operator, old, new) = rolled("forced", &json!({})).await;
     // Said before there was anything to be seen: no word on what differs.
     annotate(&world, "promote", &new).await;
+    cutover::answered(&world).await;
     let view = until(&world, "it is held", judged, |v| is(v, "Stalled", "True")).await;
     assert_eq!(active(&view), old);
     annotate(&world, "promote", &new).await;
