@@ -276,6 +276,9 @@ pub struct Attempt {
     pub definition: String,
     /// Its number, from 1; another one follows where there was no verdict.
     pub number: i32,
+    /// Whether it failed, as was told: from then on a person's word for the revision is one in spite of that.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub failed: bool,
     /// Whether a person lets the revision take over although it failed.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub forced: bool,

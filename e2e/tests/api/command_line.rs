@@ -54,7 +54,7 @@ async fn a_rollout_is_watched_promoted_and_taken_back_from_the_command_line() {
     played(&world, "it waits for a person", |v| phase(v) == "AwaitingPromotion").await;
     let told = command.run(&["status", VIEW]).await.unwrap();
     assert!(told.contains(&format!("serves     {old}")) && told.contains(&format!("candidate  {new}")), "{told}");
-    assert!(told.contains("Reconciling: ") && told.contains("deadline "), "{told}");
+    assert!(told.contains("Reconciling: ") && told.contains("steady "), "{told}");
 
     command.run(&["promote", VIEW]).await.unwrap();
     played(&world, "the new one is live", |v| active(v) == new && phase(v) == "Soaking").await;

@@ -71,6 +71,8 @@ impl Facts {
             attempt.number += 1;
         }
         trial.comparison = Some(attempt);
+        let failed = self.has_failed(trial);
+        trial.comparison.iter_mut().for_each(|attempt| attempt.failed = failed);
         if policy == FailurePolicy::Abort && self.gate(trial) == Gate::Failed {
             trial.aborted = Some(AbortReason::ComparisonFailed);
         }
@@ -84,10 +86,10 @@ impl Facts {
         }
     }
 
-    /// A person lets a revision take over whose comparison failed.
+    /// A person lets a revision take over whose comparison failed, as status told before.
     pub(super) fn force(&self, trial: &mut Trial) {
-        if let Some(compared) = self.compared.as_ref().filter(|_| self.has_failed(trial)) {
-            trial.comparison.get_or_insert_with(|| attempt_at(compared)).forced = true;
+        if self.has_failed(trial) {
+            trial.comparison.iter_mut().for_each(|attempt| attempt.forced = attempt.failed);
         }
     }
 
@@ -103,5 +105,5 @@ impl Facts {
 }
 
 fn attempt_at(compared: &Compared) -> Attempt {
-    Attempt { definition: compared.definition.clone(), number: compared.number, forced: false }
+    Attempt { definition: compared.definition.clone(), number: compared.number, failed: false, forced: false }
 }
