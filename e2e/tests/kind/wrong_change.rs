@@ -35,14 +35,15 @@ fn condition(world: &World, kind: &str, field: &str) -> String {
     status(world, &format!(r#"conditions[?(@.type=="{kind}")].{field}"#))
 }
 
-async fn phase(world: &World, wanted: &str) {
+/// Waits for a phase with a candidate other than `before`, and gives that.
+async fn phase(world: &World, wanted: &str, before: &str) -> String {
     wait_for(&format!("the phase {wanted}"), Duration::from_mins(5), || async {
-        let found = status(world, "phase");
-        let told = || format!("{found}: {}", condition(world, "ComparisonPassed", "message"));
-        if found == wanted { Ok(()) } else { Err(told()) }
+        let (found, candidate) = (status(world, "phase"), status(world, "candidateRevision"));
+        let told = || format!("{found} of {candidate}: {}", condition(world, "ComparisonPassed", "message"));
+        if found == wanted && candidate != before { Ok(candidate) } else { Err(told()) }
     })
     .await
-    .unwrap();
+    .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -60,12 +61,12 @@ async fn a_wrong_change_is_held_back_and_says_which_feature_is_off_and_how_far()
     world.settled(&uid).await.unwrap();
     let old = status(&world, "activeRevision");
 
+    let mut held = String::new();
     for (feature, is, should_not_be) in [HALVED, NULL_FOR_SOME] {
         let wrong = right.replacen(is, should_not_be, 1);
         assert_ne!(wrong, right, "the example has changed");
         world.apply(&wrong);
-        phase(&world, "ComparisonFailed").await;
-        let held = status(&world, "candidateRevision");
+        held = phase(&world, "ComparisonFailed", &held).await;
         assert_eq!(status(&world, "activeRevision"), old, "the old one serves");
         for (kind, value) in [("Ready", "True"), ("Stalled", "True"), ("ComparisonPassed", "False")] {
             assert_eq!(condition(&world, kind, "status"), value, "{kind}");
@@ -83,7 +84,7 @@ async fn a_wrong_change_is_held_back_and_says_which_feature_is_off_and_how_far()
 
     // Reverting the edit is all it takes, and nothing of the comparisons stays.
     world.apply(&right);
-    phase(&world, "Live").await;
+    phase(&world, "Live", &held).await;
     assert_eq!(status(&world, "activeRevision"), old);
     wait_for("nothing of comparisons to be left", Duration::from_mins(4), || async {
         let label = "featuremill.dev/view=shopper,app.kubernetes.io/component=compare";
