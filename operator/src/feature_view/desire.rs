@@ -9,7 +9,6 @@ pub(crate) use batch::source_table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crds::Architecture;
 use engine::plan::Plan;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
@@ -46,11 +45,13 @@ pub fn desire(
     decision: &Decision,
     settings: &Settings,
 ) -> Option<Desired> {
-    let architecture: &Architecture = observed.architecture.as_ref()?;
+    observed.architecture.as_ref()?;
     let wanted = decision.wanted.as_deref();
     let mut desired = Desired { history: history::desire(observed, decision, &settings.image), ..Desired::default() };
     for plan in decision.run.iter().filter_map(|revision| plans.get(revision)) {
-        // Each revision is run as it was made, by the image that made it.
+        // Each revision is run as it was made, by the image that made it, with the Architecture that it was made with.
+        let Some(architecture) = history::architecture(observed, &plan.revision, wanted) else { continue };
+        let architecture = &*architecture;
         let view = &*history::view(observed, &plan.revision, wanted);
         let image = history::image(observed, &plan.revision, wanted, &settings.image).to_owned();
         let settings = &Settings { image, ..settings.clone() };

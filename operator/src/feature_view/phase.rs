@@ -32,6 +32,8 @@ pub enum Step {
     Serve,
     /// The target was read before and is kept: the pointer moves back to it.
     Return,
+    /// The target is computed in another mode than the live one, and other views of its Architecture have their turn.
+    AwaitTurn,
     /// The target reads its source beside the live one.
     CatchUp,
     /// The target has caught up and waits for a person's word, or for the end of a pause.
@@ -103,7 +105,7 @@ pub fn decide(facts: &Facts) -> Decision {
     memory.candidate = match step {
         Step::Adopt | Step::CatchUp | Step::AwaitPromotion | Step::Promote => target.clone(),
         Step::Hold | Step::Unavailable => waiting(facts, &memory),
-        Step::Serve | Step::Return | Step::AwaitRemoval | Step::Aborted(_) => None,
+        Step::Serve | Step::Return | Step::AwaitRemoval | Step::AwaitTurn | Step::Aborted(_) => None,
     };
     if decides && !keeps_previous(facts, &memory, step) {
         memory.previous = None;
@@ -185,6 +187,9 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
         Some(trial) if trial.aborted.is_none() && removed => {
             (trial.started, trial.caught_up) = (None, None);
             Step::AwaitRemoval
+        }
+        Some(trial) if trial.aborted.is_none() && facts.queued && memory.candidate.as_ref() != Some(target) => {
+            Step::AwaitTurn
         }
         Some(trial) => {
             observe(facts, trial);

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crds::architecture::Mode;
 use crds::feature_view::Rollout;
 use engine::plan::Plan;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -10,7 +11,7 @@ use kube::ResourceExt as _;
 use shell::store::Markers;
 
 use super::memory::{Memory, Past};
-use crate::feature_view::history;
+use crate::feature_view::{history, migration};
 use crate::feature_view::observe::{Observed, StoreView};
 use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 
@@ -41,6 +42,8 @@ pub struct Facts {
     pub unrun: bool,
     /// Whether the workers are stopped on purpose.
     pub suspended: bool,
+    /// Whether the target changes the mode, and it is not the view's turn to do so.
+    pub queued: bool,
 }
 
 /// What the spec says of rollouts.
@@ -135,7 +138,9 @@ pub fn facts(
 ) -> Facts {
     let view = &observed.view;
     let rollout = &view.spec.rollout;
-    let streams = observed.streams();
+    let target = pin(rollout).or(wanted);
+    let mode = target.and_then(|target| migration::mode(observed, plans, target));
+    let (streams, batches) = (mode.is_some_and(Mode::streams), mode.is_some_and(Mode::batches));
     let status = view.status.clone().unwrap_or_default();
     let mut facts = Facts {
         now: Timestamp::from_second(now.as_second()).unwrap_or(now),
@@ -150,6 +155,7 @@ pub fn facts(
         caught_up: false,
         unrun: false,
         suspended: view.spec.suspend,
+        queued: false,
     };
     if let StoreView::Known(known) = store {
         facts.live = Ok(known.live.as_ref().map(|live| live.revision.clone()));
@@ -157,7 +163,8 @@ pub fn facts(
         let bound = i64::from(rollout.catch_up.max_lag_seconds) * 1000;
         let read = known.markers.as_ref().is_some_and(|m| caught_up(m, now.as_millisecond(), bound));
         let published = known.head.as_ref().is_some_and(|head| head.generation > 0);
-        let batches = observed.batches();
+        let from = known.live.as_ref().and_then(|live| migration::mode(observed, plans, &live.revision));
+        facts.queued = migration::is_queued(observed, from, mode);
         facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
         facts.unrun = batches && !published && known.run.is_none();
     }
