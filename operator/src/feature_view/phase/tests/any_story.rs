@@ -16,6 +16,7 @@ enum Happens {
     Auto(bool),
     Paused(bool),
     Suspended(bool),
+    Queued(bool),
     Lags(String, bool),
     Away(bool),
     Asked(Verb, String),
@@ -38,6 +39,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => any::<bool>().prop_map(Happens::Auto),
         1 => any::<bool>().prop_map(Happens::Paused),
         1 => any::<bool>().prop_map(Happens::Suspended),
+        1 => any::<bool>().prop_map(Happens::Queued),
         2 => (revision(), any::<bool>()).prop_map(|(r, lags)| Happens::Lags(r, lags)),
         1 => any::<bool>().prop_map(Happens::Away),
         2 => (verb, revision()).prop_map(|(verb, r)| Happens::Asked(verb, r)),
@@ -60,6 +62,7 @@ impl World {
             Happens::Auto(auto) => self.policy.auto = auto,
             Happens::Paused(paused) => self.policy.paused = paused,
             Happens::Suspended(suspended) => self.suspended = suspended,
+            Happens::Queued(queued) => self.queued = queued,
             Happens::Lags(revision, lags) => {
                 self.lagging.remove(&revision);
                 self.lagging.extend(lags.then_some(revision));
@@ -107,6 +110,7 @@ proptest! {
         }
         world.happens(&Happens::Edit(last.clone()));
         (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
+        world.queued = false;
         (world.lagging, world.requests) = (BTreeSet::new(), Vec::new());
         for _ in 0..3 {
             world.fair_round();

@@ -26,6 +26,8 @@ pub struct World {
     pub wanted: Option<String>,
     pub policy: Policy,
     pub suspended: bool,
+    /// Whether other views have their turn: every revision here changes the mode.
+    pub queued: bool,
     pub requests: Vec<Request>,
     pub away: bool,
     pub live: Option<String>,
@@ -59,6 +61,7 @@ impl World {
                 soak: SignedDuration::from_secs(SOAK),
             },
             suspended: false,
+            queued: false,
             requests: Vec::new(),
             away: false,
             live: None,
@@ -99,6 +102,7 @@ impl World {
             caught_up: false,
             unrun: false,
             suspended: self.suspended,
+            queued: self.queued && self.policy.pin.is_none(),
         };
         let known = |pin: &&String| self.history.iter().any(|past| past.revision == **pin);
         facts.planned.extend(self.policy.pin.iter().filter(known).cloned());
@@ -250,6 +254,10 @@ fn check(facts: &Facts, decision: &Decision) {
     }
     if facts.live.is_err() {
         assert!(decision.step == Step::Hold && retire.is_subset(&facts.memory.retiring), "{decision:#?}");
+    }
+    if decision.step == Step::AwaitTurn {
+        let kept = memory.active.iter().chain(&memory.previous).collect::<Vec<_>>();
+        assert!(facts.queued && memory.candidate.is_none() && run.iter().all(|r| kept.contains(&r)), "{decision:#?}");
     }
     if let Some(first) = &decision.first {
         assert!(facts.unrun && run.contains(first));
