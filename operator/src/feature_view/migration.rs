@@ -9,10 +9,11 @@ use std::sync::Arc;
 use crds::Architecture;
 use crds::architecture::Mode;
 use engine::plan::Plan;
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::history;
-use super::observe::Observed;
+use super::observe::{Observed, StoreFacts};
 use super::phase::pin;
 
 /// The exact number of views that are ahead is told up to this, and a multiple of it from there on: every word of it is a
@@ -35,6 +36,30 @@ pub fn is_queued(observed: &Observed, from: Option<Mode>, to: Option<Mode>) -> b
         return false;
     }
     spec.suspend || spec.rollout.paused || !has_turn(architecture, &observed.view.name_any())
+}
+
+/// The horizon, in milliseconds, that a revision of another mode than the one that serves needs before it takes over: no reader is
+/// to be taken back in time by more than the new mode has to. That is to where the served generation is, or to where a batch
+/// run that is on time comes: none that counts late events can be younger than they may be late. `None` of one that has no
+/// generations, or of the mode that serves: its runs read what the ones before read.
+#[must_use]
+pub fn needed_horizon(
+    observed: &Observed,
+    plans: &BTreeMap<String, Arc<Plan>>,
+    facts: &StoreFacts,
+    target: Option<&str>,
+    now: Timestamp,
+) -> Option<i64> {
+    let plan = plans.get(target?).filter(|plan| plan.mode.has_generations())?;
+    let live = &facts.live.as_ref()?.revision;
+    if *live == plan.revision || mode(observed, plans, live)? == history::mode_of(plan) {
+        return None;
+    }
+    let coarsest = plan.aggregates.iter().flat_map(|a| &a.ladder.rungs).map(|rung| rung.tile_ms).max().unwrap_or_default();
+    let overdue = i64::from(observed.view.spec.freshness.horizon_target_seconds).saturating_mul(1000);
+    let on_time = now.as_millisecond() - plan.time.allowed_lateness_ms - coarsest - overdue;
+    let served = facts.live_head.as_ref().filter(|head| head.generation > 0).map(|head| head.horizon);
+    Some(served.map_or(on_time, |served| served.min(on_time)))
 }
 
 fn has_turn(architecture: &Architecture, view: &str) -> bool {

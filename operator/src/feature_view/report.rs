@@ -193,6 +193,9 @@ impl Round<'_> {
         if plan.mode.has_generations() && !self.has_generation() {
             return self.no_generation(plan);
         }
+        if let Some(message) = self.behind(plan) {
+            return (ConditionStatus::False, reasons::CATCHING_UP, message);
+        }
         (ConditionStatus::False, reasons::CATCHING_UP, self.lagging(plan))
     }
 

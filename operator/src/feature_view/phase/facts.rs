@@ -162,11 +162,13 @@ pub fn facts(
         facts.present.extend(known.catalog.iter().flat_map(|entry| &entry.plans).map(|plan| plan.revision.clone()));
         let bound = i64::from(rollout.catch_up.max_lag_seconds) * 1000;
         let read = known.markers.as_ref().is_some_and(|m| caught_up(m, now.as_millisecond(), bound));
-        let published = known.head.as_ref().is_some_and(|head| head.generation > 0);
+        let head = known.head.as_ref().filter(|head| head.generation > 0);
+        let needed = migration::needed_horizon(observed, plans, known, target, now);
+        let published = head.is_some_and(|head| needed.is_none_or(|needed| head.horizon >= needed));
         let from = known.live.as_ref().and_then(|live| migration::mode(observed, plans, &live.revision));
         facts.queued = migration::is_queued(observed, from, mode);
         facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
-        facts.unrun = batches && !published && known.run.is_none();
+        facts.unrun = batches && head.is_none() && known.run.is_none();
     }
     facts
 }

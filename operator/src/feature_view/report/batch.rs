@@ -10,6 +10,7 @@ use kube::ResourceExt as _;
 
 use super::{Round, Verdict};
 use crate::conditions::seconds;
+use crate::feature_view::migration;
 use crate::feature_view::observe::{StoreFacts, StoreView, revision_of};
 use crate::jobs;
 use crate::names::{BATCH, COMPONENT_LABEL};
@@ -95,6 +96,21 @@ impl Round<'_> {
         }
         let message = format!("the first batch run of revision {} has not published a generation yet", plan.revision);
         (ConditionStatus::False, reasons::NO_GENERATION, message)
+    }
+
+    /// That the target's generation would take readers back in time.
+    pub(super) fn behind(&self, plan: &Plan) -> Option<String> {
+        let facts = self.facts()?;
+        let head = facts.head.as_ref()?;
+        let needed = migration::needed_horizon(self.observed, self.plans, facts, Some(&plan.revision), self.now)?;
+        (head.horizon < needed).then(|| {
+            format!(
+                "generation {} of revision {} counts events up to {}, further back than a change of the mode may take readers;                  it takes over with one that counts later events",
+                head.generation,
+                plan.revision,
+                time(head.horizon).unwrap_or_default(),
+            )
+        })
     }
 
     /// What is wrong with the newest run of the target, if anything is.
