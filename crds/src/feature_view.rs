@@ -11,7 +11,8 @@ pub use feature::{Aggregate, Feature, Hop, WindowType};
 pub use rollout::{AbortReason, CatchUp, Rollout, RolloutStatus, Trial};
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{
-    ArchivedTopic, FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision, RunningRevision, ServingArchitecture,
+    ArchivedTopic, FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision, RunningRevision,
+    ServingArchitecture,
 };
 
 use kube::{CustomResource, KubeSchema};

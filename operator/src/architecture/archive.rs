@@ -56,7 +56,10 @@ pub fn topics<'a>(
 }
 
 /// The topics whose archive revisions of a view that run with an architecture read.
-pub fn of_revisions<'a>(architecture: &str, view: &'a FeatureView) -> impl Iterator<Item = (&'a String, &'a Timestamp)> {
+pub fn of_revisions<'a>(
+    architecture: &str,
+    view: &'a FeatureView,
+) -> impl Iterator<Item = (&'a String, &'a Timestamp)> {
     let revisions = view.status.iter().flat_map(|status| &status.revisions);
     revisions
         .filter(move |revision| revision.architecture == architecture)

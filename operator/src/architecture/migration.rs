@@ -4,9 +4,9 @@
 //! so until it is through, is taken back, or is held by a person. One that was given up keeps its place: what is wrong with it
 //! may be wrong with all. One that a person holds, or whose spec is refused, gives it up: the others go on.
 
+use crds::FeatureView;
 use crds::architecture::{Architecture, MigrationStatus};
 use crds::condition::{ConditionStatus, types};
-use crds::FeatureView;
 use crds::feature_view::AbortReason;
 use kube::ResourceExt as _;
 

@@ -62,7 +62,8 @@ pub(super) async fn observe(
 fn names_before(view: &FeatureView, history: &[ControllerRevision]) -> BTreeSet<String> {
     let status = view.status.clone().unwrap_or_default();
     let revisions = [&status.active_revision, &status.previous_revision, &status.candidate_revision];
-    let in_use = |entry: &&ControllerRevision| revisions.iter().any(|r| r.is_some() && r.as_deref() == revision_of(*entry));
+    let in_use =
+        |entry: &&ControllerRevision| revisions.iter().any(|r| r.is_some() && r.as_deref() == revision_of(*entry));
     let noted = history.iter().filter(in_use).filter_map(history::architecture_of_entry).map(str::to_owned);
     let mut names: BTreeSet<String> = status.architectures.into_iter().map(|a| a.name).chain(noted).collect();
     names.remove(&view.spec.architecture_ref.name);
@@ -118,7 +119,8 @@ pub(super) fn serving(observed: &Observed, status: &FeatureViewStatus, now: Time
     let Some(own) = &observed.architecture else { return status.architectures.clone() };
     let (name, uid) = (own.name_any(), own.uid().unwrap_or_default());
     let left_time = Some(seconds(now));
-    let others = left(&observed.view, own).map(|a| ServingArchitecture { left_time: a.left_time.or(left_time.clone()), ..a });
+    let others =
+        left(&observed.view, own).map(|a| ServingArchitecture { left_time: a.left_time.or(left_time.clone()), ..a });
     let own = ServingArchitecture { name, uid, left_time: None };
     std::iter::once(own).chain(others).collect()
 }

@@ -55,7 +55,8 @@ pub fn needed_horizon(
     if *live == plan.revision || mode(observed, plans, live)? == history::mode_of(plan) {
         return None;
     }
-    let coarsest = plan.aggregates.iter().flat_map(|a| &a.ladder.rungs).map(|rung| rung.tile_ms).max().unwrap_or_default();
+    let coarsest =
+        plan.aggregates.iter().flat_map(|a| &a.ladder.rungs).map(|rung| rung.tile_ms).max().unwrap_or_default();
     let overdue = i64::from(observed.view.spec.freshness.horizon_target_seconds).saturating_mul(1000);
     let on_time = now.as_millisecond() - plan.time.allowed_lateness_ms - coarsest - overdue;
     let served = facts.live_head.as_ref().filter(|head| head.generation > 0).map(|head| head.horizon);
@@ -75,7 +76,9 @@ pub fn queue(observed: &Observed) -> String {
     let Some(architecture) = &observed.architecture else { return String::new() };
     let (name, mode) = (architecture.name_any(), architecture.spec.mode);
     if observed.view.spec.rollout.paused {
-        return format!("spec.rollout.paused holds it; set it to false to follow Architecture {name:?} to mode {mode:?}");
+        return format!(
+            "spec.rollout.paused holds it; set it to false to follow Architecture {name:?} to mode {mode:?}"
+        );
     }
     let bound = architecture.spec.migration.max_concurrent;
     let migration = architecture.status.as_ref().and_then(|status| status.migration.clone()).unwrap_or_default();

@@ -119,18 +119,7 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     }
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
-    Ok(Some(Observed {
-        view,
-        architecture,
-        misfit,
-        former,
-        deployments,
-        config_maps,
-        cron_jobs,
-        jobs,
-        pods,
-        history,
-    }))
+    Ok(Some(Observed { view, architecture, misfit, former, deployments, config_maps, cron_jobs, jobs, pods, history }))
 }
 
 impl Observed {

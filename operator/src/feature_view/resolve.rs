@@ -117,10 +117,11 @@ fn planned(known: &Resolutions, observed: &Observed, mode: &str) -> Resolution {
         return resolution.clone();
     }
     let resolution = plan(&observed.view, mode);
-    known.0.lock().unwrap_or_else(PoisonError::into_inner).insert(
-        uid,
-        (generation, mode.to_owned(), resolution.clone()),
-    );
+    known
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(uid, (generation, mode.to_owned(), resolution.clone()));
     resolution
 }
 

@@ -68,7 +68,10 @@ fn views_follow_by_name_and_no_more_than_the_bound() {
     // The first is through.
     let views = [plain("a", "Kappa"), running("b"), plain("c", "Lambda"), plain("d", "Lambda")];
     let progress = Progress::of(&architecture(2, &["a", "b"]), &views);
-    assert_eq!((progress.migrating.clone(), progress.waiting.clone()), (vec!["b".into(), "c".into()], vec!["d".into()]));
+    assert_eq!(
+        (progress.migrating.clone(), progress.waiting.clone()),
+        (vec!["b".into(), "c".into()], vec!["d".into()])
+    );
     let message = progress.message(&architecture(2, &[]));
     assert_eq!(message, "1 of 4 views are served in mode Kappa; under way: b, c; 1 wait");
 

@@ -11,8 +11,8 @@ use kube::ResourceExt as _;
 use shell::store::Markers;
 
 use super::memory::{Memory, Past};
-use crate::feature_view::{history, migration};
 use crate::feature_view::observe::{Observed, StoreView};
+use crate::feature_view::{history, migration};
 use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 
 /// What a decision is made from.
