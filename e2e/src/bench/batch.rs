@@ -142,6 +142,8 @@ impl<'a> World<'a> {
         let path = self.path(&format!("{name}.{command}.json"));
         std::fs::write(&path, config.to_string()).map_err(io(format!("write {}", path.display())))?;
         let program = Program::of_workspace("featuremill-batch")?.arg(command).arg("--config").arg(path);
+        // As the image has it.
+        let program = program.env("MIMALLOC_PURGE_DELAY", "1000");
         Ok(program.args(["--threads", &threads().to_string()]).arg("--temp-dir").arg(self.path("temp")))
     }
 

@@ -75,6 +75,18 @@ impl FeatureReader {
         rows.finish()
     }
 
+    /// The time as of which it reads.
+    #[must_use]
+    pub fn time(&self) -> i64 {
+        self.t
+    }
+
+    /// The features as columns.
+    #[must_use]
+    pub fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
     /// Rows to be filled, about `capacity` of them.
     #[must_use]
     pub fn rows(&self, capacity: usize) -> FeatureRows<'_> {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch};
+use arrow::array::{Array as _, ArrayRef, AsArray, RecordBatch};
 use arrow::compute::{cast, filter_record_batch, is_not_null};
 use datafusion::error::DataFusionError;
 use datafusion::execution::SendableRecordBatchStream;
@@ -16,6 +16,7 @@ use deltalake::kernel::Add;
 use engine::entity::column_text;
 use engine::plan::Plan;
 use futures::TryStreamExt as _;
+use futures::stream::select_all;
 use lake::files::Writer;
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -68,7 +69,7 @@ pub struct Producer {
     /// The plan.
     pub plan: Arc<Plan>,
     /// Reads the features.
-    pub reader: FeatureReader,
+    pub reader: Arc<FeatureReader>,
     /// What stands in every row.
     pub stamp: Stamp,
     /// Where lanes wait.
@@ -77,7 +78,7 @@ pub struct Producer {
     pub entities: AtomicU64,
 }
 
-/// Runs the fold `lanes`, whose result is the keys and the lane, to its end.
+/// Runs the fold `lanes`, whose result is the keys and the lane, with its features or without, to its end.
 ///
 /// # Errors
 /// [`ProduceError`].
@@ -87,8 +88,15 @@ pub async fn produce(
     table: &FeatureTable,
     producer: Arc<Producer>,
 ) -> Result<Produced, ProduceError> {
+    // There are many more partitions than threads, and each would have a file.
+    let mut writers: Vec<Vec<SendableRecordBatchStream>> = Vec::new();
+    writers.resize_with(session.state().config().target_partitions(), Vec::new);
+    let count = writers.len();
+    for (i, batches) in execute_stream_partitioned(lanes, session.task_ctx())?.into_iter().enumerate() {
+        writers[i % count].push(batches);
+    }
     let mut parts = JoinSet::new();
-    for batches in execute_stream_partitioned(lanes, session.task_ctx())? {
+    for batches in writers {
         parts.spawn(part(batches, table.writer()?, producer.clone()));
     }
     let mut produced = Produced { summary: Summary::new(producer.plan.features.len()), ..Produced::default() };
@@ -102,19 +110,25 @@ pub async fn produce(
 }
 
 async fn part(
-    mut batches: SendableRecordBatchStream,
+    batches: Vec<SendableRecordBatchStream>,
     mut writer: Writer,
     producer: Arc<Producer>,
 ) -> Result<Produced, ProduceError> {
     let mut spool = SpoolWriter::new(producer.temp_dir.as_deref())?;
     let mut summary = Summary::new(producer.plan.features.len());
+    // All of them: a partition that nobody asks holds up what all are made of.
+    let mut batches = select_all(batches);
     while let Some(batch) = batches.try_next().await? {
-        let batch = match batch.columns().last() {
+        let batch = match batch.columns().last().map(lanes_of) {
             Some(lanes) if lanes.null_count() > 0 => filter_record_batch(&batch, &is_not_null(lanes)?)?,
             _ => batch,
         };
-        let [keys @ .., lanes] = batch.columns() else { continue };
-        let features = producer.reader.packed(lanes)?;
+        let [keys @ .., folded] = batch.columns() else { continue };
+        let lanes = lanes_of(folded);
+        let features = match folded.as_struct_opt() {
+            Some(read) => RecordBatch::from(read.column(1).as_struct()),
+            None => producer.reader.packed(lanes)?,
+        };
         let entities: Vec<String> = (0..batch.num_rows()).map(|row| column_text(keys, row)).collect();
         summary.observe(&entities, &features);
         writer.write(&feature_table::rows(&producer.plan, keys, &producer.stamp, &features)?).await?;
@@ -124,6 +138,11 @@ async fn part(
         producer.entities.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
     }
     Ok(Produced { files: writer.finish().await?, spools: vec![spool.finish()?], summary })
+}
+
+/// The lanes in the last column of what was folded, with features or without.
+fn lanes_of(folded: &ArrayRef) -> &ArrayRef {
+    folded.as_struct_opt().map_or(folded, |read| read.column(0))
 }
 
 /// The entities' texts of rows of the feature table, whose first columns are the keys.

@@ -5,20 +5,30 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeBinaryBuilder};
-use arrow::datatypes::Int64Type;
-use datafusion::common::{Result, exec_datafusion_err};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeBinaryBuilder, StructArray};
+use arrow::compute::filter;
+use arrow::datatypes::{DataType, Field, Fields};
+use datafusion::common::{Result, exec_datafusion_err, not_impl_err};
+use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use engine::lane::{self, Lane, Layout};
 use engine::plan::Plan;
-use engine::program::Evaluated;
 use engine::row::generation_offset;
 
 use super::packed::{pack, unpack};
+use super::pending::Pending;
+use crate::features::{FeatureReader, FeaturesError};
 use crate::incremental::keeps_every_event;
 
-/// A lane is weighed whenever its events reach a power of two, and then each time that many more came.
-const WEIGHED_EVERY: u32 = 64;
+/// Events wait until there are so many for each group, and then become lanes: those take less, and the work of opening and
+/// closing each once more is little beside that of its events.
+const EVENTS_A_GROUP: usize = 256;
+/// What an event adds to a lane, at a guess.
+const BYTES_AN_EVENT: usize = 24;
+/// However few the groups are.
+const FEWEST: usize = 1 << 16;
+/// However many the groups are: what 32 bits can number.
+const MOST: usize = 1 << 31;
 
 /// What all lanes of one generation have in common.
 #[derive(Clone, Debug)]
@@ -31,6 +41,10 @@ pub struct Mould {
     pub horizon: i64,
     /// The generation.
     pub generation: u64,
+    /// A lane that saw nothing but the time before the horizon; see [`Lane::aged`].
+    aged: Arc<Lane>,
+    /// Reads each lane's features as it is closed, so that it need not be opened for that again.
+    pub(super) reader: Option<Arc<FeatureReader>>,
     /// Whether an entity is gone when its lane has no tile: see [`keeps_every_event`].
     drops_empty: bool,
 }
@@ -40,22 +54,25 @@ impl Mould {
     #[must_use]
     pub fn new(plan: Arc<Plan>, layout: Arc<Layout>, horizon: i64, generation: u64) -> Self {
         let drops_empty = plan.time.retention_ms.is_some() && keeps_every_event(&plan);
-        Self { plan, layout, horizon, generation, drops_empty }
+        let aged = Arc::new(Lane::aged(&layout, horizon - 1));
+        Self { plan, layout, horizon, generation, aged, reader: None, drops_empty }
+    }
+
+    /// The results of the fold have the features beside the lane.
+    #[must_use]
+    pub fn with_features(self, reader: Arc<FeatureReader>) -> Self {
+        Self { reader: Some(reader), ..self }
     }
 
     /// What tells its lanes from those of another.
-    pub(super) fn identity(&self) -> ([u8; 8], i64, u64) {
-        (self.plan.layout(), self.horizon, self.generation)
-    }
-
-    fn aged_to(&self) -> i64 {
-        self.horizon - 1
+    pub(super) fn identity(&self) -> ([u8; 8], i64, u64, bool) {
+        (self.plan.layout(), self.horizon, self.generation, self.reader.is_some())
     }
 
     /// Appends the canonical bytes of `lane`, packed; `false`, and nothing appended, if its entity is gone.
-    pub fn bytes(&self, mut lane: Lane, out: &mut Vec<u8>) -> bool {
-        if lane.newest().is_none_or(|newest| newest < self.aged_to()) {
-            lane = lane::merge(&self.layout, &[Lane::aged(&self.layout, self.aged_to()), lane]);
+    pub fn bytes(&self, lane: &mut Lane, out: &mut Vec<u8>) -> bool {
+        if lane.newest() < self.aged.newest() {
+            *lane = lane::merge(&self.layout, &[Lane::clone(&self.aged), std::mem::take(lane)]);
         }
         if self.drops_empty && lane.is_empty() {
             return false;
@@ -64,6 +81,12 @@ impl Mould {
         lane.forget_written();
         pack(&lane.encode(&self.layout), out);
         true
+    }
+
+    /// Whether [`Self::bytes`] made this, and not a generation before.
+    fn made(&self, packed: &[u8]) -> bool {
+        let head = unpack(packed).ok().and_then(|segments| Lane::peek_offset(segments.first()?.1));
+        head == Some(generation_offset(self.generation))
     }
 
     /// The lane that was packed.
@@ -76,51 +99,107 @@ impl Mould {
     }
 }
 
-/// By group, a lane.
+/// By group, a lane, and events that are not in it yet.
 #[derive(Debug)]
 pub struct Lanes {
     mould: Mould,
-    lanes: Vec<Group>,
-    /// The sum of [`Group::weight`].
-    weight: usize,
-}
-
-#[derive(Debug, Default)]
-struct Group {
-    lane: Option<Lane>,
-    events: u32,
-    weight: u32,
+    /// Packed; none before the first.
+    lanes: Vec<Option<Box<[u8]>>>,
+    /// What the lanes take in memory.
+    packed: usize,
+    pending: Pending,
 }
 
 impl Lanes {
     /// No groups yet.
     #[must_use]
     pub fn new(mould: Mould) -> Self {
-        Self { mould, lanes: Vec::new(), weight: 0 }
+        Self { mould, lanes: Vec::new(), packed: 0, pending: Pending::default() }
     }
 
-    fn weigh(&mut self, group: usize) {
-        let group = &mut self.lanes[group];
-        let weight = u32::try_from(group.lane.as_ref().map_or(0, Lane::memory)).unwrap_or(u32::MAX);
-        self.weight = self.weight - group.weight as usize + weight as usize;
-        group.weight = weight;
+    fn put(&mut self, group: usize, lane: Option<&[u8]>) {
+        let before = std::mem::replace(&mut self.lanes[group], lane.map(Box::from));
+        self.packed -= before.map_or(0, |before| before.len());
+        self.packed += lane.map_or(0, <[u8]>::len);
     }
 
-    fn emit(&mut self, emit_to: EmitTo) -> ArrayRef {
-        let groups = emit_to.take_needed(&mut self.lanes);
-        let mut builder = LargeBinaryBuilder::with_capacity(groups.len(), groups.len() * 256);
-        let mut bytes = Vec::new();
-        for group in groups {
-            self.weight -= group.weight as usize;
+    /// Folds what waits, and hands over each group's lane, open and packed; no bytes for an entity that is gone.
+    fn close(&mut self, mut sink: impl FnMut(&Lane, Option<&[u8]>) -> Result<()>) -> Result<()> {
+        let Self { mould, lanes, pending, .. } = self;
+        let (mut lane, mut bytes) = (Lane::new(), Vec::new());
+        pending.drain(lanes.len(), mould.plan.conditions.len(), |group, events, rows| {
+            match &lanes[group] {
+                Some(before) => lane = mould.lane(before)?,
+                None => lane.restart(&mould.aged),
+            }
+            for row in rows {
+                lane.insert(&mould.layout, events, row);
+            }
             bytes.clear();
-            if self.mould.bytes(group.lane.unwrap_or_default(), &mut bytes) {
-                builder.append_value(&bytes);
-            } else {
-                builder.append_null();
+            let kept = mould.bytes(&mut lane, &mut bytes);
+            sink(&lane, kept.then_some(&bytes))
+        })
+    }
+
+    /// Makes lanes of what waits.
+    fn settle(&mut self) -> Result<()> {
+        let mut settled: Vec<Option<Box<[u8]>>> = Vec::with_capacity(self.lanes.len());
+        self.close(|_, bytes| {
+            settled.push(bytes.map(Box::from));
+            Ok(())
+        })?;
+        self.packed = settled.iter().flatten().map(|lane| lane.len()).sum();
+        self.lanes = settled;
+        Ok(())
+    }
+
+    /// For all lanes, with about as much room as they take.
+    fn builder(&self) -> LargeBinaryBuilder {
+        let room = self.packed + self.pending.len() * BYTES_AN_EVENT;
+        LargeBinaryBuilder::with_capacity(self.lanes.len(), room)
+    }
+
+    fn lanes(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
+        let mut builder = self.builder();
+        match emit_to {
+            EmitTo::All => {
+                self.close(|_, bytes| {
+                    builder.append_option(bytes);
+                    Ok(())
+                })?;
+                (self.lanes, self.packed) = (Vec::new(), 0);
+            }
+            EmitTo::First(_) => {
+                self.settle()?;
+                for lane in emit_to.take_needed(&mut self.lanes) {
+                    self.packed -= lane.as_ref().map_or(0, |lane| lane.len());
+                    builder.append_option(lane);
+                }
             }
         }
-        Arc::new(builder.finish())
+        Ok(Arc::new(builder.finish()))
     }
+
+    /// All lanes, and the features as `reader` reads them.
+    fn features(&mut self, reader: &FeatureReader) -> Result<ArrayRef> {
+        let failed = |error: FeaturesError| DataFusionError::External(error.into());
+        let mut builder = self.builder();
+        let mut features = reader.rows(self.lanes.len());
+        self.close(|lane, bytes| {
+            builder.append_option(bytes);
+            features.push(std::slice::from_ref(lane), reader.time()).map_err(failed)
+        })?;
+        (self.lanes, self.packed) = (Vec::new(), 0);
+        let features = StructArray::from(features.finish().map_err(failed)?);
+        let columns: Vec<ArrayRef> = vec![Arc::new(builder.finish()), Arc::new(features)];
+        Ok(Arc::new(StructArray::try_new(read_fields(reader), columns, None)?))
+    }
+}
+
+/// What a fold with a reader results in: the lane, NULL for an entity that is gone, and the features.
+pub(super) fn read_fields(reader: &FeatureReader) -> Fields {
+    let features = DataType::Struct(reader.schema().fields().clone());
+    Fields::from(vec![Field::new("lane", DataType::LargeBinary, true), Field::new("features", features, false)])
 }
 
 impl GroupsAccumulator for Lanes {
@@ -132,44 +211,50 @@ impl GroupsAccumulator for Lanes {
         opt_filter: Option<&BooleanArray>,
         total_num_groups: usize,
     ) -> Result<()> {
-        self.lanes.resize_with(total_num_groups, Group::default);
-        let (conditions, inputs) = values[1..].split_at(self.mould.plan.conditions.len());
-        let times = values[0].as_primitive::<Int64Type>().values().to_vec();
-        let events = Evaluated::of_arrays(times, conditions, inputs);
-        for (row, index) in group_indices.iter().enumerate() {
-            if opt_filter.is_some_and(|filter| !(filter.is_valid(row) && filter.value(row))) {
-                continue;
-            }
-            let group = &mut self.lanes[*index];
-            let lane = group.lane.get_or_insert_with(|| Lane::aged(&self.mould.layout, self.mould.aged_to()));
-            lane.insert(&self.mould.layout, &events, row);
-            group.events = group.events.saturating_add(1);
-            if group.events.is_power_of_two() || group.events.is_multiple_of(WEIGHED_EVERY) {
-                self.weigh(*index);
+        self.lanes.resize_with(total_num_groups, Option::default);
+        match opt_filter {
+            None => self.pending.push(values, group_indices),
+            Some(wanted) => {
+                let values = values.iter().map(|column| filter(column, wanted)).collect::<Result<Vec<_>, _>>()?;
+                let wanted = |row: &usize| wanted.is_valid(*row) && wanted.value(*row);
+                let groups: Vec<usize> =
+                    (0..group_indices.len()).filter(wanted).map(|row| group_indices[row]).collect();
+                self.pending.push(&values, &groups);
             }
         }
-        Ok(())
+        let most = total_num_groups.saturating_mul(EVENTS_A_GROUP).clamp(FEWEST, MOST);
+        if self.pending.len() > most { self.settle() } else { Ok(()) }
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        Ok(self.emit(emit_to))
+        let Some(reader) = self.mould.reader.clone() else { return self.lanes(emit_to) };
+        if emit_to != EmitTo::All {
+            return not_impl_err!("features of some groups: none are asked for of input that comes without an order");
+        }
+        self.features(&reader)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {
-        Ok(vec![self.emit(emit_to)])
+        Ok(vec![self.lanes(emit_to)?])
     }
 
     fn merge_batch(&mut self, values: &[ArrayRef], group_indices: &[usize], total_num_groups: usize) -> Result<()> {
-        self.lanes.resize_with(total_num_groups, Group::default);
+        self.lanes.resize_with(total_num_groups, Option::default);
         let states = values[0].as_binary::<i64>();
-        for (row, index) in group_indices.iter().enumerate().filter(|(row, _)| states.is_valid(*row)) {
-            let lane = self.mould.lane(states.value(row))?;
-            let group = &mut self.lanes[*index];
-            group.lane = Some(match group.lane.take() {
-                None => lane,
-                Some(before) => lane::merge(&self.mould.layout, &[before, lane]),
-            });
-            self.weigh(*index);
+        let mut bytes = Vec::new();
+        for (row, group) in group_indices.iter().enumerate().filter(|(row, _)| states.is_valid(*row)) {
+            let state = states.value(row);
+            let mut lane = match &self.lanes[*group] {
+                None if self.mould.made(state) => {
+                    self.put(*group, Some(state));
+                    continue;
+                }
+                None => self.mould.lane(state)?,
+                Some(before) => lane::merge(&self.mould.layout, &[self.mould.lane(before)?, self.mould.lane(state)?]),
+            };
+            bytes.clear();
+            let kept = self.mould.bytes(&mut lane, &mut bytes);
+            self.put(*group, kept.then_some(&bytes));
         }
         Ok(())
     }
@@ -182,6 +267,6 @@ impl GroupsAccumulator for Lanes {
     }
 
     fn size(&self) -> usize {
-        self.weight + self.lanes.capacity() * size_of::<Group>()
+        self.packed + self.lanes.capacity() * size_of::<Option<Box<[u8]>>>() + self.pending.size()
     }
 }

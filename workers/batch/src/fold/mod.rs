@@ -10,6 +10,7 @@
 
 mod accumulator;
 mod packed;
+mod pending;
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
@@ -83,7 +84,8 @@ impl AggregateUDFImpl for LaneFunction {
     }
 
     fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::LargeBinary)
+        let read = self.mould.reader.as_ref().map(|reader| DataType::Struct(accumulator::read_fields(reader)));
+        Ok(read.unwrap_or(DataType::LargeBinary))
     }
 
     fn accumulator(&self, _: AccumulatorArgs<'_>) -> Result<Box<dyn Accumulator>> {
@@ -104,7 +106,7 @@ impl AggregateUDFImpl for LaneFunction {
 }
 
 /// How events become lanes, and how lanes of the same entities meet. Lanes come as the keys and the lane, NULL for one that
-/// says that its entity is gone.
+/// says that its entity is gone; of a mould [with features](Mould::with_features) as a pair of the lane and those.
 #[derive(Debug)]
 pub struct Fold {
     /// The schema of events: first the columns that name the entity, then the function's arguments.

@@ -27,6 +27,10 @@ use crate::lanes::{self, Stored};
 use crate::produce::{self, Produced, Producer};
 use crate::progress::Progress;
 
+/// Entities are dealt out over so many partitions that what one of them looks up stays near the processor, and that its
+/// lanes, which are made all at once, take little memory.
+const PARTITIONS_A_THREAD: usize = 32;
+
 impl Run {
     /// Makes the generation's rows, and notes what was read.
     pub(super) async fn produce(
@@ -129,15 +133,16 @@ impl Run {
         let admission = Admission { from, until: task.horizon, latest };
         let counts = Arc::<Counts>::default();
         let taken = Taken { admission, tombstones: task.tombstones.clone(), counts: counts.clone() };
+        let reader = Arc::new(FeatureReader::new(self.program.clone(), self.layout.clone(), task.horizon));
         let producer = Arc::new(Producer {
             plan: plan.clone(),
-            reader: FeatureReader::new(self.program.clone(), self.layout.clone(), task.horizon),
+            reader: reader.clone(),
             stamp: Stamp { horizon: task.horizon, revision: plan.revision.clone(), generation: task.generation },
             temp_dir: self.args.tables.temp_dir.clone(),
             entities: AtomicU64::new(0),
         });
         let progress = Progress::of_fold(counts.clone(), producer.clone(), history.rows());
-        let lanes = self.lanes(task, session, &taken, before).await?;
+        let lanes = self.lanes(task, session, &taken, &reader, before).await?;
         let fold = lanes.clone();
         let produced = produce::produce(lanes, session, table, producer.clone()).await?;
         drop(progress);
@@ -155,6 +160,7 @@ impl Run {
         task: &Task,
         session: &SessionContext,
         taken: &Taken,
+        reader: &Arc<FeatureReader>,
         before: Option<Arc<dyn ExecutionPlan>>,
     ) -> Result<Arc<dyn ExecutionPlan>, RunError> {
         let (history, source) = (&task.history, self.config.source.as_ref());
@@ -169,8 +175,8 @@ impl Run {
             });
         }
         let events = events::plan(&self.program, history, source, taken.clone(), session).await?;
-        let partitions = session.state().config().target_partitions();
-        let fold = Fold::new(events.schema(), partitions, mould).map_err(failed)?;
+        let partitions = session.state().config().target_partitions() * PARTITIONS_A_THREAD;
+        let fold = Fold::new(events.schema(), partitions, mould.with_features(reader.clone())).map_err(failed)?;
         Ok(match before {
             Some(before) => fold.onto(fold.partial(events).map_err(failed)?, before).map_err(failed)?,
             None => fold.lanes(events).map_err(failed)?,

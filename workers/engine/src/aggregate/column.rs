@@ -15,8 +15,9 @@
 mod number;
 mod pool;
 
+pub use self::number::Written;
 use self::pool::{Hashes, Texts};
-use super::codec::{Cursor, Malformed, put_len, put_packed, put_signed, put_varint};
+use super::codec::{Cursor, Malformed, put_len, put_packed, put_signed, put_varint, varint_len};
 use super::{Distinct, Kind, Part, Quantiles, Scalar, State, distinct};
 use crate::time::TIME_LIMIT;
 use crate::value::ValueType;
@@ -33,38 +34,39 @@ pub struct Slot {
 /// Says that counts follow as varints.
 const VARINTS: u8 = 65;
 
-/// Appends the states of `part`; none is empty, and `slots` runs along with them.
-pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State]) {
+/// Appends the states of `part`; none is empty, and `slots` runs along with them. `written` is of the same output, and may
+/// be of other columns.
+pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State], written: &mut Written) {
     if part.kind == Kind::Count {
         return put_counts(out, states);
     }
-    let texts = Texts::of(states);
+    let texts = if Texts::has(part) { Texts::of(states) } else { Texts::default() };
     texts.put(out, part);
-    let hashes = Hashes::of(states);
+    let hashes = if part.kind == Kind::Distinct { Hashes::of(states) } else { Hashes::default() };
     if part.kind == Kind::Distinct {
         hashes.put(out);
     }
-    for (slot, state) in slots.iter().zip(states) {
+    for (row, (slot, state)) in slots.iter().zip(states).enumerate() {
         match state {
             State::Empty | State::Count(_) => {}
-            State::Sum(sum) => number::put(out, sum, part.value_type.as_ref()),
-            State::Value(value) => put_scalar(out, value, &texts),
+            State::Sum(sum) => written.put(out, row, sum, part.value_type.as_ref()),
+            State::Value(value) => put_scalar(out, row, value, &texts, written),
             State::Time(time) => put_time(out, slot, *time),
             State::Timed(time, value) => {
                 put_time(out, slot, *time);
-                put_scalar(out, value, &texts);
+                put_scalar(out, row, value, &texts, written);
             }
             State::TimedList(list) => {
                 put_len(out, list.len());
                 for (time, value) in list {
                     put_time(out, slot, *time);
-                    put_scalar(out, value, &texts);
+                    put_scalar(out, row, value, &texts, written);
                 }
             }
             State::ValueList(list) => {
                 put_len(out, list.len());
                 for value in list {
-                    put_scalar(out, value, &texts);
+                    put_scalar(out, row, value, &texts, written);
                 }
             }
             State::Distinct(Distinct::Exact(set)) => hashes.put_set(out, set),
@@ -122,14 +124,13 @@ fn take_state(
 fn put_counts(out: &mut Vec<u8>, states: &[&State]) {
     let rests = || states.iter().map(|s| if let State::Count(n) = s { n.saturating_sub(1) } else { 0 });
     let width = 64 - rests().max().unwrap_or(0).leading_zeros();
-    let mut varints = Vec::new();
-    rests().for_each(|n| put_varint(&mut varints, n.into()));
-    if (width as usize * states.len()).div_ceil(8) <= varints.len() {
+    let varints: usize = rests().map(|n| varint_len(n.into())).sum();
+    if (width as usize * states.len()).div_ceil(8) <= varints {
         out.push(width as u8);
         put_packed(out, width, rests());
     } else {
         out.push(VARINTS);
-        out.extend_from_slice(&varints);
+        rests().for_each(|n| put_varint(out, n.into()));
     }
 }
 
@@ -173,11 +174,11 @@ fn take_time(from: &mut Cursor<'_>, slot: &Slot) -> Result<i64, Malformed> {
     }
 }
 
-fn put_scalar(out: &mut Vec<u8>, value: &Scalar, texts: &Texts<'_>) {
+fn put_scalar(out: &mut Vec<u8>, row: usize, value: &Scalar, texts: &Texts<'_>, written: &mut Written) {
     match value {
         Scalar::Boolean(x) => out.push(u8::from(*x)),
         Scalar::Int64(x) | Scalar::Timestamp(x) => put_signed(out, (*x).into()),
-        Scalar::Double(x) => number::put_double(out, *x),
+        Scalar::Double(x) => written.put_double(out, row, *x),
         Scalar::Decimal(x) => put_signed(out, (*x).into()),
         Scalar::String(x) => texts.put_index(out, x),
     }

@@ -5,8 +5,10 @@
 //! while they fit and in a big integer of at most a few thousand bits when they do not; [`Dyadic::parts`] is the same
 //! for equal numbers whichever way they came about.
 
+use arrow::datatypes::i256;
 use num_bigint::BigInt;
 
+use super::ratio;
 use super::scalar::Int128;
 
 /// An exact number `mantissa · 2^exponent`.
@@ -106,6 +108,45 @@ impl Dyadic {
             Self::Small(m, e) => (i128::from(*m).into(), *e),
             Self::Big(big) => (**big).clone(),
         }
+    }
+
+    /// The double nearest to it; `None` if that is too large for one.
+    #[must_use]
+    pub fn nearest(&self) -> Option<f64> {
+        match self {
+            Self::Small(m, e) => {
+                let mantissa = i128::from(*m);
+                if (-1_022..=800).contains(e) {
+                    // A cast rounds as it should, and a power of two then takes nothing away.
+                    return Some(ratio::scale_exactly(mantissa as f64, (*e).into()));
+                }
+                ratio::nearest_wide(i256::from_i128(mantissa), 1, (*e).into())
+            }
+            Self::Big(big) => ratio::nearest(&big.0, &BigInt::from(1), big.1.into()),
+        }
+    }
+
+    /// The number as a double, if it is one whose mantissa is held in 53 bits; one zero.
+    #[must_use]
+    pub fn as_double(&self) -> Option<f64> {
+        let Self::Small(mantissa, exponent) = self else { return None };
+        let mantissa = i128::from(*mantissa);
+        (mantissa.unsigned_abs() < 1 << 53 && (-1_022..=900).contains(exponent))
+            .then(|| ratio::scale_exactly(mantissa as f64, (*exponent).into()))
+    }
+
+    /// What is left of it without `value`, as [`Self::small_parts`].
+    #[must_use]
+    pub fn minus(&self, value: f64) -> Option<(i128, i32)> {
+        let (mantissa, exponent) = split(-value);
+        if let Self::Small(m, e) = self
+            && let Some((m, e)) = add_small((*m).into(), *e, mantissa.into(), exponent)
+        {
+            return Some(reduce(m, e));
+        }
+        let mut rest = self.clone();
+        rest.add(&Self::double(-value));
+        rest.small_parts()
     }
 
     /// The number as an integer, if it is one that 128 bits hold.

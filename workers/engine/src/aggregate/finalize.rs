@@ -3,9 +3,10 @@
 //! Invariant: every result is the exact one, rounded once (twice for a standard deviation, whose root is taken of the
 //! rounded variance), so it does not depend on how the events were split or ordered.
 
+use arrow::datatypes::i256;
 use num_bigint::BigInt;
 
-use super::ratio::nearest;
+use super::ratio::{WIDE_DENOMINATOR, nearest, nearest_wide};
 use super::{Dyadic, State};
 use crate::plan::Function;
 use crate::value::{Value, ValueType};
@@ -31,10 +32,7 @@ pub fn finalize(function: &Function, parts: &[&State], input: Option<&ValueType>
         (Function::Count | Function::CountDistinct, [State::Empty]) => Outcome::Value(Value::Int64(0)),
         (Function::CountDistinct, [State::Distinct(set)]) => Outcome::Value(Value::Int64(set.estimate())),
         (Function::Sum, [State::Sum(sum)]) => total(sum, output),
-        (Function::Avg, [State::Count(n), State::Sum(sum)]) => {
-            let (mantissa, exponent) = sum.big();
-            fits(nearest(&mantissa, &(BigInt::from(*n) * tens(input, 1)), exponent.into()))
-        }
+        (Function::Avg, [State::Count(n), State::Sum(sum)]) => fits(average(*n, sum, input)),
         (Function::Variance, [State::Count(n), State::Sum(sum), State::Sum(squares)]) if *n > 1 => {
             fits(variance(*n, sum, squares, input))
         }
@@ -64,21 +62,57 @@ fn total(sum: &Dyadic, output: &ValueType) -> Outcome {
         ValueType::Decimal { precision, .. } => (sum.to_integer())
             .filter(|x| 10_u128.checked_pow((*precision).into()).is_none_or(|bound| x.unsigned_abs() < bound))
             .map(Value::Decimal),
-        _ => {
-            let (mantissa, exponent) = sum.big();
-            nearest(&mantissa, &BigInt::from(1), exponent.into()).map(Value::Double)
-        }
+        _ => sum.nearest().map(Value::Double),
     };
     value.map_or(Outcome::Overflow, Outcome::Value)
 }
 
+/// The mean, `Σx / n`.
+fn average(n: u64, sum: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
+    if let (Dyadic::Small(mantissa, exponent), Some(by)) = (sum, small_tens(n.into(), input, 1)) {
+        return nearest_wide(i256::from_i128((*mantissa).into()), by, (*exponent).into());
+    }
+    let (mantissa, exponent) = sum.big();
+    nearest(&mantissa, &(BigInt::from(n) * tens(input, 1)), exponent.into())
+}
+
 /// The sample variance, `(n·Σx² − (Σx)²) / (n·(n − 1))`, without rounding before the end.
 fn variance(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
+    if let Some((difference, by, exponent)) = small_variance(n, sum, squares, input) {
+        return nearest_wide(difference, by, exponent);
+    }
     let ((sum, at), (squares, squares_at)) = (sum.big(), squares.big());
     let exponent = squares_at.min(2 * at);
     let square = sum.pow(2) << usize::try_from(2 * at - exponent).unwrap_or(0);
     let squares = (squares * n) << usize::try_from(squares_at - exponent).unwrap_or(0);
     nearest(&(squares - square), &(BigInt::from(n) * (n - 1) * tens(input, 2)), exponent.into())
+}
+
+/// The parts of [`variance`], numerator, denominator and exponent, where 256 bits hold them.
+fn small_variance(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<(i256, u64, i64)> {
+    let (Dyadic::Small(sum, at), Dyadic::Small(squares, squares_at)) = (sum, squares) else { return None };
+    let sum = i256::from_i128((*sum).into());
+    let square = sum.checked_mul(sum)?;
+    let squares = i256::from_i128((*squares).into()).checked_mul(i256::from_i128(n.into()))?;
+    let exponent = (*squares_at).min(2 * at);
+    let difference = shifted(squares, squares_at - exponent)?.checked_sub(shifted(square, 2 * at - exponent)?)?;
+    let by = small_tens(u128::from(n) * u128::from(n - 1), input, 2)?;
+    Some((difference, by, exponent.into()))
+}
+
+/// `value · 2^by`, where 256 bits hold it.
+fn shifted(value: i256, by: i32) -> Option<i256> {
+    if value == i256::ZERO {
+        return Some(value);
+    }
+    let by = u8::try_from(by).ok()?;
+    (u32::from(by) + 1 < value.wrapping_abs().leading_zeros()).then(|| value << by)
+}
+
+/// `by · 10^(times · scale)`, where [`nearest_wide`] can divide by it.
+fn small_tens(by: u128, input: Option<&ValueType>, times: u32) -> Option<u64> {
+    let tens = 10_u128.checked_pow(u32::from(scale(input)) * times)?;
+    by.checked_mul(tens).filter(|product| *product < WIDE_DENOMINATOR)?.try_into().ok()
 }
 
 /// `10^(times · scale)` of a decimal input; one for others.

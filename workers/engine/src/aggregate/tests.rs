@@ -2,12 +2,13 @@
 //! from others; and the two sketches and the rounding by themselves.
 #![allow(clippy::unwrap_used, clippy::float_cmp)]
 
+use arrow::datatypes::i256;
 use num_bigint::BigInt;
 use proptest::prelude::*;
 
 use super::codec::{Cursor, put_packed, put_varint, unzigzag, zigzag};
-use super::column::{self, Slot};
-use super::ratio::nearest;
+use super::column::{self, Slot, Written};
+use super::ratio::{nearest, nearest_wide};
 use super::*;
 use crate::value::ValueType;
 
@@ -105,7 +106,7 @@ proptest! {
         let refs: Vec<&State> = states.iter().collect();
         let slots = vec![SLOT; states.len()];
         let mut out = Vec::new();
-        column::put(&mut out, &part, &slots, &refs);
+        column::put(&mut out, &part, &slots, &refs, &mut Written::new(0));
         let mut from = Cursor::new(&out);
         let back = column::take(&mut from, &part, &slots).unwrap();
         from.end().unwrap();
@@ -136,6 +137,41 @@ proptest! {
         // A power of two takes nothing away until the result is subnormal, and `scalbn` rounds that once.
         let scaled = libm::scalbn(x, e as i32) + 0.0;
         prop_assert_eq!(nearest(&a.into(), &BigInt::from(1), e), scaled.is_finite().then_some(scaled));
+    }
+
+    #[test]
+    fn wide_numbers_round_as_big_ones_do(
+        a in any::<i128>(), b in any::<i128>(), by in 0_u32..128, d in 1_u64..1 << 62, cut in 0_u32..62, e in -1_300_i64..1_200,
+    ) {
+        let (b, d) = (b >> by, d >> cut);
+        let product = i256::from_i128(a).checked_mul(i256::from_i128(b)).unwrap();
+        let big = BigInt::from(a) * b;
+        prop_assert_eq!(nearest_wide(product, d, e), nearest(&big, &d.into(), e));
+    }
+
+    #[test]
+    fn averages_and_deviations_are_the_same_of_big_and_small_sums(
+        xs in prop::collection::vec(prop_oneof![any::<i32>().prop_map(|x| f64::from(x) / 100.0), any::<f64>().prop_filter("finite", |x| x.is_finite())], 2..20),
+    ) {
+        let (mut sum, mut squares) = (Dyadic::ZERO, Dyadic::ZERO);
+        for x in &xs {
+            sum.add(&Dyadic::double(*x));
+            squares.add(&Dyadic::double_squared(*x));
+        }
+        let big = |sum: &Dyadic| State::Sum(Dyadic::Big(Box::new(sum.big())));
+        let n = State::Count(xs.len() as u64);
+        for function in [Function::Sum, Function::Avg, Function::Variance, Function::StdDev] {
+            let of = |sum: &State, squares: &State| {
+                let parts: &[&State] = match function {
+                    Function::Sum => &[sum],
+                    Function::Avg => &[&n, sum],
+                    _ => &[&n, sum, squares],
+                };
+                finalize(&function, parts, Some(&ValueType::Double), &ValueType::Double)
+            };
+            let small = of(&State::Sum(sum.clone()), &State::Sum(squares.clone()));
+            prop_assert_eq!(small, of(&big(&sum), &big(&squares)));
+        }
     }
 
     #[test]

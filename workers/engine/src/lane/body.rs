@@ -9,7 +9,7 @@
 //! between them, so a segment need not be written again while its tiles neither change nor come to another rung.
 
 use crate::aggregate::codec::{Cursor, Malformed, put_len, put_packed};
-use crate::aggregate::column::{self, Slot};
+use crate::aggregate::column::{self, Slot, Written};
 use crate::aggregate::{Kind, State};
 use crate::time::{TIME_LIMIT, floor};
 
@@ -47,6 +47,7 @@ fn put_columns(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions
     let width = layout.parts.len();
     let slots: Vec<Slot> = positions.iter().map(|p| table.slot(layout, table.starts[*p])).collect();
     let mut maps: Vec<Vec<bool>> = Vec::new();
+    let mut written = Written::new(positions.len());
     for (i, (part, _)) in layout.parts.iter().enumerate() {
         let states: Vec<&State> = positions.iter().map(|p| &table.states[p * width + i]).collect();
         if part.kind == Kind::Count
@@ -59,24 +60,26 @@ fn put_columns(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions
             put_len(out, equal);
             continue;
         }
-        let map: Vec<bool> = states.iter().map(|s| !s.is_empty()).collect();
-        if !map.contains(&true) {
+        let empty = states.iter().filter(|s| s.is_empty()).count();
+        if empty == states.len() {
             put_len(out, NONE);
             continue;
         }
-        if map.contains(&false) {
-            let known = maps.iter().position(|m| *m == map);
-            put_len(out, MAPS + known.unwrap_or(maps.len()));
-            if known.is_none() {
-                put_packed(out, 1, map.iter().map(|bit| u64::from(*bit)));
-                maps.push(map.clone());
-            }
-        } else {
+        if empty == 0 {
             put_len(out, ALL);
+            column::put(out, part, &slots, &states, &mut written);
+            continue;
+        }
+        let map: Vec<bool> = states.iter().map(|s| !s.is_empty()).collect();
+        let known = maps.iter().position(|m| *m == map);
+        put_len(out, MAPS + known.unwrap_or(maps.len()));
+        if known.is_none() {
+            put_packed(out, 1, map.iter().map(|bit| u64::from(*bit)));
+            maps.push(map.clone());
         }
         let present: Vec<Slot> = slots.iter().zip(&map).filter(|(_, bit)| **bit).map(|(slot, _)| *slot).collect();
         let states: Vec<&State> = states.into_iter().filter(|s| !s.is_empty()).collect();
-        column::put(out, part, &present, &states);
+        column::put(out, part, &present, &states, &mut written);
     }
 }
 
@@ -110,7 +113,12 @@ pub fn take(
                 continue;
             }
             NONE => continue,
-            ALL => vec![true; len],
+            ALL => {
+                for (row, state) in column::take(from, part, &slots)?.into_iter().enumerate() {
+                    states[row * width + i] = state;
+                }
+                continue;
+            }
             known if known - MAPS < maps.len() => maps[known - MAPS].clone(),
             new if new - MAPS == maps.len() => {
                 let map: Vec<bool> = from.packed(1, len)?.map(|bit| bit == 1).collect();

@@ -94,7 +94,7 @@ impl Lane {
     /// The segments that changed since the lane was last encoded or decoded, and those that are no more. They must all
     /// be written as one; if that fails for good, decode what is stored or call [`Self::forget_written`].
     pub fn encode(&mut self, layout: &Layout) -> Encoded {
-        let own = self.own_spans(layout);
+        let (own, weight) = self.own_spans(layout);
         let dirty: Vec<i64> = self.dirty.iter().map(|start| span(layout, *start)).collect();
         let before = std::mem::take(&mut self.live);
         let mut segments = vec![(0, Vec::new())];
@@ -111,7 +111,7 @@ impl Lane {
             }));
         }
         self.dirty.clear();
-        segments[0].1 = self.head_bytes(layout, &own);
+        segments[0].1 = self.head_bytes(layout, &own, weight);
         let gone = |number: &u8| !self.live.iter().any(|live| live.segment() == *number);
         let removed = before.iter().map(Live::segment).filter(gone).collect();
         Encoded { segments, removed }
@@ -123,13 +123,13 @@ impl Lane {
         self.dirty.clear();
     }
 
-    /// The spans that have a segment of their own, ascending.
-    fn own_spans(&self, layout: &Layout) -> Vec<i64> {
+    /// The spans that have a segment of their own, ascending; and what the head weighs, at most.
+    fn own_spans(&self, layout: &Layout) -> (Vec<i64>, usize) {
         let weigh = |row: &[State]| row.iter().map(State::weight).sum::<usize>() + 2;
         let tables = || self.tables.iter().zip(&layout.tables);
         let all: usize = tables().flat_map(|(t, l)| t.states.chunks(l.parts.len())).map(weigh).sum();
         if all <= SINGLE {
-            return Vec::new();
+            return (Vec::new(), all);
         }
         let mut weights = BTreeMap::<i64, usize>::new();
         for (table, layout_of) in tables() {
@@ -138,11 +138,12 @@ impl Lane {
             }
         }
         let youngest = self.newest.map(|newest| span(layout, newest));
-        weights.into_iter().filter(|(s, weight)| *weight >= OWN && Some(*s) != youngest).map(|(s, _)| s).collect()
+        let own = weights.into_iter().filter(|(s, weight)| *weight >= OWN && Some(*s) != youngest).map(|(s, _)| s);
+        (own.collect(), SINGLE)
     }
 
-    fn head_bytes(&self, layout: &Layout, own: &[i64]) -> Vec<u8> {
-        let mut out = Vec::with_capacity(256);
+    fn head_bytes(&self, layout: &Layout, own: &[i64], weight: usize) -> Vec<u8> {
+        let mut out = Vec::with_capacity(64 + weight);
         out.push(FORMAT);
         out.extend_from_slice(&layout.id);
         out.extend_from_slice(&self.offset.to_be_bytes());

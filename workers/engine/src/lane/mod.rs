@@ -92,6 +92,16 @@ impl Lane {
         lane
     }
 
+    /// Becomes what `other`, which holds no tile, is, and keeps its memory for what it takes in next.
+    pub fn restart(&mut self, other: &Self) {
+        (self.offset, self.newest) = (other.offset, other.newest);
+        self.tables.resize_with(other.tables.len(), Table::default);
+        for (table, other) in self.tables.iter_mut().zip(&other.tables) {
+            table.restart(other);
+        }
+        self.forget_written();
+    }
+
     /// Whether it holds no tile: what it saw met no condition, or was too old.
     #[must_use]
     pub fn is_empty(&self) -> bool {

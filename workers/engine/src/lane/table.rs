@@ -29,6 +29,13 @@ impl Default for Table {
 }
 
 impl Table {
+    /// Takes over the bounds of `other`, which has no tiles.
+    pub fn restart(&mut self, other: &Self) {
+        (self.bounds, self.valid_until) = (other.bounds, other.valid_until);
+        self.starts.clear();
+        self.states.clear();
+    }
+
     /// Moves the bounds to what they are at `newest`, which never falls, and the tiles with them. The old starts of tiles
     /// that moved or came to another rung, and new ones in other spans, are added to `moved`.
     pub fn age(&mut self, layout: &TableLayout, newest: i64, moved: &mut Vec<i64>) {

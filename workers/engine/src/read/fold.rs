@@ -14,6 +14,8 @@ pub struct Fold<'a> {
     layout: &'a TableLayout,
     /// Sorted and distinct; interval `i` is `[bounds[i], bounds[i + 1])`.
     bounds: Vec<i64>,
+    /// Whether all windows end at the last bound. Then what is kept of an interval is of all from it on.
+    nested: bool,
     /// The parts that are folded, ascending: positions in the table's layout.
     parts: &'a [usize],
     /// By part and interval.
@@ -43,6 +45,8 @@ impl<'a> Fold<'a> {
         windows: &[(i64, i64)],
         parts: &'a [usize],
     ) -> Self {
+        let end = windows.iter().map(|(_, end)| *end).max();
+        let nested = windows.iter().all(|(_, of)| Some(*of) == end);
         let mut bounds: Vec<i64> = windows.iter().flat_map(|(start, end)| [*start, *end]).collect();
         bounds.sort_unstable();
         bounds.dedup();
@@ -54,6 +58,7 @@ impl<'a> Fold<'a> {
             newest: vec![None; cells],
             cut: vec![false; cells],
             bounds,
+            nested,
             gaps: Vec::new(),
         };
         for layer in layers {
@@ -63,7 +68,22 @@ impl<'a> Fold<'a> {
                 }
             }
         }
+        if nested {
+            fold.nest();
+        }
         fold
+    }
+
+    /// Merges into each interval all those behind it, from the last to the first.
+    fn nest(&mut self) {
+        let bounds = self.bounds.len();
+        for (at, part) in self.parts.iter().enumerate() {
+            for cell in (at * bounds + 1..(at + 1) * bounds).rev() {
+                let (before, behind) = self.states.split_at_mut(cell);
+                self.layout.parts[*part].0.merge(&mut before[cell - 1], &behind[0]);
+                self.newest[cell - 1] = self.newest[cell - 1].max(self.newest[cell]);
+            }
+        }
     }
 
     /// Adds the tiles of one lane that start at `counts_from` or later.
@@ -91,11 +111,13 @@ impl<'a> Fold<'a> {
                 continue;
             }
             let inside = self.bounds.partition_point(|bound| *bound <= slot.start);
-            let behind = self.bounds.partition_point(|bound| *bound < slot.end);
+            let behind = self.bounds.partition_point(|bound| *bound < slot.end).max(inside);
             let row = table.row(position, self.layout.parts.len());
             for (at, part) in self.parts.iter().enumerate().filter(|(_, part)| !row[**part].is_empty()) {
                 let cells = at * self.bounds.len();
-                self.cut[cells + inside..cells + behind.max(inside)].fill(true);
+                if inside < behind {
+                    self.cut[cells + inside..cells + behind].fill(true);
+                }
                 // A tile that starts before the first bound is in no window, whether that bound cuts it or not.
                 if let Some(interval) = inside.checked_sub(1) {
                     let cell = cells + interval;
@@ -127,19 +149,25 @@ impl<'a> Fold<'a> {
         }
     }
 
-    /// The state of a part over a window.
-    pub fn state(&self, part: usize, start: i64, end: i64) -> State {
+    /// The state of a part over a window; `merged` is where it stands if it is not there yet.
+    pub fn state<'b>(&'b self, part: usize, start: i64, end: i64, merged: &'b mut State) -> &'b State {
         let cells = self.cells(part);
-        let mut state = State::Empty;
-        for interval in self.bound(start)..self.bound(end) {
-            self.layout.parts[part].0.merge(&mut state, &self.states[cells + interval]);
+        if self.nested {
+            // The last bound ends no interval, and nothing is in it.
+            return &self.states[cells + self.bound(start)];
         }
-        state
+        for interval in self.bound(start)..self.bound(end) {
+            self.layout.parts[part].0.merge(merged, &self.states[cells + interval]);
+        }
+        merged
     }
 
     /// The time of the newest event of a part in a window, to within its tile.
     pub fn newest(&self, part: usize, start: i64, end: i64) -> Option<i64> {
         let cells = self.cells(part);
+        if self.nested {
+            return self.newest[cells + self.bound(start)];
+        }
         self.newest[cells + self.bound(start)..cells + self.bound(end)].iter().copied().max().flatten()
     }
 

@@ -124,10 +124,15 @@ fn read_one(fold: &Fold<'_>, feature: &FeatureLayout, start: i64, end: i64) -> R
     if fold.is_cut(&feature.parts, start, end) {
         return inexact;
     }
-    let merged: Vec<State> = feature.parts.iter().map(|part| fold.state(*part, start, end)).collect();
-    let parts: Vec<&State> = merged.iter().collect();
+    // No function has more parts.
+    let mut merged = [const { State::Empty }; 3];
+    let mut parts = [const { &State::Empty }; 3];
+    for ((state, merged), part) in parts.iter_mut().zip(&mut merged).zip(&feature.parts) {
+        *state = fold.state(*part, start, end, merged);
+    }
     let newest = feature.parts.iter().filter_map(|part| fold.newest(*part, start, end)).max();
-    let (value, overflow) = match finalize(&feature.function, &parts, feature.input.as_ref(), &feature.output) {
+    let parts = &parts[..feature.parts.len().min(parts.len())];
+    let (value, overflow) = match finalize(&feature.function, parts, feature.input.as_ref(), &feature.output) {
         Outcome::Value(value) => (Some(value), false),
         Outcome::Null => (None, false),
         Outcome::Overflow => (None, true),

@@ -15,8 +15,7 @@
 use num_bigint::BigInt;
 
 use crate::aggregate::Dyadic;
-use crate::aggregate::codec::{Cursor, Malformed, put_len, put_signed, put_varint, zigzag};
-use crate::aggregate::ratio::nearest;
+use crate::aggregate::codec::{Cursor, Malformed, put_len, put_signed, put_signed64, put_varint, signed_len, zigzag};
 use crate::value::ValueType;
 
 const MAX_SCALE: u8 = 9;
@@ -32,7 +31,7 @@ const POWERS: [f64; MAX_SCALE as usize + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Appends a sum of inputs of `input`'s type.
-pub fn put(out: &mut Vec<u8>, sum: &Dyadic, input: Option<&ValueType>) {
+fn put(out: &mut Vec<u8>, sum: &Dyadic, input: Option<&ValueType>) {
     if input == Some(&ValueType::Double) {
         return put_dyadic(out, sum);
     }
@@ -57,15 +56,52 @@ pub fn take(from: &mut Cursor<'_>, input: Option<&ValueType>) -> Result<Dyadic, 
 }
 
 /// Appends a finite double.
-pub fn put_double(out: &mut Vec<u8>, x: f64) {
+fn put_double(out: &mut Vec<u8>, x: f64) {
     put_dyadic(out, &Dyadic::double(x));
+}
+
+/// Where doubles were written last, tile by tile: of the one event that most tiles have, sum, minimum and maximum are one
+/// number, and to copy its bytes takes a tenth of the time that it takes to make them.
+///
+/// Invariant: `bytes` of the output are those of the number with these bits.
+#[derive(Debug, Default)]
+pub struct Written(Vec<(u64, std::ops::Range<usize>)>);
+
+impl Written {
+    /// Nothing yet, of so many tiles.
+    pub fn new(tiles: usize) -> Self {
+        Self(Vec::with_capacity(tiles))
+    }
+
+    /// Appends a sum of inputs of `input`'s type, of the `row`-th tile.
+    pub fn put(&mut self, out: &mut Vec<u8>, row: usize, sum: &Dyadic, input: Option<&ValueType>) {
+        match sum.as_double().filter(|_| input == Some(&ValueType::Double)) {
+            Some(x) => self.put_double(out, row, x),
+            None => put(out, sum, input),
+        }
+    }
+
+    /// Appends a finite double, of the `row`-th tile.
+    pub fn put_double(&mut self, out: &mut Vec<u8>, row: usize, x: f64) {
+        if let Some((bits, bytes)) = self.0.get(row)
+            && *bits == x.to_bits()
+        {
+            return out.extend_from_within(bytes.clone());
+        }
+        let start = out.len();
+        put_double(out, x);
+        if self.0.len() <= row {
+            // Zero never stands as no bytes.
+            self.0.resize(row + 1, (f64::NAN.to_bits(), 0..0));
+        }
+        self.0[row] = (x.to_bits(), start..out.len());
+    }
 }
 
 /// Reads what [`put_double`] wrote.
 pub fn take_double(from: &mut Cursor<'_>) -> Result<f64, Malformed> {
     let number = take_dyadic(from)?;
-    let (mantissa, exponent) = number.big();
-    match nearest(&mantissa, &BigInt::from(1), exponent.into()) {
+    match number.nearest() {
         Some(x) if Dyadic::double(x) == number => Ok(x),
         _ => from.malformed("a number that is no double"),
     }
@@ -80,40 +116,68 @@ fn put_dyadic(out: &mut Vec<u8>, sum: &Dyadic) {
         put_len(out, bytes.len());
         return out.extend_from_slice(&bytes);
     };
-    let mut binary = vec![BINARY];
-    put_signed(&mut binary, mantissa);
-    put_signed(&mut binary, exponent.into());
-    match decimal(sum) {
-        Some(decimal) if decimal.len() <= binary.len() => out.extend_from_slice(&decimal),
-        _ => out.extend_from_slice(&binary),
+    let start = out.len();
+    let decimal = put_decimal(out, sum);
+    // The binary form has a byte for each of its three parts at least.
+    if decimal.is_none()
+        || (out.len() - start > 3 && out.len() - start > 1 + signed_len(mantissa) + signed_len(exponent.into()))
+    {
+        out.truncate(start);
+        out.push(BINARY);
+        put_signed(out, mantissa);
+        put_signed(out, exponent.into());
     }
 }
 
-/// The decimal form with the fewest digits behind the point, where there is one.
-fn decimal(sum: &Dyadic) -> Option<Vec<u8>> {
-    let (mantissa, exponent) = sum.big();
-    let x = nearest(&mantissa, &BigInt::from(1), exponent.into())?;
-    for (scale, power) in (0..=MAX_SCALE).zip(POWERS) {
-        let digits = (x * power).round();
-        if digits.abs() >= EXACT {
+/// Appends the decimal form with the fewest digits behind the point; nothing, or something that is no number, where there
+/// is none.
+fn put_decimal(out: &mut Vec<u8>, sum: &Dyadic) -> Option<()> {
+    let x = sum.nearest()?;
+    let mut candidates = candidates(x);
+    while candidates != 0 {
+        let scale = candidates.trailing_zeros() as u8;
+        candidates &= candidates - 1;
+        let power = POWERS[usize::from(scale)];
+        let scaled = x * power;
+        if scaled.abs() >= EXACT {
             return None;
         }
-        let rounded = digits / power;
+        let digits = rounded(scaled);
+        let rounded = digits as f64 / power;
         // Forty-odd equal bits are no accident: the sum is of numbers that were decimals.
         if (rounded - x).abs() <= x.abs() * 1e-13 {
-            let mut rest = sum.clone();
-            rest.add(&Dyadic::double(-rounded));
-            let (m, e) = rest.small_parts()?;
-            let mut out = vec![if m == 0 { scale } else { scale + RESIDUE }];
-            put_signed(&mut out, digits as i128);
+            let (m, e) = sum.minus(rounded)?;
+            out.push(if m == 0 { scale } else { scale + RESIDUE });
+            put_signed64(out, digits);
             if m != 0 {
-                put_signed(&mut out, m);
-                put_signed(&mut out, e.into());
+                put_signed(out, m);
+                put_signed64(out, e.into());
             }
-            return Some(out);
+            return Some(());
         }
     }
     None
+}
+
+/// The scales, a bit each, that a closer look may find to be those of a decimal. All are looked at together, without a
+/// division or a branch: most numbers have a few digits behind the point, and each look takes as long as all of them.
+fn candidates(x: f64) -> u32 {
+    // Adding and subtracting this rounds what is small enough to have a fraction; what is not comes out as it was, nearly.
+    const WHOLE: f64 = 6_755_399_441_055_744.0;
+    let mut candidates = 0;
+    for (scale, power) in POWERS.iter().enumerate() {
+        let scaled = x * power;
+        let off = (scaled + WHOLE) - WHOLE - scaled;
+        candidates |= u32::from(off.abs() <= scaled.abs() * 1e-12) << scale;
+    }
+    candidates
+}
+
+/// The nearest integer, halves away from zero, of a number below [`EXACT`].
+fn rounded(x: f64) -> i64 {
+    let whole = x as i64;
+    let rest = x - whole as f64;
+    whole + i64::from(rest >= 0.5) - i64::from(rest <= -0.5)
 }
 
 fn take_dyadic(from: &mut Cursor<'_>) -> Result<Dyadic, Malformed> {
@@ -149,7 +213,7 @@ fn take_dyadic(from: &mut Cursor<'_>) -> Result<Dyadic, Malformed> {
 fn take_binary(from: &mut Cursor<'_>) -> Result<Dyadic, Malformed> {
     let mantissa = from.signed()?;
     let exponent = take_exponent(from)?;
-    Ok(Dyadic::new(mantissa.into(), exponent))
+    Ok(Dyadic::Small(mantissa.into(), exponent))
 }
 
 fn take_exponent(from: &mut Cursor<'_>) -> Result<i32, Malformed> {

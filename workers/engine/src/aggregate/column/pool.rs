@@ -31,7 +31,7 @@ impl<'a> Texts<'a> {
     }
 
     /// Whether columns of `part` have a pool of texts.
-    fn has(part: &Part) -> bool {
+    pub fn has(part: &Part) -> bool {
         part.value_type == Some(ValueType::String)
             && matches!(part.kind, Kind::Min | Kind::Max | Kind::First | Kind::Last | Kind::LastK(_) | Kind::TopK(_))
     }
