@@ -19,7 +19,7 @@ use crate::architecture::archive;
 use crate::conditions::seconds;
 use crate::context::Context;
 use crate::error::Error;
-use crate::names;
+use crate::names::{self, PROMOTED_ANNOTATION};
 
 /// The Architectures of a view.
 pub struct Belonging {
@@ -45,7 +45,7 @@ pub(super) async fn observe(
     for name in names_before(view, history) {
         former.extend(get(&name).await?);
     }
-    let held = current(view).map(|held| held.name.as_str()).filter(|held| held != reference);
+    let held = held(view, history).filter(|held| held != reference);
     let held = held.and_then(|held| former.iter().position(|a| a.name_any() == held));
     let misfit = match (held, &named) {
         (Some(held), Some(named)) => misfit(view, &former[held], named),
@@ -66,13 +66,20 @@ fn names_before(view: &FeatureView, history: &[ControllerRevision]) -> BTreeSet<
         |entry: &&ControllerRevision| revisions.iter().any(|r| r.is_some() && r.as_deref() == revision_of(*entry));
     let noted = history.iter().filter(in_use).filter_map(history::architecture_of_entry).map(str::to_owned);
     let mut names: BTreeSet<String> = status.architectures.into_iter().map(|a| a.name).chain(noted).collect();
+    names.extend(held(view, history).map(str::to_owned));
     names.remove(&view.spec.architecture_ref.name);
     names
 }
 
-/// The Architecture that the view belongs to, as status knows.
-fn current(view: &FeatureView) -> Option<&ServingArchitecture> {
-    view.status.as_ref()?.architectures.iter().find(|a| a.left_time.is_none())
+/// The name of the Architecture that the view belonged to until now, as status knows; or where that was lost, the one that the
+/// revision which was promoted last was made with.
+fn held<'a>(view: &'a FeatureView, history: &'a [ControllerRevision]) -> Option<&'a str> {
+    let known = view.status.as_ref().map(|status| status.architectures.as_slice()).unwrap_or_default();
+    if known.is_empty() {
+        let promoted = |entry: &&ControllerRevision| entry.annotations().get(PROMOTED_ANNOTATION).cloned();
+        return history::architecture_of_entry(history.iter().filter(|e| promoted(e).is_some()).max_by_key(promoted)?);
+    }
+    known.iter().find(|a| a.left_time.is_none()).map(|a| a.name.as_str())
 }
 
 /// Why a view cannot be moved from one Architecture to another: rows, offsets and tables do not move.
@@ -121,8 +128,16 @@ pub(super) fn serving(observed: &Observed, status: &FeatureViewStatus, now: Time
     let left_time = Some(seconds(now));
     let others =
         left(&observed.view, own).map(|a| ServingArchitecture { left_time: a.left_time.or(left_time.clone()), ..a });
-    let own = ServingArchitecture { name, uid, left_time: None };
-    std::iter::once(own).chain(others).collect()
+    let mut serving = vec![ServingArchitecture { name, uid, left_time: None }];
+    serving.extend(others);
+    // Status may have been lost.
+    for former in &observed.former {
+        let (name, uid) = (former.name_any(), former.uid().unwrap_or_default());
+        if !serving.iter().any(|a| a.uid == uid) {
+            serving.push(ServingArchitecture { name, uid, left_time: left_time.clone() });
+        }
+    }
+    serving
 }
 
 /// Whether status does not know yet that the servers of the Architecture in effect answer for the view, although those of
@@ -130,7 +145,8 @@ pub(super) fn serving(observed: &Observed, status: &FeatureViewStatus, now: Time
 pub(super) fn moves(observed: &Observed) -> bool {
     let known = observed.view.status.as_ref().map(|status| status.architectures.as_slice()).unwrap_or_default();
     let uid = observed.architecture.as_ref().and_then(kube::ResourceExt::uid);
-    !known.is_empty() && !known.iter().any(|a| Some(&a.uid) == uid.as_ref() && a.left_time.is_none())
+    (!known.is_empty() || !observed.former.is_empty())
+        && !known.iter().any(|a| Some(&a.uid) == uid.as_ref() && a.left_time.is_none())
 }
 
 /// How long the servers of an Architecture that the view was moved from still answer for it: as long as revisions run with it,

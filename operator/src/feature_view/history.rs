@@ -62,10 +62,14 @@ pub(super) fn view<'a>(observed: &'a Observed, revision: &str, wanted: Option<&s
     }
 }
 
-/// The plan of a revision of the history.
+/// The plan of a revision of the history, if its Architecture has what its mode needs.
 pub(super) fn plan(observed: &Observed, revision: &str) -> Option<Arc<Plan>> {
     let mode = resolve::text(&under::mode(observed, revision)?);
-    resolve::plan(&view(observed, revision, None), &mode).ok().filter(|plan| plan.revision == revision)
+    let plan = resolve::plan(&view(observed, revision, None), &mode).ok().filter(|plan| plan.revision == revision)?;
+    let spec = &under::architecture(observed, revision, None)?.spec;
+    let lacks = plan.mode.has_stream_lanes() && spec.kafka.is_none()
+        || plan.mode.has_generations() && spec.offline_store.is_none();
+    (!lacks).then_some(plan)
 }
 
 /// The entries of what runs.

@@ -75,6 +75,9 @@ pub fn queue(observed: &Observed) -> String {
     let view = observed.view.name_any();
     let Some(architecture) = &observed.architecture else { return String::new() };
     let (name, mode) = (architecture.name_any(), architecture.spec.mode);
+    if observed.view.spec.suspend {
+        return format!("spec.suspend holds it; set it to false to follow Architecture {name:?} to mode {mode:?}");
+    }
     if observed.view.spec.rollout.paused {
         return format!(
             "spec.rollout.paused holds it; set it to false to follow Architecture {name:?} to mode {mode:?}"

@@ -105,7 +105,8 @@ impl Round<'_> {
         let needed = migration::needed_horizon(self.observed, self.plans, facts, Some(&plan.revision), self.now)?;
         (head.horizon < needed).then(|| {
             format!(
-                "generation {} of revision {} counts events up to {}, further back than a change of the mode may take readers;                  it takes over with one that counts later events",
+                "generation {} of revision {} counts events up to {}, further back than a change of the mode may take readers; \
+                 it takes over with one that counts later events",
                 head.generation,
                 plan.revision,
                 time(head.horizon).unwrap_or_default(),
