@@ -109,32 +109,27 @@ impl Progress {
     #[must_use]
     pub fn message(&self, architecture: &Architecture) -> String {
         let Self { served, updated, migrating, halted, waiting, held } = self;
-        let mut message =
-            format!("{updated} of {served} views are served in mode {:?}", architecture.spec.mode.canonical());
-        if !migrating.is_empty() {
-            message.push_str(&format!("; under way: {}", listed(migrating)));
-        }
-        if !halted.is_empty() {
-            message.push_str(&format!("; given up: {}", listed(halted)));
-        }
+        let mode = architecture.spec.mode.canonical();
+        let mut message = vec![format!("{updated} of {served} views are served in mode {mode:?}")];
+        let told =
+            [("under way", migrating), ("given up", halted), ("paused, pinned, suspended, aborted or refused", held)];
+        let told = told.into_iter().filter(|(_, names)| !names.is_empty());
+        message.extend(told.map(|(what, names)| format!("{what}: {}", listed(names))));
         if !waiting.is_empty() {
-            message.push_str(&format!("; {} wait", waiting.len()));
+            message.push(format!("{} wait", waiting.len()));
         }
-        if !held.is_empty() {
-            message.push_str(&format!("; paused, pinned, suspended, aborted or refused: {}", listed(held)));
-        }
-        message
+        message.join("; ")
     }
 }
 
 /// The first names, and how many more there are.
 fn listed(names: &[String]) -> String {
     const FIRST: usize = 5;
-    let mut text = names.iter().take(FIRST).cloned().collect::<Vec<_>>().join(", ");
-    if names.len() > FIRST {
-        text.push_str(&format!(" and {} more", names.len() - FIRST));
+    let first = names.iter().take(FIRST).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(FIRST) {
+        0 => first,
+        more => format!("{first} and {more} more"),
     }
-    text
 }
 
 fn is_updated(architecture: &Architecture, view: &FeatureView) -> bool {

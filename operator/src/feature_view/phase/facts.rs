@@ -17,6 +17,7 @@ use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 
 /// What a decision is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own, and any of them goes with any other.
 pub struct Facts {
     /// The time, to the second: that is how it is remembered.
     pub now: Timestamp,
