@@ -59,6 +59,8 @@ pub mod types {
     pub const SPEC_ACCEPTED: &str = "SpecAccepted";
     /// The newest revision has read its source up to now.
     pub const CAUGHT_UP: &str = "CaughtUp";
+    /// The newest revision's values are those of the one before it, but for changes that were announced.
+    pub const COMPARISON_PASSED: &str = "ComparisonPassed";
     /// The revision before is kept, and can be gone back to at once.
     pub const ROLLBACK_AVAILABLE: &str = "RollbackAvailable";
     /// The horizon of the served generation is no older than its target; only of views with batch runs.
@@ -83,6 +85,18 @@ pub mod reasons {
     pub const CATCHING_UP: &str = "CatchingUp";
     /// The newest revision has read its source up to now.
     pub const CAUGHT_UP: &str = "CaughtUp";
+    /// The newest revision is being compared with the one that serves.
+    pub const COMPARING: &str = "Comparing";
+    /// A comparison began.
+    pub const COMPARISON_STARTED: &str = "ComparisonStarted";
+    /// The newest revision's values are as announced.
+    pub const COMPARISON_PASSED: &str = "ComparisonPassed";
+    /// The newest revision's values are not as announced.
+    pub const COMPARISON_FAILED: &str = "ComparisonFailed";
+    /// A comparison came to no verdict; it is made again.
+    pub const NO_VERDICT: &str = "NoVerdict";
+    /// Nothing was compared.
+    pub const NOT_COMPARED: &str = "NotCompared";
     /// The live pointer is being moved.
     pub const PROMOTING: &str = "Promoting";
     /// Too few pods are ready.
@@ -153,6 +167,16 @@ pub mod reasons {
     pub const NO_PREVIOUS_REVISION: &str = "NoPreviousRevision";
     /// The new revision did not catch up within `spec.rollout.catchUp.deadlineSeconds`.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// The newest revision's history is read again, by a Job.
+    pub const REPLAYING: &str = "Replaying";
+    /// The offsets of a replay were captured.
+    pub const REPLAY_STARTED: &str = "ReplayStarted";
+    /// A replay's Job is complete.
+    pub const REPLAY_COMPLETED: &str = "ReplayCompleted";
+    /// A replay's Job failed.
+    pub const REPLAY_FAILED: &str = "ReplayFailed";
+    /// The topic no longer holds what the longest window needs.
+    pub const RETENTION_TOO_SHORT: &str = "RetentionTooShort";
     /// A person gave up the new revision.
     pub const ABORTED_BY_USER: &str = "AbortedByUser";
     /// `spec.rollout.servingRevision` holds the served revision, whatever the spec says.

@@ -2,13 +2,18 @@
 
 mod batch;
 mod feature;
+mod replay;
 mod rollout;
 mod source;
 mod status;
 
 pub use batch::{ConcurrencyPolicy, QualityGate, Schedule, Silver, SilverRule};
 pub use feature::{Aggregate, Feature, Hop, WindowType};
-pub use rollout::{AbortReason, CatchUp, Rollout, RolloutStatus, Trial};
+pub use replay::{Replay, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
+pub use rollout::{
+    AbortReason, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
+    FailurePolicy, FeatureDifference, Rollout, RolloutStatus, Trial,
+};
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{
     ArchivedTopic, FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision, RunningRevision,
@@ -47,6 +52,8 @@ use crate::pod::{LocalReference, PodOverrides};
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidateRevision"),
     printcolumn(name = "Previous", type_ = "string", json_path = ".status.previousRevision"),
     printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode", priority = 1),
+    printcolumn(name = "Compared", type_ = "string", json_path = ".status.rollout.comparison.verdict", priority = 1),
+    printcolumn(name = "Replayed", type_ = "integer", json_path = ".status.rollout.trial.replay.progress.percent", priority = 1),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", priority = 1),
     printcolumn(name = "Generation", type_ = "integer", json_path = ".status.generation", priority = 1),
     printcolumn(name = "Horizon", type_ = "date", json_path = ".status.horizon"),

@@ -6,10 +6,13 @@
 mod kafka;
 mod secrets;
 mod store;
+mod topic;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use engine::compare::Report;
+use engine::replay::Progress;
 use engine::row::{CatalogEntry, Head, Live, RunReport, Trouble};
 use futures::future::BoxFuture;
 use shell::store::{Markers, Purge, Swap};
@@ -17,6 +20,9 @@ use thiserror::Error;
 
 pub use secrets::{MissingSecret, Secrets};
 pub use store::Shared;
+pub use topic::{Held, Topic};
+
+use crate::trouble;
 
 /// Why the store or the log did not do what was asked.
 #[derive(Clone, Debug, Error)]
@@ -51,6 +57,14 @@ pub trait Edges: Send + Sync {
 
     /// Deletes consumer groups. One that does not exist is deleted; one that still has members is an error.
     fn delete_groups<'a>(&'a self, address: &'a LogAddress, groups: &'a [String]) -> EdgeResult<'a, ()>;
+
+    /// What a topic holds, and from which offsets its records are of `since_ms` or later; all of them, if that is not given.
+    fn topic<'a>(
+        &'a self,
+        address: &'a LogAddress,
+        topic: &'a str,
+        since_ms: Option<i64>,
+    ) -> BoxFuture<'a, Result<Topic, trouble::Trouble>>;
 }
 
 /// What the operator does in an online store. Keys are those of [`engine::row`].
@@ -67,10 +81,14 @@ pub trait Store: Send + Sync {
     fn make_head<'a>(&'a self, key: &'a str, head: &'a Head) -> EdgeResult<'a, Swap>;
     /// What became of a revision's last batch run.
     fn run<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<RunReport>>;
+    /// What the last comparison of a revision said; none if that does not read, since it is made again then.
+    fn comparison<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<Report>>;
     /// How far a revision has read its source.
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers>;
     /// What keeps the workers of a revision from their work, by worker.
     fn troubles<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, Trouble>>;
+    /// How far the replay of a revision has come, by partition.
+    fn replays<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<i32, Progress>>;
     /// Why the store takes no writes; `None` if it does.
     fn refusal<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>>;
     /// The views of an architecture.
@@ -96,5 +114,14 @@ impl Edges for RealEdges {
 
     fn delete_groups<'a>(&'a self, address: &'a LogAddress, groups: &'a [String]) -> EdgeResult<'a, ()> {
         Box::pin(kafka::delete_groups(address, groups))
+    }
+
+    fn topic<'a>(
+        &'a self,
+        address: &'a LogAddress,
+        topic: &'a str,
+        since_ms: Option<i64>,
+    ) -> BoxFuture<'a, Result<Topic, trouble::Trouble>> {
+        Box::pin(topic::ask(address, topic, since_ms))
     }
 }

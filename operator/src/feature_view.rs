@@ -6,6 +6,7 @@
 pub mod act;
 pub mod apply;
 mod belonging;
+pub mod comparison;
 pub mod desire;
 mod events;
 mod finalize;
@@ -16,6 +17,7 @@ mod migration;
 pub mod observe;
 pub mod phase;
 mod pin;
+pub mod replay;
 pub mod report;
 pub mod resolve;
 
@@ -54,7 +56,12 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     let store = observe::store(&context, &observed, pin.as_ref().or(wanted.as_ref()).map(String::as_str)).await;
     let now = (context.now)();
     let plans = observe::plans(&observed, &resolved, &store);
-    let decision = phase::decide(&phase::facts(&observed, wanted.as_deref(), &plans, &store, now));
+    let mut facts = phase::facts(&observed, wanted.as_deref(), &plans, &store, now);
+    let mut decision = phase::decide(&facts);
+    facts.replay.captured = observe::offsets(&context, &observed, &store, &plans, &decision, now).await;
+    if facts.replay.captured.is_some() {
+        decision = phase::decide(&facts);
+    }
 
     let desired = desire::desire(&observed, &plans, &decision, &context.settings);
     let applied = Box::pin(apply::apply(desired, &writer, &observed, &decision)).await?;

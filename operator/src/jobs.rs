@@ -36,32 +36,37 @@ pub fn cron_job(metadata: ObjectMeta, schedule: &str, time_zone: Option<&str>, j
 /// A Job of one pod, tried again as often as given, unless it ended with one of [`FINAL_EXIT_CODES`]. A node that goes
 /// away does not count as a try.
 pub fn job_spec(template: PodTemplateSpec, container: &str, backoff_limit: i32, deadline: Option<i64>) -> JobSpec {
-    let exit = PodFailurePolicyOnExitCodesRequirement {
-        container_name: Some(container.to_owned()),
-        operator: "In".to_owned(),
-        values: FINAL_EXIT_CODES.to_vec(),
-    };
-    let disrupted =
-        PodFailurePolicyOnPodConditionsPattern { type_: "DisruptionTarget".to_owned(), status: "True".to_owned() };
     JobSpec {
         backoff_limit: Some(backoff_limit),
         active_deadline_seconds: deadline,
-        pod_failure_policy: Some(PodFailurePolicy {
-            rules: vec![
-                PodFailurePolicyRule {
-                    action: "FailJob".to_owned(),
-                    on_exit_codes: Some(exit),
-                    ..PodFailurePolicyRule::default()
-                },
-                PodFailurePolicyRule {
-                    action: "Ignore".to_owned(),
-                    on_pod_conditions: Some(vec![disrupted]),
-                    ..PodFailurePolicyRule::default()
-                },
-            ],
-        }),
+        pod_failure_policy: Some(failure_policy(container, "FailJob", &FINAL_EXIT_CODES)),
         template,
         ..JobSpec::default()
+    }
+}
+
+/// What a pod's failure means: `action` after one of the exit codes, nothing if its node went away, and else a try.
+pub fn failure_policy(container: &str, action: &str, exit_codes: &[i32]) -> PodFailurePolicy {
+    let exit = PodFailurePolicyOnExitCodesRequirement {
+        container_name: Some(container.to_owned()),
+        operator: "In".to_owned(),
+        values: exit_codes.to_vec(),
+    };
+    let disrupted =
+        PodFailurePolicyOnPodConditionsPattern { type_: "DisruptionTarget".to_owned(), status: "True".to_owned() };
+    PodFailurePolicy {
+        rules: vec![
+            PodFailurePolicyRule {
+                action: action.to_owned(),
+                on_exit_codes: Some(exit),
+                ..PodFailurePolicyRule::default()
+            },
+            PodFailurePolicyRule {
+                action: "Ignore".to_owned(),
+                on_pod_conditions: Some(vec![disrupted]),
+                ..PodFailurePolicyRule::default()
+            },
+        ],
     }
 }
 

@@ -34,7 +34,7 @@ pub const TRAINING_SET_LABEL: &str = "featuremill.dev/training-set";
 pub const ERASURE_LABEL: &str = "featuremill.dev/erasure";
 /// The topic that an object archives, as [`topic_hash`].
 pub const TOPIC_LABEL: &str = "featuremill.dev/topic";
-/// `stream`, `batch`, `server`, `archive`, `maintenance`, `train` or `erase`.
+/// `stream`, `replay`, `batch`, `compare`, `server`, `archive`, `maintenance`, `train` or `erase`.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// The digest of the object as it was last wanted; see [`crate::apply`].
 pub const DIGEST_ANNOTATION: &str = "featuremill.dev/digest";
@@ -58,6 +58,13 @@ pub const RUNS_ANNOTATION: &str = "featuremill.dev/runs";
 /// On a ControllerRevision: when the revision last became live.
 pub const PROMOTED_ANNOTATION: &str = "featuremill.dev/promoted";
 
+/// The key of the ConfigMap of a comparison.
+pub const COMPARISON_KEY: &str = "comparison.json";
+/// On a replay's Job: the fence of what it reads.
+pub const FENCE_ANNOTATION: &str = "featuremill.dev/fence";
+
+/// The key of a replay's ConfigMap.
+pub const REPLAY_KEY: &str = "replay.json";
 /// The key of the ConfigMap of batch runs.
 pub const BATCH_KEY: &str = "batch.json";
 /// The key of the plan's ConfigMap.
@@ -71,8 +78,12 @@ pub const RUN_AS_USER: i64 = 65532;
 
 /// The component of a view's workers.
 pub const STREAM: &str = "stream";
+/// The component of the replay of a revision's history.
+pub const REPLAY: &str = "replay";
 /// The component of a view's batch runs.
 pub const BATCH: &str = "batch";
+/// The component of what compares a view's revisions.
+pub const COMPARE: &str = "compare";
 /// The component of an architecture's archives.
 pub const ARCHIVE: &str = "archive";
 /// The component of what keeps archives in order.
@@ -84,6 +95,18 @@ pub const SERVER: &str = "server";
 #[must_use]
 pub fn stream_deployment(view: &str, revision: &str) -> String {
     format!("{view}-stream-{revision}")
+}
+
+/// The Job that replays a revision's history. With the index of a pod it is just within the 63 characters of a host name.
+#[must_use]
+pub fn replay_job(view: &str, revision: &str) -> String {
+    format!("{view}-replay-{revision}")
+}
+
+/// The ConfigMap of what a replay reads; `hash` is of its content.
+#[must_use]
+pub fn replay_config_map(view: &str, hash: &str) -> String {
+    format!("{view}-replay-{hash}")
 }
 
 /// The ControllerRevision of a revision.
@@ -123,10 +146,22 @@ pub fn stream_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, S
     labels([(COMPONENT_LABEL, STREAM), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
 }
 
+/// Labels of the replay of one revision, and of nothing else.
+#[must_use]
+pub fn replay_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
+    labels([(COMPONENT_LABEL, REPLAY), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
+}
+
 /// Labels of one revision's batch runs, and of nothing else.
 #[must_use]
 pub fn batch_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
     labels([(COMPONENT_LABEL, BATCH), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
+}
+
+/// Labels of what compares one revision with another, and of nothing else.
+#[must_use]
+pub fn compare_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
+    labels([(COMPONENT_LABEL, COMPARE), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
 }
 
 /// Labels that select what archives a topic (`component` is [`ARCHIVE`]), or what keeps that archive in order.

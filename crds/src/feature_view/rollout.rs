@@ -4,13 +4,25 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::replay::{Replay, ReplayStatus, StartFrom};
+
 /// How a new revision takes the place of the one that serves: beside it first, then by one move of a pointer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Rollout {
+    /// From where a new revision reads the topic again, beside the one that serves. A first revision has none beside it, and
+    /// reads from the topic's first offset. Taken up when a replay begins; a later change is for the next one.
+    #[serde(default)]
+    pub start_from: StartFrom,
+    /// The Job that reads the history of a new revision before its workers start.
+    #[serde(default)]
+    pub replay: Replay,
     /// When a new revision may take over.
     #[serde(default)]
     pub catch_up: CatchUp,
+    /// What a new revision's values have to stand against those of the one that serves, once it has caught up.
+    #[serde(default)]
+    pub comparison: ComparisonPolicy,
     /// Whether a new revision takes over by itself once it may. If not, it waits for the annotation
     /// `featuremill.dev/promote: <revision>`, or to be named in `servingRevision`.
     #[serde(default = "default_auto_promotion")]
@@ -38,7 +50,10 @@ pub struct Rollout {
 impl Default for Rollout {
     fn default() -> Self {
         Self {
+            start_from: StartFrom::default(),
+            replay: Replay::default(),
             catch_up: CatchUp::default(),
+            comparison: ComparisonPolicy::default(),
             auto_promotion_enabled: default_auto_promotion(),
             scale_down_delay_seconds: default_scale_down_delay(),
             serving_revision: None,
@@ -63,7 +78,7 @@ pub struct CatchUp {
     #[serde(default = "default_stable_for")]
     #[schemars(range(min = 0, max = 86_400))]
     pub stable_for_seconds: i32,
-    /// How long a new revision may take for it. It is then given up and removed, and the one that serves goes on.
+    /// How long a new revision may take for it, its replay included. It is then given up and removed, and the one that serves goes on.
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub deadline_seconds: i32,
@@ -77,6 +92,58 @@ impl Default for CatchUp {
             deadline_seconds: default_deadline(),
         }
     }
+}
+
+/// What a new revision's values have to stand against those of the one that serves. A first revision, and one that
+/// `servingRevision` names, are not compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComparisonPolicy {
+    /// How many entities are compared: those whose keys have the smallest hashes. `0`: nothing is compared.
+    #[serde(default = "default_sample_keys")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub sample_keys: i32,
+    /// The share of them for which the value of a feature may differ that is not of `expectedChanges`, such as `"0.0001"`.
+    #[serde(default = "default_max_mismatch_ratio")]
+    #[schemars(length(max = 16), regex(pattern = r"^(0(\.[0-9]+)?|1(\.0+)?)$"))]
+    pub max_mismatch_ratio: String,
+    /// Features whose values are meant to change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 1024), inner(length(min = 1, max = 63)))]
+    pub expected_changes: Vec<String>,
+    /// How far those may move: the largest population stability index, such as `"0.25"`. None: as far as they will.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
+    pub max_psi: Option<String>,
+    /// What follows if the values do not stand it.
+    #[serde(default)]
+    pub failure_policy: FailurePolicy,
+}
+
+impl Default for ComparisonPolicy {
+    fn default() -> Self {
+        Self {
+            sample_keys: default_sample_keys(),
+            max_mismatch_ratio: default_max_mismatch_ratio(),
+            expected_changes: Vec::new(),
+            max_psi: None,
+            failure_policy: FailurePolicy::default(),
+        }
+    }
+}
+
+/// What follows if a new revision's values are not those that were announced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum FailurePolicy {
+    /// It waits, with `Stalled=True`, and reads on: for an edit, for `expectedChanges`, or for a person who lets it take over
+    /// all the same by the annotation `featuremill.dev/promote: <revision>`.
+    #[default]
+    Pause,
+    /// It is given up and removed.
+    Abort,
+    /// It takes over all the same; the condition `ComparisonPassed` and an event say what differs.
+    Ignore,
 }
 
 /// What is remembered of a rollout. Every time in it stays as it is while the state does.
@@ -93,6 +160,81 @@ pub struct RolloutStatus {
     /// The newest revision that has to prove itself, or did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Trial>,
+    /// What the last comparison said of the revision that is to take over, or did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<ComparisonStatus>,
+}
+
+/// What a comparison said.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ComparisonStatus {
+    /// The revision that served.
+    pub former: String,
+    /// The one that was to take its place.
+    pub candidate: String,
+    /// `Passed`, `Failed` or `Inconclusive`.
+    pub verdict: ComparisonVerdict,
+    /// Why, if it did not pass: which feature, and how far it is off.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 4096))]
+    pub message: Option<String>,
+    /// The event time that both were read as of, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub as_of: String,
+    /// How many entities were read.
+    pub entities: i64,
+    /// The features whose values differ, the worst first; at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub differences: Vec<FeatureDifference>,
+}
+
+/// What a comparison may say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum ComparisonVerdict {
+    /// The revision may take over.
+    Passed,
+    /// It may not.
+    Failed,
+    /// Too little could be compared; it is made again.
+    Inconclusive,
+}
+
+/// What a comparison saw of a feature whose values differ. Shares and statistics are decimals, as text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FeatureDifference {
+    /// Which.
+    pub name: String,
+    /// `Unchanged`, `Changed` or `Expected`: what its definition, and `expectedChanges`, say of it.
+    pub kind: String,
+    /// For how many entities it could be compared.
+    pub checked: i64,
+    /// The share of those whose values are equal, from 0 to 1.
+    pub equal: String,
+    /// The population stability index.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub psi: Option<String>,
+    /// Kolmogorov and Smirnov's statistic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ks: Option<String>,
+    /// A few of the entities, by the hash of their keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub examples: Vec<DifferenceExample>,
+}
+
+/// An entity whose values differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DifferenceExample {
+    /// The hash of its keys.
+    pub entity: String,
+    /// The value that is served.
+    pub former: String,
+    /// The value that would be.
+    pub candidate: String,
 }
 
 /// A revision that has to prove itself before it is served.
@@ -112,20 +254,53 @@ pub struct Trial {
     /// Whether a person said that it may take over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub approved: bool,
+    /// Its comparison with the revision that serves, once that has begun.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comparison: Option<Attempt>,
     /// Why it was given up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub aborted: Option<AbortReason>,
+    /// What was said when it was given up, where that says more than the reason.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+    /// How it gets its history; none before the topic's offsets are captured, and in modes without stream workers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replay: Option<ReplayStatus>,
+}
+
+/// An attempt at comparing a revision with the one that serves.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// The hash of what is compared: both revisions' plans, the sample, and what is tolerated.
+    pub definition: String,
+    /// Its number, from 1; another one follows where there was no verdict.
+    pub number: i32,
+    /// Whether a person lets the revision take over although it failed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub forced: bool,
 }
 
 /// Why a revision was given up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum AbortReason {
-    /// It did not catch up within `catchUp.deadlineSeconds`.
+    /// It did not catch up, or could not be compared, within `catchUp.deadlineSeconds`.
     DeadlineExceeded,
     /// A person said so, by the annotation `featuremill.dev/abort`.
     AbortedByUser,
+    /// Its values are not those that were announced, and `comparison.failurePolicy` is `Abort`.
+    ComparisonFailed,
+    /// The Job of its replay failed.
+    ReplayFailed,
 }
 
+fn default_sample_keys() -> i32 {
+    10_000
+}
+/// One entity of the whole default sample.
+fn default_max_mismatch_ratio() -> String {
+    "0.0001".to_owned()
+}
 fn default_auto_promotion() -> bool {
     true
 }

@@ -2,6 +2,7 @@
 //! made and deleted the same objects as often.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
 
 use crds::{Architecture, FeatureView};
 use futures::StreamExt as _;
@@ -13,12 +14,14 @@ use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::children::{finish, serve};
+use crate::compares;
+use crate::cutover::active;
 use crate::faults::{Fault, Faults, What};
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with, with};
 use crate::mask::Mask;
 use crate::modes;
 use crate::tally::Tally;
-use crate::world::{World, eventually, is_alone};
+use crate::world::{World, eventually, is, is_alone};
 
 /// What a run came to.
 #[derive(Debug, PartialEq)]
@@ -36,8 +39,12 @@ enum Workload {
     Create,
     /// Then change a window, and wait until that is served and the revision before is gone.
     Edit,
+    /// Then change a window, which is compared with what serves, and wait as before.
+    Compare,
     /// Then change a window, and once that is served go back by a pin, while both are kept.
     GoBack,
+    /// Then change a window, and take that back while the new revision's history is read.
+    TakeBack,
     /// Then delete the view.
     Delete,
     /// Apply as a Lakehouse, whose runs and archive are played, and wait until it is served.
@@ -75,14 +82,26 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
         };
         let (uid, writes) = (served.metadata.uid.clone().unwrap(), faults.writes().len());
         // Plan hashes hold UIDs; they are known only while the view stands.
-        let before = Mask::of(world).await;
+        let mut before = Mask::of(world).await;
         if matches!(workload, Workload::Edit) {
             world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
             finish(world).await;
             removed(world).await;
         }
+        if matches!(workload, Workload::Compare) {
+            world.apply::<FeatureView>(&compares::edited("2h", &json!({"scaleDownDelaySeconds": 0}))).await.unwrap();
+            compares::until(world, "it takes over", compares::passed, |v| {
+                is_alone(v) && v.status != served.status && active(v) != active(&served)
+            })
+            .await;
+            finish(world).await;
+            removed(world).await;
+        }
         if matches!(workload, Workload::GoBack) {
             go_back(world, &served).await;
+        }
+        if matches!(workload, Workload::TakeBack) {
+            before = take_back(world).await;
         }
         let mask = Mask::of(world).await.and_before(before);
         if matches!(workload, Workload::Delete) {
@@ -125,12 +144,29 @@ async fn removed(world: &World) {
     .await;
 }
 
+/// Changes a window, and takes it back once the Job stands that reads the history. Answers with what masks the new plan.
+async fn take_back(world: &World) -> Mask {
+    world.edges.replays_wait.store(true, Ordering::Release);
+    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
+    eventually("a replay", || async {
+        let replays = world.replays().await.len();
+        if replays == 1 { Ok(()) } else { Err(format!("{replays} replays")) }
+    })
+    .await;
+    let changed = Mask::of(world).await;
+    world.apply::<FeatureView>(&view()).await.unwrap();
+    let settled = |v: &FeatureView| is_alone(v) && is(v, "Ready", "True") && is(v, "Reconciling", "False");
+    world.view(VIEW, "taken back", settled).await;
+    removed(world).await;
+    assert!(world.replays().await.is_empty());
+    changed
+}
+
 /// Changes a window, and goes back to where it was once that is served.
 async fn go_back(world: &World, served: &FeatureView) {
     let first = served.status.clone().unwrap().active_revision.unwrap();
     let kept = |pin: &str| {
-        let rollout =
-            json!({"catchUp": {"stableForSeconds": 0}, "scaleDownDelaySeconds": 3600, "servingRevision": pin});
+        let rollout = json!({"catchUp": {"stableForSeconds": 0}, "comparison": {"sampleKeys": 0}, "scaleDownDelaySeconds": 3600, "servingRevision": pin});
         with(view_with("/spec/features/0/window", json!("2h")), "/spec/rollout", rollout)
     };
     world.apply::<FeatureView>(&kept("")).await.unwrap();
@@ -156,7 +192,7 @@ async fn matrix(name: &str, workload: Workload) {
     // One matrix at a time, a few runs at a time: more than that only measures how patient the API server is.
     static ONE: Mutex<()> = Mutex::const_new(());
     let _one = ONE.lock().await;
-    let Run { end: expected, writes, .. } = run(name, workload, None).await;
+    let Run { end: expected, writes, .. } = Box::pin(run(name, workload, None)).await;
     // What comes before the view is served, the creation's own matrix goes through.
     let whole = matches!(workload, Workload::Create | Workload::Lakehouse);
     let points = if whole { 0..writes.end } else { writes };
@@ -168,7 +204,7 @@ async fn matrix(name: &str, workload: Workload) {
             let expected = &expected;
             runs.push(async move {
                 let fault = Fault { nth, what };
-                let Run { end, fired, .. } = run(&namespace, workload, Some(fault)).await;
+                let Run { end, fired, .. } = Box::pin(run(&namespace, workload, Some(fault))).await;
                 pretty_assert(&end, expected, &format!("{workload:?} with {fault:?}"));
                 fired
             });
@@ -193,6 +229,16 @@ async fn dying_at_any_write_of_a_lakehouses_creation_ends_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_an_edit_ends_the_same() {
     matrix("crash-edit", Workload::Edit).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_comparison_ends_the_same() {
+    matrix("crash-compare", Workload::Compare).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_while_an_edit_is_taken_back_in_its_replay_ends_the_same() {
+    matrix("crash-take-back", Workload::TakeBack).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

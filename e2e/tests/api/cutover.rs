@@ -15,7 +15,9 @@ use crate::world::{World, eventually, has, is, is_alone};
 
 /// The view with a window and a rollout; what is not said of the latter is for at once, and for ever.
 pub fn edited(window: &str, rollout: &Value) -> Value {
-    let mut all = json!({"catchUp": {"stableForSeconds": 0}, "scaleDownDelaySeconds": 86_400});
+    let mut all = json!({
+        "catchUp": {"stableForSeconds": 0}, "comparison": {"sampleKeys": 0}, "scaleDownDelaySeconds": 86_400,
+    });
     all.as_object_mut().unwrap().extend(rollout.as_object().unwrap().clone());
     with(view_with("/spec/features/0/window", json!(window)), "/spec/rollout", all)
 }

@@ -41,8 +41,8 @@ pub fn view() -> Value {
                 {"name": "price_p95_7d", "aggregate": "Percentile", "of": "price", "percentile": "0.95", "window": "7d"},
                 {"name": "velocity", "expression": "clicks_1h / nullif(clicks_24h, 0)"},
             ],
-            // What has caught up takes over at once, and what was read before goes at once.
-            "rollout": {"catchUp": {"stableForSeconds": 0}, "scaleDownDelaySeconds": 0},
+            // What has caught up takes over at once, uncompared, and what was read before goes at once.
+            "rollout": {"catchUp": {"stableForSeconds": 0}, "comparison": {"sampleKeys": 0}, "scaleDownDelaySeconds": 0},
         },
     })
 }

@@ -45,7 +45,8 @@ impl Mask {
     }
 
     pub fn text(&self, text: &str) -> String {
-        self.0.iter().fold(text.to_owned(), |text, (word, mask)| text.replace(word, mask))
+        let text = self.0.iter().fold(text.to_owned(), |text, (word, mask)| text.replace(word, mask));
+        without_questions(&without_hashes(&text))
     }
 
     /// Every object of the namespace that the operator writes, by kind and name.
@@ -89,6 +90,30 @@ impl Mask {
         clean(&mut value);
         state.insert(name, serde_json::from_str(&self.text(&value.to_string())).unwrap());
     }
+}
+
+/// The text without the hashes in the names of comparisons, which stand for UIDs, too.
+fn without_questions(text: &str) -> String {
+    let mut parts = text.split("-compare-");
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+        format!("{text}-compare-<question>{rest}")
+    })
+}
+
+/// The config maps of replays are named by a hash of offsets and times; they are gone when a run is over.
+fn without_hashes(text: &str) -> String {
+    const BEFORE: &str = "-replay-";
+    let mut parts = text.split(BEFORE);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let hash = part.bytes().take_while(u8::is_ascii_hexdigit).count();
+        masked.push_str(BEFORE);
+        masked.push_str(if hash == 12 { "<replay>" } else { &part[..hash] });
+        masked.push_str(&part[hash..]);
+    }
+    masked
 }
 
 /// Takes off what the API server counts and chooses.

@@ -32,7 +32,9 @@ fn architecture(name: &str, mode: &str, bound: i32) -> Value {
 fn view(name: &str, soak: i32) -> Value {
     let mut object = view_of_all_modes();
     object["metadata"]["name"] = json!(name);
-    object["spec"]["rollout"] = json!({"catchUp": {"stableForSeconds": 0}, "scaleDownDelaySeconds": soak});
+    object["spec"]["rollout"] = json!({
+        "catchUp": {"stableForSeconds": 0}, "comparison": {"sampleKeys": 0}, "scaleDownDelaySeconds": soak,
+    });
     object
 }
 

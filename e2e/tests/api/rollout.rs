@@ -42,7 +42,12 @@ async fn a_new_revision_runs_beside_the_old_one_until_it_has_caught_up() {
     );
     let mut both = vec![format!("{VIEW}-stream-{old}"), format!("{VIEW}-stream-{new}")];
     both.sort();
-    assert_eq!(streams(&world).await, both);
+    eventually("both run, once the history is read", || async {
+        world.roll_out().await;
+        let streams = streams(&world).await;
+        if streams == both { Ok(()) } else { Err(format!("{streams:?}")) }
+    })
+    .await;
     // The server knows both plans before the pointer moves.
     let architecture = world.api::<crds::Architecture>().get(ARCHITECTURE).await.unwrap();
     let catalog = world.edges.store.catalog(&catalog_key(&architecture.uid().unwrap())).await.unwrap();
@@ -85,9 +90,15 @@ async fn a_revision_comes_back_only_after_its_removal_is_complete() {
     let operator = world.start(Faults::default());
     let first = serve(&world).await;
     let (uid, old) = (first.uid().unwrap(), first.status.unwrap().active_revision.unwrap());
+    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
+    eventually("both run", || async {
+        world.roll_out().await;
+        let streams = streams(&world).await;
+        if streams.len() == 2 { Ok(()) } else { Err(format!("{streams:?}")) }
+    })
+    .await;
     // The log is away, so that the removal of the first revision cannot be completed.
     world.edges.log_is_away.store(true, Ordering::Release);
-    world.apply::<FeatureView>(&view_with("/spec/features/0/window", json!("2h"))).await.unwrap();
     let api = world.api::<FeatureView>();
     let new = eventually("the second revision is live", || async {
         world.roll_out().await;
@@ -130,6 +141,7 @@ async fn a_newer_edit_supersedes_and_an_edit_taken_back_serves_on() {
         candidates.push(candidate(&view).unwrap());
     }
     eventually("the first candidate's workers are gone", || async {
+        world.roll_out().await;
         let streams = streams(&world).await;
         if streams.len() == 2 && !streams.iter().any(|s| s.ends_with(&candidates[0])) {
             Ok(())

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use crds::{Architecture, FeatureView};
 use e2e::control_plane::ControlPlane;
 use engine::row::{Live, Marker, live_key, marker_key};
+use futures::future::BoxFuture;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::Namespace;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ValidationDirective};
@@ -16,10 +18,11 @@ use kube::client::ClientBuilder;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use operator::apply::Object;
-use operator::edges::{EdgeError, EdgeResult, Edges, LogAddress, Shared, Store, StoreAddress};
+use operator::edges::{EdgeError, EdgeResult, Edges, Held, LogAddress, Shared, Store, StoreAddress, Topic};
 use operator::metrics::Metrics;
 use operator::run::{World as OperatorWorld, not_ready_yet, run};
 use operator::settings::Settings;
+use operator::trouble::Trouble;
 use prometheus_client::registry::Registry;
 use serde_json::json;
 use shell::admin::Readiness;
@@ -39,6 +42,16 @@ pub struct FakeEdges {
     pub store: MemoryStore,
     pub deleted_groups: Arc<Mutex<BTreeSet<String>>>,
     pub log_is_away: Arc<AtomicBool>,
+    /// What every topic holds.
+    pub topic: Arc<Mutex<Topic>>,
+    /// Whether replays are not played along with everything else.
+    pub replays_wait: Arc<AtomicBool>,
+}
+
+/// A topic of one partition, of which nothing is gone.
+pub fn whole_topic() -> Topic {
+    let held = Held { low: 0, end: 100, from: 0, oldest_ms: None };
+    Topic { partitions: [(0, held)].into(), keeps_ms: None }
 }
 
 impl Edges for FakeEdges {
@@ -53,6 +66,16 @@ impl Edges for FakeEdges {
             }
             self.deleted_groups.lock().unwrap().extend(groups.iter().cloned());
             Ok(())
+        })
+    }
+
+    fn topic<'a>(&'a self, _: &'a LogAddress, _: &'a str, _: Option<i64>) -> BoxFuture<'a, Result<Topic, Trouble>> {
+        Box::pin(async move {
+            if self.log_is_away.load(Ordering::Acquire) {
+                let message = "the log is away".to_owned();
+                return Err(Trouble { reason: "KafkaUnreachable", message, stuck: false });
+            }
+            Ok(self.topic.lock().unwrap().clone())
         })
     }
 }
@@ -122,7 +145,8 @@ impl World {
             ..Namespace::default()
         };
         Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &object).await.unwrap();
-        Self { client, namespace, edges: FakeEdges::default(), _turn: turn }
+        let edges = FakeEdges { topic: Arc::new(Mutex::new(whole_topic())), ..FakeEdges::default() };
+        Self { client, namespace, edges, _turn: turn }
     }
 
     pub fn api<K: Object>(&self) -> Api<K> {
@@ -198,8 +222,43 @@ impl World {
         .await
     }
 
-    /// Plays the kubelet: all pods of all Deployments are ready.
+    /// The Jobs of replays.
+    pub async fn replays(&self) -> Vec<Job> {
+        let list = ListParams::default().labels("app.kubernetes.io/component=replay");
+        self.api::<Job>().list(&list).await.unwrap().items
+    }
+
+    /// Plays the processes of all replays to their end, well or with a part that cannot be read.
+    pub async fn replay(&self, well: bool) {
+        for job in self.replays().await.into_iter().filter(|job| !has_ended(job)) {
+            let time = jiff::Timestamp::now().to_string();
+            let condition = |type_: &str| {
+                json!({"type": type_, "status": "True", "reason": "Played", "message": "as the test wants it",
+                    "lastProbeTime": time, "lastTransitionTime": time})
+            };
+            let parts = job.spec.as_ref().and_then(|s| s.completions).unwrap();
+            let status = if well {
+                json!({"startTime": time, "completionTime": time, "succeeded": parts,
+                    "completedIndexes": if parts == 1 { "0".to_owned() } else { format!("0-{}", parts - 1) },
+                    "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]})
+            } else {
+                json!({"startTime": time, "failed": 1, "failedIndexes": "0",
+                    "conditions": [condition("FailureTarget"), condition("Failed")]})
+            };
+            let status = Patch::Merge(json!({"status": status}));
+            match self.api::<Job>().patch_status(&job.name_any(), &PatchParams::default(), &status).await {
+                // It may be deleted meanwhile.
+                Err(kube::Error::Api(answer)) if answer.code == 404 => {}
+                answer => drop(answer.unwrap()),
+            }
+        }
+    }
+
+    /// Plays the kubelet: all pods of all Deployments are ready, and replays come to their end.
     pub async fn roll_out(&self) {
+        if !self.edges.replays_wait.load(Ordering::Acquire) {
+            self.replay(true).await;
+        }
         let api = self.api::<Deployment>();
         for deployment in api.list(&ListParams::default()).await.unwrap() {
             let replicas = deployment.spec.as_ref().and_then(|s| s.replicas).unwrap_or(1);
@@ -246,6 +305,12 @@ pub fn has(conditions: &[crds::Condition], type_: &str, status: &str, reason: Op
 pub fn is(view: &FeatureView, type_: &str, status: &str) -> bool {
     let Some(known) = &view.status else { return false };
     known.observed_generation == view.metadata.generation && has(&known.conditions, type_, status, None)
+}
+
+/// Whether a Job has come to an end, well or not.
+fn has_ended(job: &Job) -> bool {
+    let conditions = job.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
+    conditions.iter().any(|c| ["Complete", "Failed"].contains(&c.type_.as_str()))
 }
 
 /// Whether a view has one revision, and nothing of any other is being removed.

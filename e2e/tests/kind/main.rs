@@ -17,3 +17,4 @@ mod rollout;
 mod upgrade;
 mod values;
 mod world;
+mod wrong_change;

@@ -117,7 +117,8 @@ fn move_to(world: &World, readers: &Readers<'_>, rollout: &str, revision: &str) 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_behind() {
     let world = World::new("rollout", 4).await;
-    let quick = "spec:\n  rollout: {catchUp: {stableForSeconds: 3}, scaleDownDelaySeconds: 3600}\n";
+    let quick = "spec:\n  rollout: {catchUp: {stableForSeconds: 3}, comparison: {expectedChanges: [carts_30d, preference_30d]}, \
+                 scaleDownDelaySeconds: 3600}\n";
     let view = world.shopper().replacen("spec:\n", quick, 1);
     world.apply(&view);
     for object in ["architecture/realtime", "featureview/shopper"] {
@@ -161,6 +162,18 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
             tokio::task::block_in_place(|| handle.block_on(phase(&world, "Soaking")));
             let new = status(&world, "activeRevision");
             assert_eq!((status(&world, "previousRevision"), new == old), (old.clone(), false));
+            // Its history came by a Job, which is gone by now.
+            let told = ["get", "events", "-o", "jsonpath={.items[?(@.reason=='ReplayCompleted')].message}"];
+            let told = world.kubectl(&told).unwrap();
+            assert!(told.contains(&new), "{told}");
+            let replays = ["get", "jobs", "-l", "app.kubernetes.io/component=replay", "-o", "name"];
+            tokio::task::block_in_place(|| {
+                handle.block_on(wait_for("the replay's Job to go", Duration::from_mins(1), || async {
+                    let jobs = world.kubectl(&replays)?;
+                    if jobs.trim().is_empty() { Ok(()) } else { Err(jobs) }
+                }))
+            })
+            .unwrap();
             let mut moves = Vec::new();
             for _ in 0..5 {
                 let back = move_to(&world, &readers, &format!(r#"{{"servingRevision":"{old}"}}"#), &old);
@@ -196,7 +209,7 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
     world.kubectl(&["patch", "featureview", SHOPPER, "--type=merge", "-p", over]).unwrap();
     wait_for("the old revision to be gone", Duration::from_mins(4), || async {
         let label = format!("featuremill.dev/view=shopper,featuremill.dev/revision={old}");
-        let objects = world.kubectl(&["get", "deployments,configmaps,pods", "-l", &label, "-o", "name"])?;
+        let objects = world.kubectl(&["get", "deployments,jobs,configmaps,pods", "-l", &label, "-o", "name"])?;
         let groups: Vec<String> = world.feed.groups().map_err(|e| e.to_string())?;
         let groups: Vec<String> = groups.into_iter().filter(|g| g.starts_with(&format!("{uid}.{old}."))).collect();
         let keys = world.keys_of(&format!("{uid}/{old}"));

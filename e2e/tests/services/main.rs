@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod kafka;
+mod offsets;
 mod process;
 mod redis;
 mod stream;

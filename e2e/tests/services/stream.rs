@@ -4,6 +4,7 @@ mod drain;
 mod erase;
 mod faults;
 mod letters;
+mod ordered;
 mod refusals;
 mod replay;
 mod replay_refusals;

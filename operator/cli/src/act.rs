@@ -30,15 +30,24 @@ pub enum Act {
     Unpin,
 }
 
+/// How often it is decided anew because the view was written in between, as its status is every few seconds in a replay.
+const ATTEMPTS: usize = 5;
+
 /// Does it, and says what was done.
 pub async fn run(client: &Client, namespace: &str, name: &str, act: Act) -> Result<(), CliError> {
     let api: Api<FeatureView> = Api::namespaced(client.clone(), namespace);
-    let view = api.get(name).await.map_err(CliError::api(format!("reading featureview {namespace}/{name}")))?;
-    let (mut patch, done) = plan(&view, &act)?;
-    patch["metadata"]["resourceVersion"] = json!(view.resource_version());
-    api.patch(name, &PatchParams::default(), &Patch::Merge(&patch))
-        .await
-        .map_err(CliError::api(format!("patching featureview {namespace}/{name}")))?;
+    let mut left = ATTEMPTS;
+    let done = loop {
+        let view = api.get(name).await.map_err(CliError::api(format!("reading featureview {namespace}/{name}")))?;
+        let (mut patch, done) = plan(&view, &act)?;
+        patch["metadata"]["resourceVersion"] = json!(view.resource_version());
+        left -= 1;
+        match api.patch(name, &PatchParams::default(), &Patch::Merge(&patch)).await {
+            Ok(_) => break done,
+            Err(kube::Error::Api(answer)) if answer.code == 409 && left > 0 => {}
+            Err(error) => return Err(CliError::api(format!("patching featureview {namespace}/{name}"))(error)),
+        }
+    };
     println!("{done}");
     println!("watch it: featuremill status {name} -n {namespace} --watch");
     Ok(())

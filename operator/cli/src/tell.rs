@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use crds::FeatureView;
 use crds::condition::{ConditionStatus, types};
+use crds::feature_view::{ComparisonStatus, ComparisonVerdict, FeatureDifference, ReplayStatus};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use operator::conditions::find;
@@ -70,9 +71,13 @@ pub fn whole(view: &FeatureView, now: Timestamp) -> String {
         if let Some(ago) = trial.and_then(|trial| ago(trial.start_time.as_deref()?, now)) {
             lines.push(format!("    deadline {}", bar(ago, i64::from(policy.catch_up.deadline_seconds))));
         }
+        lines.extend(trial.and_then(|trial| replayed(trial.replay.as_ref()?)));
         if let Some(ago) = trial.and_then(|trial| ago(trial.caught_up_time.as_deref()?, now)) {
             lines.push(format!("    steady   {}", bar(ago, i64::from(policy.catch_up.stable_for_seconds))));
         }
+    }
+    if let Some(compared) = &rollout.comparison {
+        lines.extend(differences(compared));
     }
     // What is wrong first, then what is under way, then the way back.
     for (kind, wanted) in [
@@ -90,6 +95,43 @@ pub fn whole(view: &FeatureView, now: Timestamp) -> String {
     lines.join("\n") + "\n"
 }
 
+/// What the last comparison said, a bar for each feature that differs: how much of it is equal.
+fn differences(compared: &ComparisonStatus) -> Vec<String> {
+    let ComparisonStatus { former, candidate, verdict, entities, .. } = compared;
+    let mut lines =
+        vec![format!("  compared   {candidate} with {former}, {entities} entities: {}", verdict_text(*verdict))];
+    let width = compared.differences.iter().map(|d| d.name.chars().count()).max().unwrap_or_default();
+    for difference in &compared.differences {
+        let FeatureDifference { name, equal, psi, ks, examples, .. } = difference;
+        let full = share(equal, WIDTH);
+        let (full, rest) = ("█".repeat(full), "░".repeat(WIDTH - full));
+        let number = |of: &str, n: &Option<String>| n.as_ref().map_or_else(String::new, |n| format!("  {of} {n}"));
+        lines.push(format!("    {name:<width$} {full}{rest} {equal} equal{}{}", number("PSI", psi), number("KS", ks)));
+        for example in examples {
+            lines.push(format!("      #{}: {}, would be {}", example.entity, example.former, example.candidate));
+        }
+    }
+    lines
+}
+
+fn verdict_text(verdict: ComparisonVerdict) -> &'static str {
+    match verdict {
+        ComparisonVerdict::Passed => "passed",
+        ComparisonVerdict::Failed => "failed",
+        ComparisonVerdict::Inconclusive => "no verdict",
+    }
+}
+
+/// How much of `whole` a share is that stands as a decimal from 0 to 1.
+fn share(decimal: &str, whole: usize) -> usize {
+    let (integer, fraction) = decimal.split_once('.').unwrap_or((decimal, "0"));
+    if integer != "0" {
+        return whole;
+    }
+    let digits: String = fraction.chars().chain("0000".chars()).take(4).collect();
+    digits.parse::<usize>().unwrap_or_default() * whole / 10_000
+}
+
 /// Whether the rollout is over, one way or the other.
 pub fn settled(view: &FeatureView) -> bool {
     let observed = view.status.as_ref().and_then(|status| status.observed_generation);
@@ -102,6 +144,18 @@ fn condition(view: &FeatureView, kind: &str) -> Option<(ConditionStatus, String)
     Some((found.status, found.message.clone()))
 }
 
+/// How far a replay is, while it goes on.
+fn replayed(replay: &ReplayStatus) -> Option<String> {
+    if replay.completed_time.is_some() {
+        return None;
+    }
+    let progress = replay.progress.clone().unwrap_or_default();
+    let rate = (progress.records_per_second > 0).then(|| format!(", {} records/s", progress.records_per_second));
+    let rest = progress.eta_seconds.map(|seconds| format!(", {} left", duration(seconds)));
+    let bar = filled(progress.percent.into(), 100);
+    Some(format!("    replay   {bar} {} %{}{}", progress.percent, rate.unwrap_or_default(), rest.unwrap_or_default()))
+}
+
 /// Seconds since a time of status.
 fn ago(text: &str, now: Timestamp) -> Option<i64> {
     let then: Timestamp = text.parse().ok()?;
@@ -111,12 +165,18 @@ fn ago(text: &str, now: Timestamp) -> Option<i64> {
 /// How much of `whole` seconds is past.
 fn bar(part: i64, whole: i64) -> String {
     let part = part.clamp(0, whole.max(0));
+    format!("{} {} of {}", filled(part, whole), duration(part), duration(whole))
+}
+
+/// A bar of which that part is full.
+fn filled(part: i64, whole: i64) -> String {
+    let part = part.clamp(0, whole.max(0));
     let full = if whole <= 0 {
         WIDTH
     } else {
         usize::try_from(part).unwrap_or(0) * WIDTH / usize::try_from(whole).unwrap_or(1)
     };
-    format!("{}{} {} of {}", "█".repeat(full), "░".repeat(WIDTH - full), duration(part), duration(whole))
+    format!("{}{}", "█".repeat(full), "░".repeat(WIDTH - full))
 }
 
 /// Seconds, in the two largest units.
@@ -165,6 +225,23 @@ mod tests {
     }
 
     #[test]
+    fn what_differs_is_told_with_a_bar_and_examples() {
+        let example = json!({"entity": "5eed", "former": "4", "candidate": "NULL"});
+        let text = whole(
+            &view(&json!({"rollout": {"comparison": {
+                "former": "9b1c07de42", "candidate": "3f0a55c81e", "verdict": "Failed", "asOf": "2026-01-01T00:00:00Z", "entities": 100,
+                "differences": [{"name": "clicks_1h", "kind": "Changed", "checked": 100, "equal": "0.5000", "psi": "1.5000", "examples": [example]}],
+            }}})),
+            "2026-01-02T12:00:00Z".parse().unwrap(),
+        );
+        let expected = "  compared   3f0a55c81e with 9b1c07de42, 100 entities: failed\n    \
+                        clicks_1h ████████████░░░░░░░░░░░░ 0.5000 equal  PSI 1.5000\n      \
+                        #5eed: 4, would be NULL\n";
+        assert!(text.contains(expected), "{text}");
+        assert_eq!([share("1.0000", 24), share("0.9999", 24), share("0", 24)], [24, 23, 0]);
+    }
+
+    #[test]
     fn a_rollout_is_told_with_its_bars() {
         let text = whole(&rolling(), "2026-01-02T12:00:00Z".parse().unwrap());
         let expected = "shopper  CatchingUp\n  \
@@ -175,6 +252,25 @@ mod tests {
             Reconciling: revision 3f0a55c81e has caught up\n";
         assert_eq!(text, expected);
         assert!(!settled(&rolling()));
+    }
+
+    #[test]
+    fn a_replay_is_told_with_its_rate_and_its_end_until_it_is_over() {
+        let mut view = rolling();
+        let trial = view.status.as_mut().unwrap().rollout.as_mut().unwrap().trial.as_mut().unwrap();
+        trial.caught_up_time = None;
+        trial.replay = serde_json::from_value(json!({
+            "fence": "f", "capturedTime": "2026-01-02T11:00:00Z", "parts": [],
+            "progress": {"percent": 50, "remainingRecords": 900, "recordsPerSecond": 10, "etaSeconds": 90,
+                "observedTime": "2026-01-02T11:00:00Z"},
+        }))
+        .unwrap();
+        let now = "2026-01-02T12:00:00Z".parse().unwrap();
+        let text = whole(&view, now);
+        assert!(text.contains("    replay   ████████████░░░░░░░░░░░░ 50 %, 10 records/s, 1m30s left\n"), "{text}");
+        let trial = view.status.as_mut().unwrap().rollout.as_mut().unwrap().trial.as_mut().unwrap();
+        trial.replay.as_mut().unwrap().completed_time = Some("2026-01-02T11:30:00Z".to_owned());
+        assert!(!whole(&view, now).contains("replay"));
     }
 
     #[test]

@@ -12,17 +12,25 @@ use super::{EdgeError, LogAddress};
 /// How long the brokers may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-pub(super) async fn delete_groups(address: &LogAddress, groups: &[String]) -> Result<(), EdgeError> {
-    if groups.is_empty() {
-        return Ok(());
-    }
-    let settings = KafkaSettings { bootstrap: address.bootstrap.clone(), config_dir: None };
+/// The properties of a client's configuration, by name.
+pub(super) type Properties<'a> = Vec<(&'a str, &'a str)>;
+
+/// How a log's clients are configured: the properties are those of its Secret.
+pub(super) fn settings(address: &LogAddress) -> Result<(KafkaSettings, Properties<'_>), EdgeError> {
     let mut properties = Vec::with_capacity(address.properties.len());
     for (name, value) in &address.properties {
         let value = std::str::from_utf8(value)
             .map_err(|_| EdgeError(format!("Kafka property {name} of the Secret is not UTF-8 text")))?;
         properties.push((name.as_str(), value.trim_end_matches(['\r', '\n'])));
     }
+    Ok((KafkaSettings { bootstrap: address.bootstrap.clone(), config_dir: None }, properties))
+}
+
+pub(super) async fn delete_groups(address: &LogAddress, groups: &[String]) -> Result<(), EdgeError> {
+    if groups.is_empty() {
+        return Ok(());
+    }
+    let (settings, properties) = settings(address)?;
     let admin: AdminClient<DefaultClientContext> =
         settings.client(&properties, DefaultClientContext).map_err(|error| EdgeError(error.to_string()))?;
     let names: Vec<&str> = groups.iter().map(String::as_str).collect();

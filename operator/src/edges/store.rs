@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use engine::compare::Report;
+use engine::replay::Progress;
 use engine::row::{CatalogEntry, Head, Live, RunReport, Trouble};
 use shell::redis::Connector;
 use shell::store::{Markers, Purge, RedisStore, RowStore, StoreError, Swap};
@@ -56,11 +58,25 @@ impl<S: RowStore> Store for Shared<S> {
     fn run<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<RunReport>> {
         Box::pin(async move { self.seen(self.store.run_report(key).await) })
     }
+    fn comparison<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<Report>> {
+        Box::pin(async move {
+            match self.store.comparison(key).await {
+                Err(error) if !error.is_away() => {
+                    tracing::warn!(key, %error, "the report of a comparison does not read");
+                    Ok(None)
+                }
+                answer => self.seen(answer),
+            }
+        })
+    }
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers> {
         Box::pin(async move { self.seen(self.store.markers(key).await) })
     }
     fn troubles<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, Trouble>> {
         Box::pin(async move { self.seen(self.store.troubles(key).await) })
+    }
+    fn replays<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<i32, Progress>> {
+        Box::pin(async move { self.seen(self.store.replays(key).await) })
     }
     fn refusal<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>> {
         Box::pin(async move { self.seen(self.store.refusal(key).await) })

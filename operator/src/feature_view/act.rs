@@ -13,6 +13,7 @@ use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt;
 use shell::store::Swap;
 
+use super::comparison;
 use super::observe::{Observed, StoreFacts, StoreView, has_pods, revision_of};
 use super::phase::{Decision, Step};
 use super::{belonging, pin};
@@ -56,8 +57,8 @@ pub async fn act(
     let mut acted = Acted::default();
     let StoreView::Known(facts) = store else { return Ok(acted) };
     match decision.step {
-        Step::Promote => intend(context, writer, observed, decision, "Promoting").await?,
-        Step::Return => intend(context, writer, observed, decision, "RollingBack").await?,
+        Step::Promote => intend(context, writer, observed, facts, decision, "Promoting").await?,
+        Step::Return => intend(context, writer, observed, facts, decision, "RollingBack").await?,
         _ => {}
     }
     if belonging::moves(observed) {
@@ -73,7 +74,7 @@ pub async fn act(
     match pin::target(observed, facts) {
         Ok(None) => {}
         Ok(Some((revision, head))) => {
-            intend(context, writer, observed, decision, "RollingBack").await?;
+            intend(context, writer, observed, facts, decision, "RollingBack").await?;
             let key = head_key(&observed.view.uid().unwrap_or_default(), &revision);
             match facts.store.swap_head(&key, head.fence.saturating_sub(1), &head).await {
                 Ok(_) => acted.waits = true,
@@ -91,11 +92,16 @@ async fn intend(
     context: &Context,
     writer: &Writer,
     observed: &mut Observed,
+    facts: &StoreFacts,
     decision: &Decision,
     phase: &str,
 ) -> Result<(), Error> {
     let mut status = observed.view.status.clone().unwrap_or_default();
     decision.memory.write(&mut status);
+    // After the move nobody would ask for it any more.
+    if let Some(report) = comparison::answer(&observed.view.name_any(), facts, &decision.memory) {
+        status.rollout.get_or_insert_default().comparison = Some(comparison::summary(report));
+    }
     status.phase = Some(phase.to_owned());
     if observed.view.status.as_ref() != Some(&status) {
         observed.view = writer.status(&observed.view, &status).await?;

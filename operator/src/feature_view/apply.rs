@@ -3,19 +3,21 @@
 //! Invariant: what is mounted stands before what mounts it, and goes after it. What a revision was made of stands before
 //! anything of it does.
 
+use crds::feature_view::Attempt;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
-use super::desire::Desired;
+use super::comparison::{self, is_of_comparison};
+use super::desire::{Desired, is_surplus};
 use super::history;
 use super::observe::{Observed, revision_of};
 use super::phase::Decision;
-use crate::apply::Writer;
+use crate::apply::{Object, Writer};
 use crate::error::Error;
 use crate::jobs;
-use crate::names::BATCH_KEY;
+use crate::names::{BATCH_KEY, REPLAY_KEY};
 use crate::workload::is_rolled_out;
 
 /// What stands after it was written.
@@ -39,7 +41,7 @@ pub async fn apply(
     observed: &Observed,
     decision: &Decision,
 ) -> Result<Applied, Error> {
-    let Some(Desired { history, config_maps, streams, cron_jobs, first_job }) = desired else {
+    let Some(Desired { history, config_maps, streams, cron_jobs, first_job, replay, comparison }) = desired else {
         let (streams, cron_jobs) = (observed.deployments.clone(), observed.cron_jobs.clone());
         return Ok(Applied { streams, cron_jobs, refused: None });
     };
@@ -64,17 +66,33 @@ pub async fn apply(
     if let Some(job) = first_job {
         writer.apply(&observed.jobs, job).await?;
     }
+    if let Some((file, job)) = comparison {
+        writer.create(file).await?;
+        writer.create(job).await?;
+    }
+    if let Some(job) = replay.filter(|job| !observed.jobs.iter().any(|known| known.name_any() == job.name_any())) {
+        writer.create(job).await?;
+    }
     for stream in observed.deployments.iter().filter(|d| goes(decision, revision_of(*d))) {
         writer.delete(stream).await?;
     }
     for cron_job in observed.cron_jobs.iter().filter(|c| goes(decision, revision_of(*c))) {
         writer.delete(cron_job).await?;
     }
-    for job in observed.own_jobs().filter(|j| goes(decision, revision_of(*j))) {
-        writer.delete(job).await?;
+    let suspended = observed.view.spec.suspend;
+    for job in observed.own_jobs() {
+        if goes(decision, revision_of(job)) || is_surplus(job, decision, suspended) || is_past(job, observed, decision)
+        {
+            writer.delete(job).await?;
+        }
     }
     for map in observed.config_maps.iter().filter(|m| !kept.contains(&m.name_any())) {
-        if goes(decision, revision_of(map)) || is_replaced(map, observed, &applied, decision) {
+        let replaced = if is_of_comparison(map) {
+            is_past(map, observed, decision)
+        } else {
+            is_replaced(map, observed, &applied, decision)
+        };
+        if goes(decision, revision_of(map)) || replaced {
             writer.delete(map).await?;
         }
     }
@@ -88,10 +106,21 @@ fn goes(decision: &Decision, revision: Option<&str>) -> bool {
     revision.is_none_or(|r| decision.remove.contains(r))
 }
 
+/// Whether it belongs to a comparison that nobody asks for any more.
+fn is_past<K: Object>(object: &K, observed: &Observed, decision: &Decision) -> bool {
+    let view = observed.view.name_any();
+    let names = |a: &Attempt| comparison::name(&view, &a.definition, a.number) == object.name_any();
+    is_of_comparison(object) && !decision.compared.iter().any(names)
+}
+
 /// Whether another stands in its place and nothing that still has to start mounts it.
 fn is_replaced(map: &ConfigMap, observed: &Observed, applied: &Applied, decision: &Decision) -> bool {
     let revision = revision_of(map);
     let runs = revision.is_some_and(|r| decision.run.iter().any(|run| run == r));
+    if map.data.as_ref().is_some_and(|data| data.contains_key(REPLAY_KEY)) {
+        let name = map.name_any();
+        return runs && !observed.own_jobs().any(|job| jobs::config_maps(job).any(|mounted| mounted == name));
+    }
     if map.data.as_ref().is_some_and(|data| data.contains_key(BATCH_KEY)) {
         let name = map.name_any();
         let mounted =

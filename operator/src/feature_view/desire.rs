@@ -2,22 +2,26 @@
 
 mod batch;
 mod plan;
+mod replay;
 mod stream;
 
 pub(crate) use batch::source_table;
+pub use replay::is_surplus;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crds::{Architecture, FeatureView};
 use engine::plan::Plan;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
+use super::comparison;
 use super::history;
 use super::observe::Observed;
-use super::phase::Decision;
+use super::phase::{Decision, Replaying};
 use crate::jobs::is_finished;
 use crate::names;
 use crate::settings::Settings;
@@ -35,6 +39,10 @@ pub struct Desired {
     pub cron_jobs: Vec<CronJob>,
     /// The Job that a new revision begins with. One that stands is never changed.
     pub first_job: Option<Job>,
+    /// The Job of a comparison, and the file that it is handed. What stands of either is never changed.
+    pub comparison: Option<(ConfigMap, Job)>,
+    /// The Job that reads a candidate's history. One that stands is never changed.
+    pub replay: Option<Job>,
 }
 
 /// All objects of the view. Without an architecture there is nothing to be said: what stands, stays.
@@ -45,9 +53,16 @@ pub fn desire(
     decision: &Decision,
     settings: &Settings,
 ) -> Option<Desired> {
-    observed.architecture.as_ref()?;
+    let own: &Architecture = observed.architecture.as_ref()?;
     let wanted = decision.wanted.as_deref();
     let mut desired = Desired { history: history::desire(observed, decision, &settings.image), ..Desired::default() };
+    let (live, target) = (decision.memory.active.as_deref(), decision.target.as_deref());
+    desired.comparison = decision.compare.as_ref().and_then(|attempt| {
+        let asked = (attempt.definition.as_str(), attempt.number);
+        let comparison = comparison::comparison(observed, plans, live, target, asked)?;
+        let job = comparison::job(&observed.view, own, &comparison, settings);
+        Some((comparison::config_map(&observed.view, &comparison), job))
+    });
     for plan in decision.run.iter().filter_map(|revision| plans.get(revision)) {
         // Each revision is run as it was made, by the image that made it, with the Architecture that it was made with.
         let Some(architecture) = history::architecture(observed, &plan.revision, wanted) else { continue };
@@ -57,7 +72,10 @@ pub fn desire(
         let settings = &Settings { image, ..settings.clone() };
         if plan.mode.has_stream_lanes() {
             desired.config_maps.push(plan::config_map(view, plan));
-            desired.streams.extend(stream::deployment(view, architecture, plan, settings));
+            match decision.replay.as_ref().filter(|replay| replay.revision == plan.revision) {
+                None => desired.streams.extend(stream::deployment(view, architecture, plan, settings)),
+                Some(replaying) => replayed(&mut desired, view, architecture, plan, replaying, settings),
+            }
         }
         if plan.mode.has_generations()
             && let Some(config) = batch::config_map(view, architecture, plan)
@@ -80,4 +98,21 @@ pub fn desire(
         }
     }
     Some(desired)
+}
+
+/// What reads the history of a revision, once what it reads stands in status. While workers are stopped on purpose it stops too.
+fn replayed(
+    desired: &mut Desired,
+    view: &FeatureView,
+    architecture: &Architecture,
+    plan: &Plan,
+    replaying: &Replaying,
+    settings: &Settings,
+) {
+    let Some(order) = &replaying.order else { return };
+    let Some(config) = replay::config_map(view, plan, order) else { return };
+    if !view.spec.suspend {
+        desired.replay = replay::job(view, architecture, plan, order, &config.name_any(), settings);
+    }
+    desired.config_maps.push(config);
 }

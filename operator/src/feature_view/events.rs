@@ -1,7 +1,7 @@
 //! What of a change of status people are told of, as Kubernetes events: transitions only, so that nothing repeats.
 
 use crds::condition::{ConditionStatus, reasons, types};
-use crds::feature_view::AbortReason;
+use crds::feature_view::{AbortReason, Attempt};
 use crds::{FeatureView, FeatureViewStatus};
 use kube::runtime::events::EventType;
 
@@ -51,6 +51,7 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         }
     }
     all.extend(of_rollout(before, after));
+    all.extend(of_comparison(before, after));
     if let (Some(was), Some(is)) = (before.generation, after.generation)
         && is < was
         && before.active_revision == after.active_revision
@@ -111,6 +112,9 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         let beside = after.active_revision.as_ref().map(|active| format!(" beside {active}")).unwrap_or_default();
         say(EventType::Normal, reasons::ROLLOUT_STARTED, format!("revision {is} runs{beside}"));
     }
+    for (reason, note) in of_replay(before, after) {
+        say(EventType::Normal, reason, note);
+    }
     let awaits = |status: &FeatureViewStatus| {
         find(&status.conditions, types::RECONCILING)
             .filter(|c| c.reason == reasons::AWAITING_PROMOTION)
@@ -132,8 +136,10 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
     if let Some((revision, reason)) = aborted(after).filter(|is| aborted(before).as_ref() != Some(is)) {
         let stalled = find(&after.conditions, types::STALLED).map(|c| c.message.clone()).unwrap_or_default();
         let (severity, reason) = match reason {
+            AbortReason::ComparisonFailed => (EventType::Warning, reasons::COMPARISON_FAILED),
             AbortReason::DeadlineExceeded => (EventType::Warning, reasons::DEADLINE_EXCEEDED),
             AbortReason::AbortedByUser => (EventType::Normal, reasons::ABORTED_BY_USER),
+            AbortReason::ReplayFailed => (EventType::Warning, reasons::REPLAY_FAILED),
         };
         let note = if stalled.is_empty() { format!("revision {revision} was given up") } else { stalled };
         say(severity, reason, note);
@@ -147,6 +153,55 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
             reasons::SOAKED,
             format!("revision {was} is no longer kept; what it had is being removed"),
         );
+    }
+    all
+}
+
+/// What became of comparisons. A failure that stalls the view, or has the revision given up, is told of there.
+fn of_comparison(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happening> {
+    let mut all = Vec::new();
+    let attempt = |status: &FeatureViewStatus| status.rollout.as_ref()?.trial.as_ref()?.comparison.clone();
+    let begun = |a: &Attempt, b: &Attempt| a.definition == b.definition && a.number == b.number;
+    if let Some(is) = attempt(after).filter(|is| !attempt(before).is_some_and(|was| begun(&was, is))) {
+        let revision = after.candidate_revision.clone().unwrap_or_default();
+        let active = after.active_revision.clone().unwrap_or_default();
+        let note = format!("revision {revision} is compared with {active}, attempt {}", is.number);
+        all.push(Happening::new(EventType::Normal, reasons::COMPARISON_STARTED, "Rollout", note));
+    }
+    let passed = |status: &FeatureViewStatus| find(&status.conditions, types::COMPARISON_PASSED).cloned();
+    let Some(is) = passed(after).filter(|is| passed(before).is_none_or(|was| was.reason != is.reason)) else {
+        return all;
+    };
+    let told = find(&after.conditions, types::STALLED).is_some_and(|stalled| stalled.reason == is.reason);
+    if is.reason == reasons::COMPARISON_PASSED {
+        all.push(Happening::new(EventType::Normal, reasons::COMPARISON_PASSED, "Rollout", is.message));
+    } else if is.reason == reasons::NO_VERDICT || is.reason == reasons::COMPARISON_FAILED && !told {
+        all.push(Happening::new(EventType::Warning, &is.reason, "Rollout", is.message));
+    }
+    all
+}
+
+/// What became of the replay of a candidate; that it failed is told as its end.
+fn of_replay(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<(&'static str, String)> {
+    let replay = |status: &FeatureViewStatus| {
+        let trial = status.rollout.as_ref()?.trial.as_ref()?;
+        Some((trial.revision.clone(), trial.replay.clone()?))
+    };
+    let (was, is) = (replay(before), replay(after));
+    let Some((revision, is)) = is else { return Vec::new() };
+    let was = was.map(|(_, replay)| replay).filter(|was| was.fence == is.fence);
+    let mut all = Vec::new();
+    if was.is_none() {
+        let records: i64 = is.parts.iter().map(|part| part.to - part.from).sum();
+        let partitions = is.parts.len();
+        let note = format!("revision {revision} reads {records} records of {partitions} partitions again");
+        all.push((reasons::REPLAY_STARTED, note));
+    }
+    if is.completed_time.is_some() && was.is_none_or(|was| was.completed_time.is_none()) {
+        all.push((
+            reasons::REPLAY_COMPLETED,
+            format!("revision {revision} has read its history; its workers go on from there"),
+        ));
     }
     all
 }

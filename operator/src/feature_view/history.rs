@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::observe::{Observed, revision_of};
 use super::phase::{Decision, Past};
-use super::resolve;
+use super::{replay, resolve};
 use crate::conditions::seconds;
 use crate::names::{self, IMAGE_ANNOTATION, PROMOTED_ANNOTATION};
 
@@ -35,7 +35,8 @@ pub(super) fn past(observed: &Observed) -> Vec<Past> {
         let revision = revision_of(entry)?.to_owned();
         let promoted = entry.annotations().get(PROMOTED_ANNOTATION).and_then(|text| text.parse().ok());
         let stands = observed.workloads().any(|workload| workload == revision);
-        Some(Past { revision, number: entry.revision, promoted, stands })
+        let replays = replay::job(observed, &revision).is_some();
+        Some(Past { revision, number: entry.revision, promoted, stands, replays })
     };
     observed.history.iter().filter_map(of).collect()
 }

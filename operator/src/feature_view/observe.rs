@@ -4,24 +4,28 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crds::architecture::Mode;
-use crds::feature_view::ServingArchitecture;
+use crds::feature_view::{ReplayStatus, ServingArchitecture};
 use crds::{Architecture, FeatureView};
+use engine::compare::Report;
 use engine::plan::{Assignment, Assignments, Plan};
+use engine::replay::Progress;
 use engine::row::{
-    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, head_key, live_key, marker_key, run_key, trouble_key,
-    write_test_key,
+    CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, comparison_key, head_key, live_key, marker_key,
+    replay_key, run_key, trouble_key, write_test_key,
 };
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use shell::store::Markers;
 
 use super::belonging::{self, Belonging};
-use super::history;
-use super::phase::pin;
+use super::comparison;
+use super::phase::{Decision, pin};
 use super::resolve::Refusal;
+use super::{history, replay};
 use crate::apply::Object;
 use crate::context::Context;
 use crate::edges::{EdgeError, Secrets, Store};
@@ -79,8 +83,12 @@ pub struct StoreFacts {
     pub live_head: Option<Head>,
     /// What became of the target's last batch run, if it has had one.
     pub run: Option<RunReport>,
+    /// What the last comparison of the target with the live revision said.
+    pub comparison: Option<Report>,
     /// How far the target has read; none if there is no target.
     pub markers: Option<Markers>,
+    /// How far the target's replay has come, by partition; asked only while there is one.
+    pub replays: BTreeMap<i32, Progress>,
     /// What workers say keeps them from their work, by revision and worker.
     pub troubles: BTreeMap<String, BTreeMap<String, Trouble>>,
     /// Why the store takes no writes; asked only while some worker is not ready.
@@ -105,18 +113,19 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let deployments = owned(context, &view, &selector).await?;
     let config_maps = owned(context, &view, &selector).await?;
     let history = owned(context, &view, &selector).await?;
-    let (mut cron_jobs, mut jobs) = (Vec::new(), Vec::new());
+    let mut cron_jobs = Vec::new();
     let Belonging { architecture, misfit, former } = belonging::observe(context, &view, &history).await?;
     // A view of which no revision ever had batch runs has nothing of them.
     if architecture.as_ref().is_none_or(|a| a.spec.mode.batches())
         || history.iter().filter_map(history::mode_of_entry).any(Mode::batches)
     {
         cron_jobs = owned::<_, CronJob>(context, &view, &selector).await?;
-        let owners: Vec<String> = cron_jobs.iter().filter_map(kube::ResourceExt::uid).chain(view.uid()).collect();
-        let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
-        let list = api.list(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of jobs"))?;
-        jobs.extend(list.into_iter().filter(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid))));
     }
+    let owners: Vec<String> = cron_jobs.iter().filter_map(kube::ResourceExt::uid).chain(view.uid()).collect();
+    let api = Api::<Job>::namespaced(context.client.clone(), &namespace);
+    let list = api.list(&ListParams::default().labels(&selector)).await.map_err(Error::read("the list of jobs"))?;
+    let mut jobs = list.items;
+    jobs.retain(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid)));
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
     Ok(Some(Observed { view, architecture, misfit, former, deployments, config_maps, cron_jobs, jobs, pods, history }))
@@ -230,14 +239,24 @@ async fn facts(
     let store = context.edges.store(&secrets.store).await.map_err(text)?;
     let live = store.live(&live_key(&uid)).await.map_err(text)?;
     let mut catalog = store.catalog(&catalog_key(&architecture.uid().unwrap_or_default())).await.map_err(text)?;
-    let (mut head, mut markers, mut run) = (None, None, None);
+    let (mut head, mut markers, mut run, mut replays) = (None, None, None, BTreeMap::new());
     if let Some(target) = target {
         head = store.head(&head_key(&uid, target)).await.map_err(text)?;
         markers = Some(store.markers(&marker_key(&uid, target, 0, 0)).await.map_err(text)?);
+        if is_replayed(observed, target) {
+            replays = store.replays(&replay_key(&uid, target, 0)).await.map_err(text)?;
+        }
         if observed.batches() {
             run = store.run(&run_key(&uid, target)).await.map_err(text)?;
         }
     }
+    let compares = comparison::is_on(&observed.view.spec.rollout.comparison);
+    let comparison = match (&live, target) {
+        (Some(live), Some(target)) if compares && live.revision != target => {
+            store.comparison(&comparison_key(&uid, target)).await.map_err(text)?
+        }
+        _ => None,
+    };
     let live_head = match &live {
         Some(live) if target != Some(live.revision.as_str()) => {
             store.head(&head_key(&uid, &live.revision)).await.map_err(text)?
@@ -261,7 +280,51 @@ async fn facts(
         let entry = store.catalog(&catalog_key(&left.uid)).await.map_err(text)?.remove(&name);
         former.push((left, entry));
     }
-    Ok(StoreFacts { store, secrets, live, head, live_head, run, markers, troubles, refusal, catalog, former })
+    Ok(StoreFacts {
+        store,
+        secrets,
+        live,
+        head,
+        live_head,
+        run,
+        comparison,
+        markers,
+        replays,
+        troubles,
+        refusal,
+        catalog,
+        former,
+    })
+}
+
+/// Whether status says of a replay of the revision that it is not complete.
+fn is_replayed(observed: &Observed, revision: &str) -> bool {
+    let trial = observed.view.status.as_ref().and_then(|status| status.rollout.as_ref()?.trial.as_ref());
+    let replay = trial.filter(|trial| trial.revision == revision).and_then(|trial| trial.replay.as_ref());
+    replay.is_some_and(|replay| replay.completed_time.is_none())
+}
+
+/// What a candidate's replay is to read, if that is to be decided now: what a Job that stands reads, or else what the topic
+/// holds.
+pub async fn offsets(
+    context: &Context,
+    observed: &Observed,
+    store: &StoreView,
+    plans: &BTreeMap<String, Arc<Plan>>,
+    decision: &Decision,
+    now: Timestamp,
+) -> Option<Result<ReplayStatus, crate::trouble::Trouble>> {
+    let replaying = decision.replay.as_ref().filter(|replay| replay.captures)?;
+    if let Some(known) = replay::of_job(observed, &replaying.revision) {
+        return Some(Ok(known));
+    }
+    let StoreView::Known(facts) = store else { return None };
+    let plan = plans.get(&replaying.revision)?;
+    let (topic, log) = (&plan.source.stream.as_ref()?.topic, facts.secrets.log.as_ref()?);
+    let rollout = &observed.view.spec.rollout;
+    let since = replay::since(&rollout.start_from, plan, now);
+    let held = context.edges.topic(log, topic, since).await;
+    Some(held.and_then(|held| replay::order(rollout, plan, &held, now)))
 }
 
 /// What is read back of a configuration of batch runs.

@@ -5,19 +5,26 @@
 //! - The live pointer moves to a revision that has proved itself, back to one that is kept, or to any where there is none.
 //! - What reads go to, and what is kept to go back to, run as long as their plans are known, and are not removed.
 //! - At most one revision is a candidate.
+//! - The workers of a revision that is to take the place of another start once its history is replayed, and not before.
 //! - A revision whose removal has begun is not taken up again before the removal is complete.
 //! - While the store does not answer nothing is promoted, given up, superseded or removed.
 
+mod compare;
 mod facts;
 mod memory;
+mod replay;
 
 pub use facts::{Facts, Policy, Request, Verb, caught_up, facts, pin};
 pub use memory::{Memory, Past, Trial};
+pub use replay::{Replaying, Seen};
 
 use std::collections::BTreeSet;
 
-use crds::feature_view::AbortReason;
+use crds::feature_view::{AbortReason, Attempt};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+
+use self::compare::Gate;
+use super::comparison::Outcome;
 
 /// The next step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +41,14 @@ pub enum Step {
     Return,
     /// The target is computed in another mode than the live one, and other views of its Architecture have their turn.
     AwaitTurn,
+    /// The target's history is read by a Job, or is to be.
+    Replay,
     /// The target reads its source beside the live one.
     CatchUp,
+    /// The target has caught up, and is compared with the live one.
+    Compare,
+    /// The comparison failed: it waits for a person, or for another spec.
+    Differs,
     /// The target has caught up and waits for a person's word, or for the end of a pause.
     AwaitPromotion,
     /// The target has passed every gate: the pointer moves.
@@ -59,6 +72,8 @@ pub struct Decision {
     pub memory: Memory,
     /// Revisions whose workers run, without repetition.
     pub run: Vec<String>,
+    /// The one of them whose stream workers wait for its replay.
+    pub replay: Option<Replaying>,
     /// Revisions to be removed.
     pub retire: BTreeSet<String>,
     /// Those of them of which status says so already, so that nothing of them can be forgotten: their objects go.
@@ -67,6 +82,10 @@ pub struct Decision {
     pub caught_up: bool,
     /// The revision that has had no batch run yet, and does not wait for its schedule.
     pub first: Option<String>,
+    /// The attempt at a comparison whose Job is to be made.
+    pub compare: Option<Attempt>,
+    /// The attempts whose objects stay: the one that the trial is at, and the one of which status says so.
+    pub compared: Vec<Attempt>,
     /// What people asked for, and whether it is heeded.
     pub answered: Vec<(Request, bool)>,
     /// How long until time alone changes the decision.
@@ -103,7 +122,13 @@ pub fn decide(facts: &Facts) -> Decision {
     let decides = facts.live.is_ok() && target.is_some() && step != Step::Unavailable;
 
     memory.candidate = match step {
-        Step::Adopt | Step::CatchUp | Step::AwaitPromotion | Step::Promote => target.clone(),
+        Step::Adopt
+        | Step::Replay
+        | Step::CatchUp
+        | Step::Compare
+        | Step::Differs
+        | Step::AwaitPromotion
+        | Step::Promote => target.clone(),
         Step::Hold | Step::Unavailable => waiting(facts, &memory),
         Step::Serve | Step::Return | Step::AwaitRemoval | Step::AwaitTurn | Step::Aborted(_) => None,
     };
@@ -126,8 +151,34 @@ pub fn decide(facts: &Facts) -> Decision {
     let first = target.clone().filter(|t| facts.unrun && run.contains(t));
     let next = next(facts, &memory, step);
     let remove = retire.intersection(&facts.memory.retiring).cloned().collect();
-    let (wanted, caught_up) = (facts.wanted.clone(), facts.caught_up);
-    Decision { step, wanted, target, memory, run, retire, remove, caught_up, first, answered, next }
+    let replay = Replaying::of(facts, &memory);
+    let (wanted, caught_up) = (facts.wanted.clone(), facts.caught_up && step != Step::Replay);
+    let attempt = |memory: &Memory| memory.trial.as_ref().and_then(|trial| trial.comparison.clone());
+    let compared: Vec<Attempt> = attempt(&memory).into_iter().chain(attempt(&facts.memory)).collect();
+    let begun = facts.compared.as_ref().map(|c| (&c.definition, c.number)).filter(|_| !is_absent(facts));
+    let compare = attempt(&memory)
+        .filter(|attempt| step == Step::Compare && begun != Some((&attempt.definition, attempt.number)));
+    Decision {
+        step,
+        wanted,
+        target,
+        memory,
+        run,
+        replay,
+        retire,
+        remove,
+        caught_up,
+        first,
+        compare,
+        compared,
+        answered,
+        next,
+    }
+}
+
+/// Whether nothing stands of the attempt that was observed.
+fn is_absent(facts: &Facts) -> bool {
+    facts.compared.as_ref().is_none_or(|compared| compared.outcome == Outcome::Absent)
 }
 
 /// Does what people ask of the candidate, and answers what of it was heeded. Nothing is answered before it is known who
@@ -150,12 +201,14 @@ fn heed(facts: &Facts, memory: &mut Memory) -> Vec<(Request, bool)> {
             Some(trial) => match (request.verb, trial.aborted) {
                 (Verb::Promote, None) => {
                     trial.approved = true;
+                    facts.force(trial);
                     true
                 }
                 (Verb::Retry, Some(_)) => {
                     *trial = Trial::of(target);
                     true
                 }
+                (Verb::Retry, None) => facts.compare_again(trial),
                 (Verb::Abort, None) => {
                     trial.aborted = Some(AbortReason::AbortedByUser);
                     true
@@ -185,7 +238,7 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
     }
     match &mut memory.trial {
         Some(trial) if trial.aborted.is_none() && removed => {
-            (trial.started, trial.caught_up) = (None, None);
+            (trial.started, trial.caught_up, trial.replay) = (None, None, None);
             Step::AwaitRemoval
         }
         Some(trial) if trial.aborted.is_none() && facts.queued && memory.candidate.as_ref() != Some(target) => {
@@ -193,6 +246,9 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
         }
         Some(trial) => {
             observe(facts, trial);
+            if trial.aborted.is_none() && !policy_holds(facts) && trial.is_steady(facts.now, facts.policy.stable_for) {
+                facts.compare(trial);
+            }
             gate(facts, trial)
         }
         // There is one of every target that is neither live nor kept.
@@ -203,21 +259,21 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
 /// Notes what is seen of a revision that proves itself.
 fn observe(facts: &Facts, trial: &mut Trial) {
     let Facts { now, policy, .. } = facts;
-    if facts.caught_up && !facts.suspended {
+    replay::observe(facts, trial);
+    if facts.caught_up && !facts.suspended && !replay::pending(facts, trial) {
         trial.caught_up.get_or_insert(*now);
     } else {
-        if trial.is_steady(*now, policy.stable_for) {
-            // It had proved itself, and waited for a person perhaps: it may take its time anew.
-            trial.started = None;
-        }
         trial.caught_up = None;
     }
-    if policy.paused || facts.suspended {
+    facts.renew(trial);
+    // Waiting for a person is no lateness; waiting for a comparison is.
+    let proves = !trial.is_steady(*now, policy.stable_for) || facts.gate(trial) == Gate::Undecided;
+    if policy.paused || facts.suspended || !proves || replay::refused(facts) {
         trial.started = None;
     } else {
         let started = *trial.started.get_or_insert(*now);
         let over = now.duration_since(started) >= policy.deadline;
-        if over && trial.aborted.is_none() && !trial.is_steady(*now, policy.stable_for) {
+        if over && trial.aborted.is_none() {
             trial.aborted = Some(AbortReason::DeadlineExceeded);
         }
     }
@@ -230,11 +286,22 @@ fn gate(facts: &Facts, trial: &Trial) -> Step {
     if let Some(reason) = trial.aborted {
         return Step::Aborted(reason);
     }
+    if replay::pending(facts, trial) {
+        return Step::Replay;
+    }
     if !trial.is_steady(*now, policy.stable_for) {
         return Step::CatchUp;
     }
+    if policy.paused {
+        return Step::AwaitPromotion;
+    }
+    match facts.gate(trial) {
+        Gate::Undecided => return Step::Compare,
+        Gate::Failed => return Step::Differs,
+        Gate::Open => {}
+    }
     // A pin that names it is a person's word, too.
-    if policy.paused || !(policy.auto || trial.approved || policy.pin.is_some()) {
+    if !(policy.auto || trial.approved || policy.pin.is_some()) {
         return Step::AwaitPromotion;
     }
     Step::Promote
@@ -253,6 +320,11 @@ fn waiting(facts: &Facts, memory: &Memory) -> Option<String> {
     memory.candidate.as_ref().filter(waits).or(asked.filter(waits)).cloned()
 }
 
+/// Whether nothing is begun now.
+fn policy_holds(facts: &Facts) -> bool {
+    facts.policy.paused || facts.suspended
+}
+
 /// When the soak of what was read before is over; `None` while it is held.
 fn soaked(facts: &Facts, memory: &Memory) -> Option<Timestamp> {
     let since = memory.promoted.unwrap_or(facts.now);
@@ -267,10 +339,11 @@ fn keeps_previous(facts: &Facts, memory: &Memory, step: Step) -> bool {
 fn next(facts: &Facts, memory: &Memory, step: Step) -> Option<SignedDuration> {
     let Facts { now, policy, .. } = facts;
     let soak = memory.previous.as_ref().and_then(|_| soaked(facts, memory));
-    let trial = memory.trial.as_ref().filter(|_| step == Step::CatchUp);
+    let trial = memory.trial.as_ref().filter(|_| matches!(step, Step::Replay | Step::CatchUp | Step::Compare));
+    let again = trial.filter(|_| step == Step::Compare).and_then(|trial| facts.next_comparison(trial));
     let deadline = trial.and_then(|t| t.started?.checked_add(policy.deadline).ok());
     let steady = trial.and_then(|t| t.caught_up?.checked_add(policy.stable_for).ok());
-    [soak, deadline, steady]
+    [soak, deadline, steady, again]
         .into_iter()
         .flatten()
         .map(|end| end.duration_since(*now))

@@ -4,6 +4,8 @@
 //! unless the state does, so that an unchanged view is never written.
 
 mod batch;
+mod comparison;
+mod replay;
 mod rollout;
 mod running;
 
@@ -12,7 +14,7 @@ use std::sync::Arc;
 
 use crds::FeatureViewStatus;
 use crds::condition::{ConditionStatus, reasons, types};
-use crds::feature_view::RetiringRevision;
+use crds::feature_view::{ComparisonStatus, RetiringRevision};
 use engine::plan::Plan;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::jiff::Timestamp;
@@ -64,12 +66,14 @@ impl Round<'_> {
         let (_, running, ready) = stream.map(replicas).unwrap_or_default();
 
         let mut conditions = Conditions::new(&previous.conditions, generation, self.now);
+        let compared = self.compared(&previous, &memory);
         let verdicts = [
             (types::READY, self.ready(&caught_up, stream)),
             (types::RECONCILING, self.reconciling(&caught_up, stream)),
-            (types::STALLED, self.stalled()),
+            (types::STALLED, self.stalled(compared.as_ref())),
             (types::SPEC_ACCEPTED, self.accepted()),
             (types::CAUGHT_UP, caught_up.clone()),
+            (types::COMPARISON_PASSED, self.comparison_passed(compared.as_ref())),
             (types::ROLLBACK_AVAILABLE, self.rollback_available()),
         ];
         for (type_, (status, reason, message)) in verdicts.into_iter().chain(self.fresh().map(|v| (types::FRESH, v))) {
@@ -103,6 +107,9 @@ impl Round<'_> {
             ..FeatureViewStatus::default()
         };
         memory.write(&mut status);
+        if compared.is_some() {
+            status.rollout.get_or_insert_default().comparison = compared;
+        }
         status
     }
 
@@ -190,6 +197,9 @@ impl Round<'_> {
         if self.decision.step == Step::AwaitTurn {
             return (ConditionStatus::False, reasons::AWAITING_MIGRATION, self.queued(&plan.revision));
         }
+        if let Some((reason, message)) = self.replaying() {
+            return (ConditionStatus::False, reason, message);
+        }
         if plan.mode.has_generations() && !self.has_generation() {
             return self.no_generation(plan);
         }
@@ -275,7 +285,9 @@ impl Round<'_> {
         }
         match self.decision.step {
             Step::AwaitRemoval => return moving(reasons::RETIRING, "this revision's earlier rows are being removed"),
-            Step::Aborted(_) | Step::Unavailable => return (ConditionStatus::False, reasons::IDLE, String::new()),
+            Step::Aborted(_) | Step::Unavailable | Step::Differs => {
+                return (ConditionStatus::False, reasons::IDLE, String::new());
+            }
             _ => {}
         }
         match self.newest_trouble().or_else(|| self.run_trouble().filter(|_| caught_up.0 != ConditionStatus::True)) {
@@ -298,11 +310,14 @@ impl Round<'_> {
         (ConditionStatus::False, reasons::IDLE, String::new())
     }
 
-    fn stalled(&self) -> Verdict {
+    fn stalled(&self, compared: Option<&ComparisonStatus>) -> Verdict {
         let trouble = || self.newest_trouble().filter(|t| t.stuck).or_else(|| self.run_trouble().filter(|t| t.stuck));
         match (self.accepted_plan(), self.given_up()) {
             (Err(refusal), _) if !refusal.pending => (ConditionStatus::True, refusal.reason, refusal.message),
             (_, Some((reason, message))) => (ConditionStatus::True, reason, message),
+            _ if self.decision.step == Step::Differs => {
+                (ConditionStatus::True, reasons::COMPARISON_FAILED, self.differs(compared).unwrap_or_default())
+            }
             _ => match trouble().filter(|_| !self.observed.view.spec.suspend) {
                 Some(trouble) => (ConditionStatus::True, trouble.reason, trouble.message),
                 None => (ConditionStatus::False, reasons::IDLE, String::new()),
@@ -318,6 +333,10 @@ impl Round<'_> {
 
     /// What keeps a revision from its work: as the store says, as its workers say, or as their pods show.
     fn trouble(&self, revision: Option<&str>) -> Option<Trouble> {
+        if let Some(replay) = self.decision.replay.as_ref().filter(|replay| Some(replay.revision.as_str()) == revision)
+        {
+            return self.replay_trouble(replay);
+        }
         let stream = self.stream(revision)?;
         let refusal = match self.store {
             StoreView::Known(facts) if !is_available(stream) => facts.refusal.clone(),
@@ -348,12 +367,16 @@ impl Round<'_> {
             || self.acted.waits
             || self.acted.problem.is_some()
             || self.decision.waits()
+            || self.clears_comparison()
         {
             return true;
         }
         let over = matches!(self.decision.step, Step::Aborted(_) | Step::Unavailable | Step::AwaitTurn);
-        let reading = status.candidate_revision.is_some()
-            || !over && find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
+        // What takes a person heals in no hurry, and brokers are not asked all the time.
+        let refused = self.decision.replay.as_ref().and_then(|r| r.trouble.as_ref()).is_some_and(|t| t.stuck);
+        let behind =
+            !over && find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
+        let reading = !refused && (status.candidate_revision.is_some() || behind);
         // The end of a batch run is an event.
         let streams = self.target().is_some_and(|plan| plan.mode.has_stream_lanes());
         let polled = streams && !self.observed.view.spec.suspend;

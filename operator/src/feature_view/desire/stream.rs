@@ -57,7 +57,6 @@ pub(super) fn deployment(
 }
 
 fn pod<'a>(view: &'a FeatureView, architecture: &'a Architecture, kafka: &Kafka, plan: &Plan) -> Pod<'a> {
-    let redis = &architecture.spec.online_store.redis;
     let volume = Volume {
         config_map: Some(ConfigMapVolumeSource {
             name: names::plan_config_map(&view.name_any(), &plan.hash()),
@@ -65,19 +64,43 @@ fn pod<'a>(view: &'a FeatureView, architecture: &'a Architecture, kafka: &Kafka,
         }),
         ..Volume::default()
     };
-    let mut mounts = vec![Mount::volume("plan", volume)];
+    let arguments = vec![format!("--assignments={}/{ASSIGNMENTS_KEY}", path("plan"))];
+    worker(view, architecture, kafka, arguments, Mount::volume("plan", volume))
+}
+
+/// A pod that reads a part of the topic once: as [`pod`], but for its name, its first arguments and what it mounts.
+pub(super) fn replay_pod<'a>(
+    view: &'a FeatureView,
+    architecture: &'a Architecture,
+    kafka: &Kafka,
+    name: &'a str,
+    arguments: Vec<String>,
+    what: Mount,
+) -> Pod<'a> {
+    Pod { name, life: Life::Ends, ..worker(view, architecture, kafka, arguments, what) }
+}
+
+fn worker<'a>(
+    view: &'a FeatureView,
+    architecture: &'a Architecture,
+    kafka: &Kafka,
+    mut arguments: Vec<String>,
+    what: Mount,
+) -> Pod<'a> {
+    let redis = &architecture.spec.online_store.redis;
+    let mut mounts = vec![what];
     mounts.extend(kafka.secret_ref.iter().map(|s| Mount::secret("kafka", "--kafka-config-dir", &s.name)));
     mounts.extend(redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
     let worker = &view.spec.worker;
+    arguments.extend([
+        format!("--kafka-bootstrap={}", kafka.bootstrap_servers),
+        format!("--redis-url={}", redis.url),
+        format!("--memory-mib={}", worker.memory_mib),
+    ]);
     Pod {
         name: "stream",
         command: "/usr/local/bin/featuremill-stream",
-        arguments: vec![
-            format!("--assignments={}/{ASSIGNMENTS_KEY}", path("plan")),
-            format!("--kafka-bootstrap={}", kafka.bootstrap_servers),
-            format!("--redis-url={}", redis.url),
-            format!("--memory-mib={}", worker.memory_mib),
-        ],
+        arguments,
         ports: Vec::new(),
         mounts,
         memory_mib: BASE_MEMORY_MIB + i64::from(worker.memory_mib),

@@ -18,10 +18,13 @@ fn runs(observed: &Observed, revisions: &[&str]) -> Decision {
         wanted,
         memory: Memory::default(),
         run: revisions.iter().map(|r| (*r).to_owned()).collect(),
+        replay: None,
         retire: BTreeSet::new(),
         remove: BTreeSet::new(),
         caught_up: true,
         first: None,
+        compare: None,
+        compared: Vec::new(),
         answered: Vec::new(),
         next: None,
     }

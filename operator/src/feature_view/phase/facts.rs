@@ -4,15 +4,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crds::architecture::Mode;
-use crds::feature_view::Rollout;
+use crds::feature_view::{FailurePolicy, Rollout};
 use engine::plan::Plan;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use shell::store::Markers;
 
 use super::memory::{Memory, Past};
-use crate::feature_view::observe::{Observed, StoreView};
-use crate::feature_view::{history, migration};
+use super::replay::Seen;
+use crate::feature_view::comparison::{self, Compared};
+use crate::feature_view::observe::{Observed, StoreView, revision_of};
+use crate::feature_view::{history, migration, replay};
 use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 
 /// What a decision is made from.
@@ -37,8 +39,14 @@ pub struct Facts {
     pub present: BTreeSet<String>,
     /// Revisions whose plan is known.
     pub planned: BTreeSet<String>,
+    /// Those of them that read a stream, and have no workers yet.
+    pub unread: BTreeSet<String>,
+    /// What is seen of the target's replay.
+    pub replay: Seen,
     /// Whether the target has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
+    /// What is known of the comparison that the target has to stand; `None`: nothing is compared.
+    pub compared: Option<Compared>,
     /// Whether the target has batch runs and has had none yet.
     pub unrun: bool,
     /// Whether the workers are stopped on purpose.
@@ -54,6 +62,8 @@ pub struct Policy {
     pub pin: Option<String>,
     /// Whether a revision that has proved itself takes over by itself.
     pub auto: bool,
+    /// Whether it is compared with the live one first, and what follows if that fails.
+    pub compares: Option<FailurePolicy>,
     /// Whether nothing is to be decided now.
     pub paused: bool,
     /// For how long a revision must be caught up.
@@ -105,6 +115,7 @@ impl Policy {
         Self {
             pin: pin(rollout).map(str::to_owned),
             auto: rollout.auto_promotion_enabled,
+            compares: comparison::is_on(&rollout.comparison).then_some(rollout.comparison.failure_policy),
             paused: rollout.paused,
             // A generation is there or it is not; only lag comes and goes.
             stable_for: if streams { seconds(rollout.catch_up.stable_for_seconds) } else { SignedDuration::ZERO },
@@ -153,7 +164,10 @@ pub fn facts(
         history: history::past(observed),
         present: observed.revisions().map(str::to_owned).collect(),
         planned: plans.keys().cloned().collect(),
+        unread: unread(observed, plans),
+        replay: Seen::default(),
         caught_up: false,
+        compared: None,
         unrun: false,
         suspended: view.spec.suspend,
         queued: false,
@@ -169,9 +183,24 @@ pub fn facts(
         let from = known.live.as_ref().and_then(|live| migration::mode(observed, plans, &live.revision));
         facts.queued = migration::is_queued(observed, from, mode);
         facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
+        facts.compared = comparison::compared(observed, plans, known, facts.target().map(String::as_str));
         facts.unrun = batches && head.is_none() && known.run.is_none();
+        let trial = facts.memory.trial.as_ref().filter(|trial| facts.target() == Some(&trial.revision));
+        if let Some((trial, order)) = trial.and_then(|trial| Some((trial, trial.replay.as_ref()?))) {
+            let job = replay::standing(observed, &trial.revision, &order.fence, &known.replays);
+            let progress = (job == replay::Standing::Running && !known.replays.is_empty())
+                .then(|| replay::progress(&order.parts, &known.replays, facts.now));
+            facts.replay = Seen { captured: None, job, progress };
+        }
     }
     facts
+}
+
+/// The revisions that read a stream and have no workers yet.
+fn unread(observed: &Observed, plans: &BTreeMap<String, Arc<Plan>>) -> BTreeSet<String> {
+    let stands = |revision: &str| observed.deployments.iter().any(|d| revision_of(d) == Some(revision));
+    let streams = plans.values().filter(|plan| plan.mode.has_stream_lanes());
+    streams.map(|plan| plan.revision.clone()).filter(|revision| !stands(revision)).collect()
 }
 
 /// What people ask for, in the order in which it is heeded.

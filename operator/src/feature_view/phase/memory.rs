@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use crds::FeatureViewStatus;
-use crds::feature_view::{AbortReason, RolloutStatus, Trial as TrialStatus};
+use crds::feature_view::{AbortReason, Attempt, ReplayStatus, RolloutStatus, Trial as TrialStatus};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::conditions::seconds;
@@ -41,8 +41,14 @@ pub struct Trial {
     pub caught_up: Option<Timestamp>,
     /// Whether a person said that it may take over.
     pub approved: bool,
+    /// Its comparison with the live revision, once that has begun.
+    pub comparison: Option<Attempt>,
     /// Why it was given up.
     pub aborted: Option<AbortReason>,
+    /// What was said when it was given up.
+    pub message: Option<String>,
+    /// How it gets its history, once that is decided.
+    pub replay: Option<ReplayStatus>,
 }
 
 /// A revision of the history.
@@ -56,6 +62,8 @@ pub struct Past {
     pub promoted: Option<Timestamp>,
     /// Whether its workers or runs stand. They go before its rows do.
     pub stands: bool,
+    /// Whether the Job of its replay stands: it is a candidate, whatever it was before. It goes before the rows, too.
+    pub replays: bool,
 }
 
 impl Trial {
@@ -89,13 +97,17 @@ impl Memory {
                 started: time(trial.start_time),
                 caught_up: time(trial.caught_up_time),
                 approved: trial.approved,
+                comparison: trial.comparison,
                 aborted: trial.aborted,
+                message: trial.message,
+                replay: trial.replay,
             }),
             retiring: status.retiring.iter().map(|r| r.revision.clone()).collect(),
         }
     }
 
-    /// Writes it into a status, but for what is being removed, which has times of its own there.
+    /// Writes it into a status, but for what is being removed, which has times of its own there, and for what a comparison
+    /// said.
     pub fn write(&self, status: &mut FeatureViewStatus) {
         let rollout = RolloutStatus {
             promoted_time: self.promoted.map(seconds),
@@ -105,8 +117,12 @@ impl Memory {
                 start_time: trial.started.map(seconds),
                 caught_up_time: trial.caught_up.map(seconds),
                 approved: trial.approved,
+                comparison: trial.comparison.clone(),
                 aborted: trial.aborted,
+                message: trial.message.clone(),
+                replay: trial.replay.clone(),
             }),
+            comparison: status.rollout.take().and_then(|rollout| rollout.comparison),
         };
         status.active_revision.clone_from(&self.active);
         status.previous_revision.clone_from(&self.previous);
@@ -134,7 +150,9 @@ impl Memory {
         let of_live = history.iter().find(|past| past.revision == live);
         let kept = history
             .iter()
-            .filter(|past| past.stands && past.revision != live && !self.retiring.contains(&past.revision))
+            .filter(|past| {
+                past.stands && !past.replays && past.revision != live && !self.retiring.contains(&past.revision)
+            })
             .filter_map(|past| Some((past.promoted?, past)))
             .max_by_key(|(promoted, past)| (*promoted, past.number))
             .map(|(_, past)| past);
@@ -143,7 +161,7 @@ impl Memory {
         self.previous = kept.map(|past| past.revision.clone());
         self.returned = kept.zip(of_live).is_some_and(|(kept, live)| kept.number > live.number);
         // What was being removed was lost, too. What is gone already is removed once more, which does no harm.
-        let idle = history.iter().filter(|past| !past.stands && past.revision != live);
+        let idle = history.iter().filter(|past| !past.stands && !past.replays && past.revision != live);
         self.retiring.extend(idle.map(|past| past.revision.clone()));
     }
 

@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::panic)]
 
 mod any_story;
+mod compares;
+mod replays;
 mod world;
 
 use engine::row::Marker;

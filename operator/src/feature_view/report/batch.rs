@@ -10,6 +10,7 @@ use kube::ResourceExt as _;
 
 use super::{Round, Verdict};
 use crate::conditions::seconds;
+use crate::feature_view::comparison::is_of_comparison;
 use crate::feature_view::migration;
 use crate::feature_view::observe::{StoreFacts, StoreView, revision_of};
 use crate::jobs;
@@ -129,7 +130,8 @@ impl Round<'_> {
         }
         let reported = self.report().map_or(i64::MIN, |report| report.finished_ms);
         // A run that was killed, or could not reach the store, reports nothing: its Job does.
-        let newest = self.observed.jobs.iter().filter(|job| mine(revision_of(*job))).max_by_key(|job| jobs::begun(job));
+        let runs = self.observed.jobs.iter().filter(|job| mine(revision_of(*job)) && !is_of_comparison(*job));
+        let newest = runs.max_by_key(|job| jobs::begun(job));
         if let Some(job) = newest.filter(|job| jobs::begun(job) > reported)
             && let Some(why) = jobs::failure(job)
         {

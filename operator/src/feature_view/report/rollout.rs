@@ -35,8 +35,11 @@ impl Round<'_> {
             Step::Aborted(_) => "Aborted",
             Step::Promote if self.acted.moved.is_none() => "Promoting",
             Step::Return if self.acted.moved.is_none() => "RollingBack",
-            Step::AwaitTurn | Step::CatchUp | Step::AwaitPromotion if paused => "Paused",
+            Step::AwaitTurn | Step::Replay | Step::CatchUp | Step::AwaitPromotion if paused => "Paused",
             Step::AwaitTurn => "AwaitingMigration",
+            Step::Replay => "Replaying",
+            Step::Compare => "Comparing",
+            Step::Differs => "ComparisonFailed",
             Step::CatchUp => "CatchingUp",
             Step::AwaitPromotion => "AwaitingPromotion",
             Step::Adopt | Step::Serve | Step::Promote | Step::Return => match caught_up.0 {
@@ -93,10 +96,11 @@ impl Round<'_> {
         let (name, rollout) = (self.observed.view.name_any(), &self.observed.view.spec.rollout);
         match self.decision.step {
             Step::AwaitTurn => Some((reasons::AWAITING_MIGRATION, self.queued(&revision))),
-            Step::CatchUp | Step::AwaitPromotion if rollout.paused => Some((
+            Step::Replay | Step::CatchUp | Step::AwaitPromotion if rollout.paused => Some((
                 reasons::PAUSED,
                 format!("spec.rollout.paused holds revision {revision}; set it to false to go on"),
             )),
+            Step::Replay => self.replaying(),
             Step::CatchUp if self.decision.caught_up => {
                 let stable = rollout.catch_up.stable_for_seconds;
                 Some((
@@ -104,6 +108,7 @@ impl Round<'_> {
                     format!("revision {revision} has caught up, and has to stay so for {stable} s"),
                 ))
             }
+            Step::Compare => Some((reasons::COMPARING, self.comparing().2)),
             Step::AwaitPromotion => Some((
                 reasons::AWAITING_PROMOTION,
                 format!(
@@ -134,15 +139,28 @@ impl Round<'_> {
             Step::Aborted(AbortReason::DeadlineExceeded) => {
                 let deadline = rollout.catch_up.deadline_seconds;
                 let what = format!(
-                    "revision {revision} did not catch up within spec.rollout.catchUp.deadlineSeconds ({deadline}) and was \
+                    "revision {revision} did not catch up, and pass its comparison, within spec.rollout.catchUp.deadlineSeconds ({deadline}) and was \
                      given up"
                 );
                 Some((reasons::DEADLINE_EXCEEDED, format!("{what}; {}{again}", self.serves_on())))
+            }
+            Step::Aborted(AbortReason::ComparisonFailed) => {
+                let compared = self.compared(&self.observed.view.status.clone().unwrap_or_default(), &self.memory());
+                let why = compared.and_then(|c| c.message).unwrap_or_default();
+                let what =
+                    format!("revision {revision} was given up, as spec.rollout.comparison.failurePolicy says: {why}");
+                Some((reasons::COMPARISON_FAILED, format!("{what}; {}{again}", self.serves_on())))
             }
             Step::Aborted(AbortReason::AbortedByUser) => Some((
                 reasons::ABORTED_BY_USER,
                 format!("revision {revision} was given up as asked; {}{again}", self.serves_on()),
             )),
+            Step::Aborted(AbortReason::ReplayFailed) => {
+                let trial = self.decision.memory.trial.as_ref();
+                let why = trial.and_then(|trial| trial.message.clone()).unwrap_or_default();
+                let what = format!("the replay of revision {revision} failed and it was given up: {why}");
+                Some((reasons::REPLAY_FAILED, format!("{what}; {}{again}", self.serves_on())))
+            }
             Step::Unavailable => Some((reasons::REVISION_UNAVAILABLE, self.unavailable())),
             _ => None,
         }

@@ -1,11 +1,11 @@
 //! What each state of a rollout looks like from outside: to people, to `kubectl wait`, to whoever watches kstatus.
 #![allow(clippy::unwrap_used)]
 
-use crds::feature_view::AbortReason;
+use crds::feature_view::{AbortReason, ReplayStatus};
 use serde_json::json;
 
 use super::super::fixtures::observed;
-use super::super::phase::Trial;
+use super::super::phase::{Replaying, Trial};
 use super::super::resolve;
 use super::*;
 
@@ -44,10 +44,13 @@ fn case(step: Step) -> Case {
         },
         wanted,
         run: Vec::new(),
+        replay: None,
         retire: BTreeSet::new(),
         remove: BTreeSet::new(),
         caught_up: false,
         first: None,
+        compare: None,
+        compared: Vec::new(),
         answered: Vec::new(),
         next: None,
     };
@@ -118,6 +121,43 @@ fn a_candidate_is_work_in_progress_while_the_old_one_serves() {
     assert!(it.says(types::RECONCILING).contains("for 60 s"), "{}", it.says(types::RECONCILING));
     it.observed.view.spec.rollout.paused = true;
     assert_eq!(it.looks(), look("Paused", ["True Healthy", "True Paused", "False Idle"]));
+}
+
+#[test]
+fn a_replay_says_what_it_reads_and_what_keeps_it_from_that() {
+    let mut it = case(Step::Replay);
+    let revision = it.decision.wanted.clone().unwrap();
+    let part = |partition, from, to| crds::feature_view::ReplayPart { partition, from, to };
+    let order = ReplayStatus { parts: vec![part(0, 10, 40), part(1, 0, 70)], ..ReplayStatus::default() };
+    let replaying = Replaying { revision, order: None, captures: true, trouble: None };
+    it.decision.replay = Some(replaying.clone());
+    assert_eq!(it.looks(), look("Replaying", ["True Healthy", "True Replaying", "False Idle"]));
+    assert!(it.says(types::CAUGHT_UP).contains("waits for the offsets"), "{}", it.says(types::CAUGHT_UP));
+    it.decision.memory.trial.as_mut().unwrap().replay = Some(order);
+    let says = it.says(types::RECONCILING);
+    assert!(says.contains("100 records of 2 partitions"), "{says}");
+    it.observed.view.spec.rollout.paused = true;
+    assert_eq!(it.looks(), look("Paused", ["True Healthy", "True Paused", "False Idle"]));
+    it.observed.view.spec.rollout.paused = false;
+
+    let trouble = |reason, stuck| Trouble { reason, message: "what it is".to_owned(), stuck };
+    let away = Some(trouble(reasons::KAFKA_UNREACHABLE, false));
+    it.decision.replay = Some(Replaying { trouble: away, ..replaying.clone() });
+    assert_eq!(it.looks(), look("Replaying", ["True Healthy", "True KafkaUnreachable", "False Idle"]));
+    let short = Some(trouble(reasons::RETENTION_TOO_SHORT, true));
+    it.decision.replay = Some(Replaying { trouble: short, ..replaying });
+    let expected = ["True Healthy", "False RetentionTooShort", "True RetentionTooShort"];
+    assert_eq!(it.looks(), look("Replaying", expected));
+    assert_eq!(it.says(types::STALLED), "what it is");
+}
+
+#[test]
+fn a_replay_that_failed_says_why() {
+    let mut it = case(Step::Aborted(AbortReason::ReplayFailed));
+    it.decision.memory.candidate = None;
+    it.decision.memory.trial.as_mut().unwrap().message = Some("SourceReset: it was made anew".to_owned());
+    assert_eq!(it.looks(), look("Aborted", ["True Healthy", "False Idle", "True ReplayFailed"]));
+    assert!(it.says(types::STALLED).contains("SourceReset: it was made anew"), "{}", it.says(types::STALLED));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeBinaryBuilder, StructArray};
 use arrow::compute::filter;
 use arrow::datatypes::{DataType, Field, Fields};
-use datafusion::common::{Result, exec_datafusion_err, not_impl_err};
+use datafusion::common::{Result, exec_datafusion_err};
 use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use engine::lane::{self, Lane, Layout};
@@ -159,37 +159,53 @@ impl Lanes {
         LargeBinaryBuilder::with_capacity(self.lanes.len(), room)
     }
 
+    /// Takes out the lanes of some groups, packed: with the events that wait, if any do.
+    fn take(&mut self, emit_to: EmitTo) -> Result<Vec<Option<Box<[u8]>>>> {
+        if self.pending.len() > 0 {
+            self.settle()?;
+        }
+        let taken = emit_to.take_needed(&mut self.lanes);
+        self.packed -= taken.iter().flatten().map(|lane| lane.len()).sum::<usize>();
+        Ok(taken)
+    }
+
+    /// Whether there is nothing but events: then each lane can go from the fold to the result.
+    fn is_fresh(&self, emit_to: EmitTo) -> bool {
+        emit_to == EmitTo::All && self.packed == 0
+    }
+
     fn lanes(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let mut builder = self.builder();
-        match emit_to {
-            EmitTo::All => {
-                self.close(|_, bytes| {
-                    builder.append_option(bytes);
-                    Ok(())
-                })?;
-                (self.lanes, self.packed) = (Vec::new(), 0);
-            }
-            EmitTo::First(_) => {
-                self.settle()?;
-                for lane in emit_to.take_needed(&mut self.lanes) {
-                    self.packed -= lane.as_ref().map_or(0, |lane| lane.len());
-                    builder.append_option(lane);
-                }
-            }
+        if self.is_fresh(emit_to) {
+            self.close(|_, bytes| {
+                builder.append_option(bytes);
+                Ok(())
+            })?;
+            self.lanes = Vec::new();
+        } else {
+            self.take(emit_to)?.iter().for_each(|lane| builder.append_option(lane.as_ref()));
         }
         Ok(Arc::new(builder.finish()))
     }
 
-    /// All lanes, and the features as `reader` reads them.
-    fn features(&mut self, reader: &FeatureReader) -> Result<ArrayRef> {
+    /// Lanes, and the features as `reader` reads them.
+    fn features(&mut self, emit_to: EmitTo, reader: &FeatureReader) -> Result<ArrayRef> {
         let failed = |error: FeaturesError| DataFusionError::External(error.into());
         let mut builder = self.builder();
         let mut features = reader.rows(self.lanes.len());
-        self.close(|lane, bytes| {
+        let mut append = |lane: &Lane, bytes: Option<&[u8]>| {
             builder.append_option(bytes);
             features.push(std::slice::from_ref(lane), reader.time()).map_err(failed)
-        })?;
-        (self.lanes, self.packed) = (Vec::new(), 0);
+        };
+        if self.is_fresh(emit_to) {
+            self.close(append)?;
+            self.lanes = Vec::new();
+        } else {
+            for bytes in self.take(emit_to)? {
+                let lane = bytes.as_ref().map_or_else(|| Ok(Lane::new()), |bytes| self.mould.lane(bytes))?;
+                append(&lane, bytes.as_deref())?;
+            }
+        }
         let features = StructArray::from(features.finish().map_err(failed)?);
         let columns: Vec<ArrayRef> = vec![Arc::new(builder.finish()), Arc::new(features)];
         Ok(Arc::new(StructArray::try_new(read_fields(reader), columns, None)?))
@@ -227,11 +243,10 @@ impl GroupsAccumulator for Lanes {
     }
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
-        let Some(reader) = self.mould.reader.clone() else { return self.lanes(emit_to) };
-        if emit_to != EmitTo::All {
-            return not_impl_err!("features of some groups: none are asked for of input that comes without an order");
+        match self.mould.reader.clone() {
+            Some(reader) => self.features(emit_to, &reader),
+            None => self.lanes(emit_to),
         }
-        self.features(&reader)
     }
 
     fn state(&mut self, emit_to: EmitTo) -> Result<Vec<ArrayRef>> {

@@ -148,13 +148,14 @@ mod tests {
     fn more_groups_than_are_gathered_at_a_time_lose_none() {
         let groups = GATHERED * 2 + 7;
         let mut pending = Pending::default();
+        let of = |group: usize| i64::try_from(group % 10).unwrap();
         for round in 0..3_i64 {
-            let times = Int64Array::from_iter_values((0..groups).map(|group| round * 10 + (group % 10) as i64));
+            let times = Int64Array::from_iter_values((0..groups).map(|group| round * 10 + of(group)));
             pending.push(&[Arc::new(times)], &(0..groups).collect::<Vec<_>>());
         }
         let mut count = 0;
         let check = |group: usize, events: &Evaluated, rows: Range<usize>| {
-            let of = (group % 10) as i64;
+            let of = of(group);
             assert_eq!(rows.map(|row| events.time(row)).collect::<Vec<_>>(), [of, of + 10, of + 20]);
             count += 1;
             Ok(())

@@ -42,7 +42,7 @@ impl Redis {
     async fn try_connect(&self) -> redis::RedisResult<MultiplexedConnection> {
         let mut connection = redis::Client::open(self.url())?.get_multiplexed_async_connection().await?;
         // Half a second, the default, is not enough for a hundred rows where a cluster is being tested beside this.
-        connection.set_response_timeout(Duration::from_secs(60));
+        connection.set_response_timeout(Duration::from_mins(1));
         redis::cmd("PING").query_async::<()>(&mut connection).await?;
         Ok(connection)
     }

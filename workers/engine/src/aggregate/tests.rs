@@ -73,7 +73,7 @@ fn merged(part: &Part, a: &State, b: &State) -> State {
 fn bytes(part: &Part, state: &State) -> Vec<u8> {
     let mut out = Vec::new();
     if !state.is_empty() {
-        column::put(&mut out, part, &[SLOT], &[state]);
+        column::put(&mut out, part, &[SLOT], &[state], &mut Written::new(0));
     }
     out
 }
@@ -106,7 +106,15 @@ proptest! {
         let refs: Vec<&State> = states.iter().collect();
         let slots = vec![SLOT; states.len()];
         let mut out = Vec::new();
-        column::put(&mut out, &part, &slots, &refs, &mut Written::new(0));
+        column::put(&mut out, &part, &slots, &refs, &mut Written::new(states.len()));
+        // Behind another column, of other tiles, the bytes are the same.
+        let mut others = vec![0xff];
+        let turned: Vec<&State> = refs.iter().rev().copied().collect();
+        let mut written = Written::new(0);
+        column::put(&mut others, &part, &slots, &turned, &mut written);
+        let behind = others.len();
+        column::put(&mut others, &part, &slots, &refs, &mut written);
+        prop_assert_eq!(&others[behind..], &out[..]);
         let mut from = Cursor::new(&out);
         let back = column::take(&mut from, &part, &slots).unwrap();
         from.end().unwrap();

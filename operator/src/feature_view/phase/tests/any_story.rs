@@ -4,8 +4,11 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 
-use super::world::{Cut, DEADLINE, SOAK, STABLE, World};
+use crds::feature_view::FailurePolicy;
+
+use super::world::{Cut, DEADLINE, SOAK, STABLE, World, too_short};
 use crate::feature_view::phase::{Request, Verb};
+use crate::feature_view::replay::Standing;
 
 /// What can happen to a view.
 #[derive(Clone, Debug)]
@@ -19,6 +22,11 @@ enum Happens {
     Queued(bool),
     Lags(String, bool),
     Away(bool),
+    Compares(Option<FailurePolicy>),
+    Asks(u8),
+    Differs(String, bool),
+    Broken(bool),
+    JobsAreDeleted,
     Asked(Verb, String),
     Passes(i64),
     Reads,
@@ -26,12 +34,18 @@ enum Happens {
     StatusIsLost,
     StoreIsLost,
     WorkloadIsDeleted(String),
+    JobIsDeleted(String),
+    JobFails(String),
+    JobIsSlow(String, bool),
+    TopicIsShort(bool),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
     let revision = || "[abcd]";
     let verb = prop::sample::select(Verb::ALL.to_vec());
     let cut = prop::sample::select(vec![Cut::AfterApply, Cut::AfterIntent, Cut::AfterMove, Cut::BeforeAnswer]);
+    let (pause, abort, ignore) = (FailurePolicy::Pause, FailurePolicy::Abort, FailurePolicy::Ignore);
+    let policy = prop::sample::select(vec![None, Some(pause), Some(abort), Some(ignore)]);
     prop_oneof![
         4 => revision().prop_map(Happens::Edit),
         1 => Just(Happens::Refused),
@@ -42,6 +56,11 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => any::<bool>().prop_map(Happens::Queued),
         2 => (revision(), any::<bool>()).prop_map(|(r, lags)| Happens::Lags(r, lags)),
         1 => any::<bool>().prop_map(Happens::Away),
+        2 => policy.prop_map(Happens::Compares),
+        1 => (0..3_u8).prop_map(Happens::Asks),
+        1 => (revision(), any::<bool>()).prop_map(|(r, differs)| Happens::Differs(r, differs)),
+        1 => any::<bool>().prop_map(Happens::Broken),
+        1 => Just(Happens::JobsAreDeleted),
         2 => (verb, revision()).prop_map(|(verb, r)| Happens::Asked(verb, r)),
         4 => prop::sample::select(vec![1, STABLE, DEADLINE, SOAK]).prop_map(Happens::Passes),
         4 => Just(Happens::Reads),
@@ -50,6 +69,10 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => Just(Happens::StatusIsLost),
         1 => Just(Happens::StoreIsLost),
         1 => revision().prop_map(Happens::WorkloadIsDeleted),
+        1 => revision().prop_map(Happens::JobIsDeleted),
+        1 => revision().prop_map(Happens::JobFails),
+        2 => (revision(), any::<bool>()).prop_map(|(r, slow)| Happens::JobIsSlow(r, slow)),
+        1 => any::<bool>().prop_map(Happens::TopicIsShort),
     ]
 }
 
@@ -68,6 +91,14 @@ impl World {
                 self.lagging.extend(lags.then_some(revision));
             }
             Happens::Away(away) => self.away = away,
+            Happens::Compares(policy) => self.policy.compares = policy,
+            Happens::Asks(asked) => self.asked = asked,
+            Happens::Differs(revision, differs) => {
+                self.differs.remove(&revision);
+                self.differs.extend(differs.then_some(revision));
+            }
+            Happens::Broken(broken) => self.broken = broken,
+            Happens::JobsAreDeleted => self.comparisons.clear(),
             Happens::Asked(verb, revision) => {
                 self.requests.retain(|request| request.verb != verb);
                 self.requests.push(Request { verb, revision });
@@ -79,8 +110,21 @@ impl World {
             Happens::StatusIsLost => self.status = crds::FeatureViewStatus::default(),
             Happens::StoreIsLost => {
                 self.live = None;
+                // Workers that find no marker read the topic from its first offset, which is all that a replay reads.
                 self.rows.clear();
+                self.reports.clear();
             }
+            Happens::JobIsDeleted(revision) => drop(self.jobs.remove(&revision)),
+            Happens::JobFails(revision) => {
+                if let Some((_, standing)) = self.jobs.get_mut(&revision).filter(|(_, s)| *s == Standing::Running) {
+                    *standing = Standing::Failed("a part is gone".to_owned());
+                }
+            }
+            Happens::JobIsSlow(revision, slow) => {
+                self.slow.remove(&revision);
+                self.slow.extend(slow.then_some(revision));
+            }
+            Happens::TopicIsShort(short) => self.topic = short.then(too_short),
             Happens::WorkloadIsDeleted(revision) => self.workloads.retain(|workload| *workload != revision),
         }
     }
@@ -110,8 +154,9 @@ proptest! {
         }
         world.happens(&Happens::Edit(last.clone()));
         (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
-        world.queued = false;
-        (world.lagging, world.requests) = (BTreeSet::new(), Vec::new());
+        (world.queued, world.differs, world.broken) = (false, BTreeSet::new(), false);
+        (world.lagging, world.slow) = (BTreeSet::new(), BTreeSet::new());
+        (world.requests, world.topic) = (Vec::new(), None);
         for _ in 0..3 {
             world.fair_round();
         }
@@ -131,7 +176,9 @@ proptest! {
         let live: BTreeSet<String> = world.live.iter().cloned().collect();
         prop_assert_eq!(&world.workloads, &live);
         prop_assert_eq!(&world.plans, &live);
+        prop_assert!(world.jobs.is_empty(), "{:?}", world.jobs);
         prop_assert_eq!(&world.rows.keys().cloned().collect::<BTreeSet<_>>(), &live);
+        prop_assert!(world.comparisons.is_empty() && world.reports.keys().all(|of| live.contains(of)));
         prop_assert!(status.retiring.is_empty() && status.candidate_revision.is_none() && status.previous_revision.is_none());
         prop_assert_eq!(&status.active_revision, &world.live);
     }

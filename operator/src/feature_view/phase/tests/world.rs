@@ -4,10 +4,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crds::FeatureViewStatus;
-use crds::feature_view::RetiringRevision;
+use crds::condition::reasons;
+use crds::feature_view::{Attempt, FailurePolicy, ReplayPart, ReplayStatus, RetiringRevision};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
-use crate::feature_view::phase::{Decision, Facts, Memory, Past, Policy, Request, Step, decide};
+use crate::conditions::seconds;
+use crate::feature_view::comparison::{Compared, Outcome};
+use crate::feature_view::phase::{Decision, Facts, Memory, Past, Policy, Request, Seen, Step, decide};
+use crate::feature_view::replay::Standing;
+use crate::trouble::Trouble;
 
 /// Where a round is cut off.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,9 +42,30 @@ pub struct World {
     pub rows: BTreeMap<String, bool>,
     pub status: FeatureViewStatus,
     pub workloads: BTreeSet<String>,
+    /// Why the topic's offsets are not to be had.
+    pub topic: Option<Trouble>,
+    /// The replays' Jobs, by revision: fence, and how they stand.
+    pub jobs: BTreeMap<String, (String, Standing)>,
+    /// How many Jobs were made of each fence.
+    pub made: BTreeMap<String, usize>,
+    /// The revisions whose Jobs take for ever.
+    pub slow: BTreeSet<String>,
+    /// The revisions whose rows hold what a replay read.
+    pub replayed: BTreeSet<String>,
+    captures: usize,
     /// The revisions whose plan stands as a ConfigMap.
     pub plans: BTreeSet<String>,
     pub history: Vec<Past>,
+    /// What is asked of comparisons, but for who is compared.
+    pub asked: u8,
+    /// The revisions whose values are not as announced.
+    pub differs: BTreeSet<String>,
+    /// Whether Jobs that compare end without a verdict.
+    pub broken: bool,
+    /// By definition and number, when the Job of an attempt ended.
+    pub comparisons: BTreeMap<(String, i32), Option<i64>>,
+    /// By candidate, the attempt whose report stands, and whether it passed.
+    pub reports: BTreeMap<String, ((String, i32), bool)>,
 }
 
 pub const SOAK: i64 = 100;
@@ -55,6 +81,7 @@ impl World {
             policy: Policy {
                 pin: None,
                 auto: true,
+                compares: None,
                 paused: false,
                 stable_for: SignedDuration::from_secs(STABLE),
                 deadline: SignedDuration::from_secs(DEADLINE),
@@ -69,8 +96,19 @@ impl World {
             rows: BTreeMap::new(),
             status: FeatureViewStatus::default(),
             workloads: BTreeSet::new(),
+            topic: None,
+            jobs: BTreeMap::new(),
+            made: BTreeMap::new(),
+            slow: BTreeSet::new(),
+            replayed: BTreeSet::new(),
+            captures: 0,
             plans: BTreeSet::new(),
             history: Vec::new(),
+            asked: 0,
+            differs: BTreeSet::new(),
+            broken: false,
+            comparisons: BTreeMap::new(),
+            reports: BTreeMap::new(),
         }
     }
 
@@ -95,21 +133,54 @@ impl World {
             history: self
                 .history
                 .iter()
-                .map(|past| Past { stands: self.workloads.contains(&past.revision), ..past.clone() })
+                .map(|past| {
+                    let stands = self.workloads.contains(&past.revision);
+                    let replays = self.jobs.contains_key(&past.revision);
+                    Past { stands, replays, ..past.clone() }
+                })
                 .collect(),
-            present: self.workloads.union(&self.plans).cloned().collect(),
+            present: self.workloads.iter().chain(&self.plans).chain(self.jobs.keys()).cloned().collect(),
             planned: self.plans.iter().chain(&self.wanted).cloned().collect(),
+            unread: BTreeSet::new(),
+            replay: Seen::default(),
             caught_up: false,
+            compared: None,
             unrun: false,
             suspended: self.suspended,
             queued: self.queued && self.policy.pin.is_none(),
         };
         let known = |pin: &&String| self.history.iter().any(|past| past.revision == **pin);
         facts.planned.extend(self.policy.pin.iter().filter(known).cloned());
+        facts.unread = facts.planned.difference(&self.workloads).cloned().collect();
         let target = facts.target().cloned();
+        let trial = facts.memory.trial.as_ref().filter(|trial| Some(&trial.revision) == target.as_ref());
+        if let Some((trial, order)) = trial.and_then(|trial| Some((trial, trial.replay.as_ref()?))) {
+            let job = self.jobs.get(&trial.revision).filter(|(fence, _)| *fence == order.fence);
+            facts.replay.job = job.map(|(_, standing)| standing.clone()).unwrap_or_default();
+        }
         let reads = |r: &String| self.rows.get(r) == Some(&true) && !self.lagging.contains(r);
+        facts.compared = target.as_ref().filter(|_| !self.away).and_then(|target| self.compared(target));
         facts.caught_up = !self.away && target.as_ref().is_some_and(reads);
         facts
+    }
+
+    /// What is known of the comparison of a target with what is live.
+    fn compared(&self, target: &str) -> Option<Compared> {
+        let live = self.live.as_ref().filter(|live| *live != target)?;
+        self.policy.compares?;
+        let definition = format!("{target} {live} {}", self.asked);
+        let trial = self.status.rollout.as_ref().and_then(|r| r.trial.as_ref()?.comparison.clone());
+        let number = trial.filter(|attempt| attempt.definition == definition).map_or(1, |attempt| attempt.number);
+        let attempt = (definition.clone(), number);
+        let report = self.reports.get(target).filter(|(of, _)| *of == attempt);
+        let outcome = match (report, self.comparisons.get(&attempt)) {
+            (Some((_, true)), _) => Outcome::Passed,
+            (Some((_, false)), _) => Outcome::Failed,
+            (None, Some(Some(ended))) => Outcome::NoVerdict(Timestamp::from_second(*ended).unwrap()),
+            (None, Some(None)) => Outcome::Running,
+            (None, None) => Outcome::Absent,
+        };
+        Some(Compared { definition, number, outcome })
     }
 
     pub fn round(&mut self) -> Decision {
@@ -118,14 +189,22 @@ impl World {
 
     /// One round, cut off somewhere.
     pub fn cut(&mut self, cut: Cut) -> Decision {
-        let facts = self.facts();
-        let decision = decide(&facts);
+        let mut facts = self.facts();
+        let mut decision = decide(&facts);
         check(&facts, &decision);
+        if let Some(replay) = decision.replay.as_ref().filter(|replay| replay.captures) {
+            facts.replay.captured = Some(self.capture(&replay.revision, facts.now));
+            decision = decide(&facts);
+            check(&facts, &decision);
+        }
 
         // Kubernetes: what runs, and what no longer does.
         for revision in &decision.run {
             self.plans.insert(revision.clone());
-            self.workloads.insert(revision.clone());
+            match decision.replay.as_ref().filter(|replay| replay.revision == *revision) {
+                Some(replay) => self.replay(replay.order.as_ref()),
+                None => self.start(&facts, revision),
+            }
             if !self.history.iter().any(|past| past.revision == *revision) {
                 let number = self.history.iter().map(|past| past.number).max().unwrap_or_default() + 1;
                 self.history.push(Past { revision: revision.clone(), number, ..Past::default() });
@@ -136,7 +215,20 @@ impl World {
                 past.promoted = decision.memory.promoted;
             }
         }
+        if let Some(Attempt { definition, number, .. }) = decision.compare.clone() {
+            self.comparisons.entry((definition, number)).or_default();
+        }
+        self.comparisons.retain(|(definition, number), _| {
+            let goes = decision.remove.iter().any(|revision| definition.starts_with(revision.as_str()));
+            !goes && decision.compared.iter().any(|a| a.definition == *definition && a.number == *number)
+        });
+        assert!(self.comparisons.values().filter(|ended| ended.is_none()).count() <= 2, "{:#?}", self.comparisons);
+        let serves = decision.memory.active.clone().filter(|_| decision.step != Step::Hold);
         self.workloads.retain(|revision| !decision.remove.contains(revision));
+        self.jobs.retain(|revision, (_, standing)| {
+            let stopped = self.suspended && *standing == Standing::Running && decision.step != Step::Hold;
+            !decision.remove.contains(revision) && serves.as_ref() != Some(revision) && !stopped
+        });
         self.plans.retain(|revision| !decision.remove.contains(revision));
         if cut == Cut::AfterApply {
             return decision;
@@ -159,6 +251,8 @@ impl World {
             }
             for revision in &decision.remove {
                 self.rows.remove(revision);
+                self.reports.remove(revision);
+                self.replayed.remove(revision);
                 removed.push(revision.clone());
             }
         }
@@ -185,14 +279,67 @@ impl World {
         decision
     }
 
+    /// What a capture of the topic's offsets answers.
+    fn capture(&mut self, revision: &str, now: Timestamp) -> Result<ReplayStatus, Trouble> {
+        if let Some(trouble) = &self.topic {
+            return Err(trouble.clone());
+        }
+        if let Some((fence, _)) = self.jobs.get(revision) {
+            return Ok(ReplayStatus { fence: fence.clone(), ..ReplayStatus::default() });
+        }
+        self.captures += 1;
+        let fence = format!("{revision}{}", self.captures);
+        let parts = vec![ReplayPart { partition: 0, from: 0, to: 10 }];
+        Ok(ReplayStatus { fence, captured_time: seconds(now), parts, ..ReplayStatus::default() })
+    }
+
+    /// The Job of an order stands, and that order in status before it.
+    fn replay(&mut self, order: Option<&ReplayStatus>) {
+        let Some(order) = order.filter(|_| !self.suspended) else { return };
+        let trial = self.status.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref()).unwrap();
+        assert_eq!(trial.replay.as_ref().map(|replay| &replay.fence), Some(&order.fence), "the intent does not stand");
+        if !self.jobs.contains_key(&trial.revision) {
+            *self.made.entry(order.fence.clone()).or_default() += 1;
+            self.jobs.insert(trial.revision.clone(), (order.fence.clone(), Standing::Running));
+        }
+    }
+
+    /// The workers of a revision start: beside one that serves, only where its history was read.
+    fn start(&mut self, facts: &Facts, revision: &String) {
+        if self.workloads.insert(revision.clone()) {
+            let kept =
+                [&facts.memory.active, &facts.memory.previous].into_iter().any(|kept| kept.as_ref() == Some(revision));
+            let beside = facts.live.as_ref().is_ok_and(|live| live.as_ref().is_some_and(|live| live != revision));
+            assert!(
+                !beside || kept || self.replayed.contains(revision),
+                "{revision} starts without its history: {self:#?}"
+            );
+        }
+    }
+
     /// The cluster does its part: who runs, reads.
     pub fn read(&mut self) {
         if self.away || self.suspended {
             return;
         }
+        for (revision, (_, standing)) in &mut self.jobs {
+            if *standing == Standing::Running && !self.slow.contains(revision) {
+                *standing = Standing::Complete;
+                self.rows.entry(revision.clone()).or_default();
+                self.replayed.insert(revision.clone());
+            }
+        }
         for revision in &self.workloads {
             let whole = self.rows.entry(revision.clone()).or_default();
             *whole |= !self.lagging.contains(revision);
+        }
+        for (attempt, ended) in self.comparisons.iter_mut().filter(|(_, ended)| ended.is_none()) {
+            let candidate = attempt.0[..1].to_owned();
+            if !self.broken && self.rows.contains_key(&candidate) {
+                let passed = !self.differs.contains(&candidate);
+                self.reports.insert(candidate, (attempt.clone(), passed));
+            }
+            *ended = Some(self.now);
         }
     }
 
@@ -203,10 +350,15 @@ impl World {
     /// Rounds until one changes nothing, with the cluster doing its part in between.
     pub fn settle(&mut self) {
         for _ in 0..20 {
-            let before = (self.status.clone(), self.live.clone(), self.workloads.clone(), self.rows.clone());
+            let seen = |world: &Self| {
+                let (live, jobs) = (world.live.clone(), world.jobs.clone());
+                let compared = (world.comparisons.clone(), world.reports.clone());
+                (world.status.clone(), live, jobs, world.workloads.clone(), world.rows.clone(), compared)
+            };
+            let before = seen(self);
             self.round();
             self.read();
-            if before == (self.status.clone(), self.live.clone(), self.workloads.clone(), self.rows.clone()) {
+            if before == seen(self) {
                 return;
             }
         }
@@ -221,8 +373,22 @@ impl World {
         assert!(!self.status.retiring.iter().any(|r| r.revision == *to), "{to} is being removed: {decision:#?}");
         if decision.step == Step::Promote {
             assert_eq!(self.rows.get(to), Some(&true), "{to} has not caught up: {decision:#?}\n{self:#?}");
+            self.checked_comparison(decision, to);
             assert!(!self.lagging.contains(to) && !self.suspended && !self.policy.paused);
         }
+    }
+}
+
+impl World {
+    /// Whoever is compared takes over with a verdict on what was asked last, or by a person's word.
+    fn checked_comparison(&self, decision: &Decision, to: &String) {
+        let Some(policy) = self.policy.compares.filter(|_| self.policy.pin.is_none()) else { return };
+        let attempt = decision.memory.trial.as_ref().and_then(|trial| trial.comparison.as_ref());
+        let asked = format!("{to} {} {}", self.live.as_ref().unwrap(), self.asked);
+        let (of, passed) = self.reports.get(to).unwrap_or_else(|| panic!("{to} was not compared: {decision:#?}"));
+        assert_eq!(of.0, asked);
+        let forced = attempt.is_some_and(|attempt| attempt.forced);
+        assert!(*passed || forced || policy == FailurePolicy::Ignore, "{to} differs: {decision:#?}");
     }
 }
 
@@ -259,7 +425,16 @@ fn check(facts: &Facts, decision: &Decision) {
         let kept = memory.active.iter().chain(&memory.previous).collect::<Vec<_>>();
         assert!(facts.queued && memory.candidate.is_none() && run.iter().all(|r| kept.contains(&r)), "{decision:#?}");
     }
+    if let Some(replay) = &decision.replay {
+        assert!(run.contains(&replay.revision) || !facts.planned.contains(&replay.revision), "{decision:#?}");
+        assert!(memory.active.as_ref() != Some(&replay.revision) && !decision.caught_up, "{decision:#?}");
+    }
     if let Some(first) = &decision.first {
         assert!(facts.unrun && run.contains(first));
     }
+}
+
+/// That the topic holds too little.
+pub fn too_short() -> Trouble {
+    Trouble { reason: reasons::RETENTION_TOO_SHORT, message: "it holds a day".to_owned(), stuck: true }
 }
