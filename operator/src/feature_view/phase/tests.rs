@@ -409,11 +409,10 @@ fn a_change_of_the_mode_waits_for_its_turn_and_is_not_called_back() {
     let waiting = world.round();
     assert_eq!((waiting.step, run(&world), waiting.memory.candidate), (Step::AwaitTurn, vec!["a"], None));
     world.queued = false;
-    assert_eq!(world.round().step, Step::CatchUp, "waiting takes nothing of its deadline");
+    assert_eq!(world.round().step, Step::Replay, "waiting takes nothing of its deadline");
     // Once it runs it is a candidate like any other.
     world.queued = true;
-    world.read();
-    world.round();
+    world.settle();
     world.pass(STABLE);
     assert_eq!((world.round().step, world.live.as_deref()), (Step::Promote, Some("b")));
     // The way back needs no turn, and there is none to wait for where nothing is live.
