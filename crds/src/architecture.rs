@@ -25,6 +25,7 @@ use crate::pod::{LocalReference, PodOverrides};
     printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
     printcolumn(name = "Views", type_ = "integer", json_path = ".status.views"),
+    printcolumn(name = "Up-To-Date", type_ = "integer", json_path = ".status.updatedViews"),
     printcolumn(name = "Endpoint", type_ = "string", json_path = ".status.endpoint", priority = 1),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
@@ -44,9 +45,12 @@ use crate::pod::{LocalReference, PodOverrides};
 pub struct ArchitectureSpec {
     /// Who lays the tiles: stream workers (`Kappa`), batch runs over a table (`Batch`), batch runs up to a horizon and
     /// stream workers from there on (`Lambda`), or batch runs, minutes apart, over tables that an archive makes of the
-    /// stream (`Lakehouse`, also called `Streamhouse`).
-    #[x_kube(validation = Rule::new("self == oldSelf").message("mode is immutable"))]
+    /// stream (`Lakehouse`, also called `Streamhouse`). A change makes a new revision of every view, each of which is rolled
+    /// out like any other, `migration.maxConcurrent` at once.
     pub mode: Mode,
+    /// How views follow a change of `mode`.
+    #[serde(default)]
+    pub migration: Migration,
     /// The log that events are read from. A `Batch` whose views read tables alone needs none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kafka: Option<Kafka>,
@@ -100,6 +104,23 @@ impl Mode {
     #[must_use]
     pub fn batches(self) -> bool {
         self != Self::Kappa
+    }
+}
+
+/// How views follow a change of `mode`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Migration {
+    /// How many views may be computed anew in the mode at once; the others wait, in the order of their names. One that was
+    /// given up keeps its place, so that what is wrong with one does not go through all.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent: i32,
+}
+
+impl Default for Migration {
+    fn default() -> Self {
+        Self { max_concurrent: one() }
     }
 }
 
@@ -338,6 +359,12 @@ pub struct ArchitectureStatus {
     /// How many views refer to it.
     #[serde(default)]
     pub views: i32,
+    /// How many of them are served as computed in its mode.
+    #[serde(default)]
+    pub updated_views: i32,
+    /// Who follows a change of `mode` now; none while nobody does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub migration: Option<MigrationStatus>,
     /// The topics that are archived.
     #[serde(default)]
     pub archives: i32,
@@ -358,6 +385,22 @@ pub struct ArchitectureStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// Who follows a change of `mode`, by name.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MigrationStatus {
+    /// The views that are computed anew in the mode, or may be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 1024), inner(length(max = 63)))]
+    pub migrating: Vec<String>,
+    /// The views that wait, in this order; no more than the first 1,024.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 1024), inner(length(max = 63)))]
+    pub waiting: Vec<String>,
 }
 
 fn one() -> i32 {

@@ -185,6 +185,12 @@ pub mod reasons {
     pub const REVISION_UNAVAILABLE: &str = "RevisionUnavailable";
     /// An annotation asks for something that is not to be done.
     pub const REQUEST_IGNORED: &str = "RequestIgnored";
+    /// The view waits for its turn to follow a change of its Architecture's mode.
+    pub const AWAITING_MIGRATION: &str = "AwaitingMigration";
+    /// Views follow a change of the Architecture's mode.
+    pub const MIGRATING: &str = "Migrating";
+    /// Views that were given up keep the others from following a change of the Architecture's mode.
+    pub const MIGRATION_HALTED: &str = "MigrationHalted";
     /// A newer edit took the candidate's place.
     pub const SUPERSEDED: &str = "Superseded";
     /// What a deleted view left in the online store or Kafka was removed.

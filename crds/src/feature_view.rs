@@ -15,7 +15,10 @@ pub use rollout::{
     FailurePolicy, FeatureDifference, Rollout, RolloutStatus, Trial,
 };
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
-pub use status::{FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision};
+pub use status::{
+    ArchivedTopic, FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision, RunningRevision,
+    ServingArchitecture,
+};
 
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
@@ -48,6 +51,7 @@ use crate::pod::{LocalReference, PodOverrides};
     printcolumn(name = "Revision", type_ = "string", json_path = ".status.activeRevision"),
     printcolumn(name = "Candidate", type_ = "string", json_path = ".status.candidateRevision"),
     printcolumn(name = "Previous", type_ = "string", json_path = ".status.previousRevision"),
+    printcolumn(name = "Mode", type_ = "string", json_path = ".status.mode", priority = 1),
     printcolumn(name = "Compared", type_ = "string", json_path = ".status.rollout.comparison.verdict", priority = 1),
     printcolumn(name = "Replayed", type_ = "integer", json_path = ".status.rollout.trial.replay.progress.percent", priority = 1),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", priority = 1),
@@ -66,8 +70,8 @@ use crate::pod::{LocalReference, PodOverrides};
     .message("every one of entity.keys must be a column of source.schema").field_path(".entity.keys"))]
 #[serde(rename_all = "camelCase")]
 pub struct FeatureViewSpec {
-    /// The Architecture, of the same namespace, that computes and serves the view.
-    #[x_kube(validation = Rule::new("self == oldSelf").message("architectureRef is immutable; make a new view"))]
+    /// The Architecture, of the same namespace, that computes and serves the view. It may be replaced by another of the same
+    /// store, log and folder of tables; the one before answers for the view, too, until the soak is over.
     pub architecture_ref: LocalReference,
     /// Stops the workers and keeps everything else; what is served grows old.
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 pub mod archive;
 pub mod desire;
+pub mod migration;
 pub mod observe;
 pub mod report;
 

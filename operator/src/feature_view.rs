@@ -5,6 +5,7 @@
 
 pub mod act;
 pub mod apply;
+mod belonging;
 pub mod comparison;
 pub mod desire;
 mod events;
@@ -12,6 +13,7 @@ mod finalize;
 #[cfg(test)]
 mod fixtures;
 mod history;
+mod migration;
 pub mod observe;
 pub mod phase;
 mod pin;
@@ -89,7 +91,8 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         (false, true) => context.settings.poll * 5,
         (false, false) => resync_after(&context, &observed.view),
     };
-    let next = decision.next.and_then(|next| Duration::try_from(next).ok());
+    let next = decision.next.into_iter().chain(belonging::next(&observed, &decision, now)).min();
+    let next = next.and_then(|next| Duration::try_from(next).ok());
     Ok(Action::requeue(next.map_or(again, |next| next.min(again))))
 }
 

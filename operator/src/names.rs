@@ -51,6 +51,10 @@ pub const ABORT_ANNOTATION: &str = "featuremill.dev/abort";
 pub const RETRY_ANNOTATION: &str = "featuremill.dev/retry";
 /// On a ControllerRevision: the image that the revision runs.
 pub const IMAGE_ANNOTATION: &str = "featuremill.dev/image";
+/// On a ControllerRevision: the Architecture that the revision runs with.
+pub const ARCHITECTURE_ANNOTATION: &str = "featuremill.dev/architecture";
+/// On a ControllerRevision: how the revision's batch runs are carried out.
+pub const RUNS_ANNOTATION: &str = "featuremill.dev/runs";
 /// On a ControllerRevision: when the revision last became live.
 pub const PROMOTED_ANNOTATION: &str = "featuremill.dev/promoted";
 

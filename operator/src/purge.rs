@@ -31,8 +31,8 @@ pub struct Purge {
     pub store: StoreAddress,
     /// Whether the rows go too.
     pub rows: bool,
-    /// The view's entry in its architecture's catalog, to be removed first: architecture UID and view name.
-    pub catalog: Option<(String, String)>,
+    /// The view's entries in the catalogs of architectures, to be removed first: architecture UID and view name.
+    pub catalogs: Vec<(String, String)>,
 }
 
 /// How far a removal has come.
@@ -95,7 +95,7 @@ impl Purges {
 /// The whole removal.
 async fn run(purge: &Purge, edges: &dyn Edges) -> Result<u64, EdgeError> {
     let store = edges.store(&purge.store).await?;
-    if let Some((architecture, view)) = &purge.catalog {
+    for (architecture, view) in &purge.catalogs {
         store.remove_catalog(&catalog_key(architecture), view).await?;
     }
     let groups: Vec<String> = purge.groups.iter().map(|revision| consumer_group(&purge.uid, revision, 0)).collect();

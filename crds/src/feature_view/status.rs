@@ -5,6 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rollout::RolloutStatus;
+use super::source::Timestamp;
+use crate::architecture::Mode;
 use crate::condition::Condition;
 
 /// What was observed of a view.
@@ -26,6 +28,19 @@ pub struct FeatureViewStatus {
     /// The revision that was read before, while it is kept: `spec.rollout.servingRevision` goes back to it at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub previous_revision: Option<String>,
+    /// The mode that the active revision is computed in: not yet its Architecture's, while that changes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// The revisions that run.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["revision".into()]))]
+    #[schemars(length(max = 8))]
+    pub revisions: Vec<RunningRevision>,
+    /// The Architectures whose servers answer for the view: its own, and those that it was moved from not long ago.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["uid".into()]))]
+    #[schemars(length(max = 64))]
+    pub architectures: Vec<ServingArchitecture>,
     /// What is remembered of the rollout.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rollout: Option<RolloutStatus>,
@@ -71,6 +86,45 @@ pub struct FeatureViewStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// A revision that runs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningRevision {
+    /// Which.
+    pub revision: String,
+    /// The mode that it is computed in.
+    pub mode: Mode,
+    /// The name of the Architecture that it runs with.
+    pub architecture: String,
+    /// The topic whose archive it reads, or asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchivedTopic>,
+}
+
+/// A topic that is archived for a revision.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ArchivedTopic {
+    /// The topic.
+    pub topic: String,
+    /// The event time of its events.
+    pub timestamp: Timestamp,
+}
+
+/// An Architecture whose servers answer for the view.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ServingArchitecture {
+    /// Its name.
+    pub name: String,
+    /// Its UID.
+    pub uid: String,
+    /// Since when the view belongs to another, in RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub left_time: Option<String>,
 }
 
 /// A revision that is being removed.

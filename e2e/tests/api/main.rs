@@ -19,6 +19,7 @@ mod fixtures;
 mod history;
 mod lease;
 mod mask;
+mod migration;
 mod modes;
 mod once;
 mod removal;

@@ -8,6 +8,7 @@ mod bad_views;
 mod ballista;
 mod faults;
 mod malformed;
+mod migration;
 mod modes;
 mod once;
 mod poison;

@@ -30,7 +30,8 @@ const MAINTENANCE_RETRIES: i32 = 2;
 /// How many Jobs of maintenance are kept, of those that succeeded and of those that failed.
 const MAINTENANCE_HISTORY: i32 = 1;
 
-/// The topics to be archived, each with the event time of its events. Where views differ in how they read that, the oldest has
+/// The topics to be archived, each with the event time of its events: of what the views ask for, and of what their revisions
+/// that run read, which may be another mode's. Where views differ in how they read that, the oldest has
 /// its way, and so it stays when another comes: the table says by what it goes, and runs of views that differ refuse it.
 #[must_use]
 pub fn topics<'a>(
@@ -39,14 +40,31 @@ pub fn topics<'a>(
 ) -> BTreeMap<String, Timestamp> {
     let mut views: Vec<&FeatureView> = views.filter(|view| view.metadata.deletion_timestamp.is_none()).collect();
     views.sort_by_key(|view| (view.creation_timestamp(), view.name_any()));
+    let name = architecture.name_any();
     let every = architecture.spec.mode.canonical() == crds::architecture::Mode::Lakehouse;
     let mut topics = BTreeMap::new();
     for view in views {
-        if let Some(topic) = view.spec.source.topic.as_ref().filter(|_| every || view.spec.archive) {
+        let asks = view.spec.architecture_ref.name == name && (every || view.spec.archive);
+        if let Some(topic) = view.spec.source.topic.as_ref().filter(|_| asks) {
             topics.entry(topic.clone()).or_insert_with(|| view.spec.source.timestamp.clone());
+        }
+        for (topic, timestamp) in of_revisions(&name, view) {
+            topics.entry(topic.clone()).or_insert_with(|| timestamp.clone());
         }
     }
     topics
+}
+
+/// The topics whose archive revisions of a view that run with an architecture read.
+pub fn of_revisions<'a>(
+    architecture: &str,
+    view: &'a FeatureView,
+) -> impl Iterator<Item = (&'a String, &'a Timestamp)> {
+    let revisions = view.status.iter().flat_map(|status| &status.revisions);
+    revisions
+        .filter(move |revision| revision.architecture == architecture)
+        .filter_map(|revision| revision.archive.as_ref())
+        .map(|archive| (&archive.topic, &archive.timestamp))
 }
 
 /// What archives a topic, and what keeps its table in order; none without a log or a place for tables.

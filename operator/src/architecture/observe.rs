@@ -13,6 +13,7 @@ use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 
 use super::archive;
+use super::migration::Progress;
 use crate::context::Context;
 use crate::edges::{MissingSecret, Secrets};
 use crate::error::Error;
@@ -25,8 +26,12 @@ pub struct Observed {
     pub architecture: Architecture,
     /// What its Secrets hold, or the one that is missing.
     pub secrets: Result<Secrets, MissingSecret>,
-    /// How many views name it.
+    /// How many views name it, or run with it still.
     pub views: usize,
+    /// How many views name it.
+    pub named: usize,
+    /// How far its views have followed its mode.
+    pub progress: Progress,
     /// The topics that its views want archived.
     pub topics: BTreeMap<String, Timestamp>,
     /// Its CronJobs.
@@ -57,20 +62,28 @@ pub async fn observe(context: &Context, architecture: &Architecture) -> Result<O
     // A view that does not read is of another version; its architecture must not stand still for it.
     let views = Api::<DeserializeGuard<FeatureView>>::namespaced(context.client.clone(), &namespace);
     let views = views.list(&ListParams::default()).await.map_err(Error::read("the list of featureviews"))?;
-    let views: Vec<FeatureView> =
-        views.into_iter().filter_map(|v| v.0.ok()).filter(|v| v.spec.architecture_ref.name == name).collect();
+    let answers_for = |view: &FeatureView| {
+        view.status.iter().flat_map(|status| &status.architectures).any(|serving| serving.name == name)
+    };
+    let (views, former): (Vec<FeatureView>, Vec<FeatureView>) = views
+        .into_iter()
+        .filter_map(|view| view.0.ok())
+        .filter(|view| view.spec.architecture_ref.name == name || answers_for(view))
+        .partition(|view| view.spec.architecture_ref.name == name);
     let cron_jobs = match architecture.spec.offline_store {
         Some(_) => owned(context, &architecture, &selector).await?,
         None => Vec::new(),
     };
     let deployments = owned(context, &architecture, &selector).await?;
     Ok(Some(Observed {
-        topics: archive::topics(&architecture, views.iter()),
+        topics: archive::topics(&architecture, views.iter().chain(&former)),
+        progress: Progress::of(&architecture, &views),
         cron_jobs,
         pods: unready_pods(context, &architecture, &deployments, false, &selector).await?,
         deployments,
         secrets: Secrets::read(&context.client, &architecture).await?,
-        views: views.len(),
+        views: views.len() + former.len(),
+        named: views.len(),
         services: owned(context, &architecture, &selector).await?,
         accounts: owned(context, &architecture, &selector).await?,
         budgets: owned(context, &architecture, &selector).await?,

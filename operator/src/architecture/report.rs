@@ -33,7 +33,9 @@ pub fn status(observed: &Observed, applied: Option<&Applied>, now: Timestamp) ->
     }
     ArchitectureStatus {
         observed_generation: generation,
-        views: i32::try_from(observed.views).unwrap_or(i32::MAX),
+        views: i32::try_from(observed.named).unwrap_or(i32::MAX),
+        updated_views: i32::try_from(observed.progress.updated).unwrap_or(i32::MAX),
+        migration: observed.progress.status(),
         archives: i32::try_from(observed.topics.len()).unwrap_or(i32::MAX),
         endpoint: Some(names::endpoint(&observed.architecture)),
         replicas: running,
@@ -98,6 +100,16 @@ fn verdicts(observed: &Observed, applied: Option<&Applied>) -> [Verdict; 4] {
         Some(trouble) => (ConditionStatus::True, trouble.reason, trouble.message),
         None => (ConditionStatus::True, reasons::ROLLING_OUT, "pods are being rolled out".to_owned()),
     };
+    let Some(_) = observed.progress.status() else { return [ready, reconciling, no(reasons::IDLE), accepted] };
+    let message = observed.progress.message(&observed.architecture);
+    if observed.progress.is_halted() {
+        let message = format!(
+            "{message}; retry what was given up, or hold it with spec.rollout.servingRevision to let the others go on"
+        );
+        return [ready, reconciling, (ConditionStatus::True, reasons::MIGRATION_HALTED, message), accepted];
+    }
+    let migrating = (ConditionStatus::True, reasons::MIGRATING, message);
+    let reconciling = if reconciling.0 == ConditionStatus::False { migrating } else { reconciling };
     [ready, reconciling, no(reasons::IDLE), accepted]
 }
 

@@ -16,10 +16,10 @@ use shell::store::Swap;
 use super::comparison;
 use super::observe::{Observed, StoreFacts, StoreView, has_pods, revision_of};
 use super::phase::{Decision, Step};
-use super::pin;
+use super::{belonging, pin};
 use crate::apply::Writer;
 use crate::context::Context;
-use crate::edges::EdgeError;
+use crate::edges::{EdgeError, LogAddress, Secrets};
 use crate::error::Error;
 use crate::purge::{Progress, Purge};
 
@@ -36,6 +36,8 @@ pub struct Acted {
     pub pin_problem: Option<String>,
     /// Why a revision could not be removed; reads do not suffer from it.
     pub removal_problem: Option<String>,
+    /// The UIDs of Architectures that the view was moved from and whose servers no longer answer for it.
+    pub left: Vec<String>,
     /// Whether the round should come again soon.
     pub waits: bool,
 }
@@ -59,7 +61,12 @@ pub async fn act(
         Step::Return => intend(context, writer, observed, facts, decision, "RollingBack").await?,
         _ => {}
     }
-    if let Err(error) = publish(observed, facts, plans, decision, &mut acted).await {
+    if belonging::moves(observed) {
+        let mut status = observed.view.status.clone().unwrap_or_default();
+        status.architectures = belonging::serving(observed, &status, (context.now)());
+        observed.view = writer.status(&observed.view, &status).await?;
+    }
+    if let Err(error) = publish(observed, facts, plans, decision, (context.now)(), &mut acted).await {
         acted.problem = Some(error.to_string());
         acted.waits = true;
         return Ok(acted);
@@ -109,6 +116,7 @@ async fn publish(
     facts: &StoreFacts,
     plans: &BTreeMap<String, Arc<Plan>>,
     decision: &Decision,
+    now: Timestamp,
     acted: &mut Acted,
 ) -> Result<(), EdgeError> {
     let (uid, name) = (observed.view.uid().unwrap_or_default(), observed.view.name_any());
@@ -119,7 +127,8 @@ async fn publish(
         let head = Head { incarnation: 0, generation: 0, horizon: 0, fence: 1 };
         facts.store.make_head(&head_key(&uid, target), &head).await?;
     }
-    let batches = plans.values().any(|plan| plan.mode.has_generations());
+    let mut run = decision.run.iter().filter_map(|revision| plans.get(revision));
+    let batches = run.any(|plan| plan.mode.has_generations());
     let entry = CatalogEntry {
         uid: uid.clone(),
         horizon_target_ms: batches.then(|| i64::from(observed.view.spec.freshness.horizon_target_seconds) * 1000),
@@ -128,6 +137,15 @@ async fn publish(
     };
     if !entry.plans.is_empty() && facts.catalog.as_ref() != Some(&entry) {
         facts.store.put_catalog(&catalog_key(&architecture), &name, &entry).await?;
+    }
+    for (left, stands) in &facts.former {
+        let key = catalog_key(&left.uid);
+        if belonging::answers_for(observed, decision, left, now).is_some_and(|rest| !rest.is_positive()) {
+            facts.store.remove_catalog(&key, &name).await?;
+            acted.left.push(left.uid.clone());
+        } else if !entry.plans.is_empty() && stands.as_ref().is_some_and(|stands| *stands != entry) {
+            facts.store.put_catalog(&key, &name, &entry).await?;
+        }
     }
     if let Some(to) = decision.moves_to() {
         let before = facts.live.as_ref().map(|live| live.fence);
@@ -166,10 +184,10 @@ async fn remove(
             uid: observed.view.uid().unwrap_or_default(),
             revision: Some(revision.clone()),
             groups: if observed.streams() { vec![revision.clone()] } else { Vec::new() },
-            log: facts.secrets.log.clone(),
+            log: log(context, observed, &facts.secrets).await?,
             store: facts.secrets.store.clone(),
             rows: true,
-            catalog: None,
+            catalogs: Vec::new(),
         };
         match context.purges.poll(&purge, &context.edges, &context.ended) {
             Progress::Running => {}
@@ -183,6 +201,19 @@ async fn remove(
         }
     }
     Ok(())
+}
+
+/// Where the consumer groups of the view's revisions are: an Architecture that reads no log may have taken over.
+///
+/// # Errors
+/// What the API server says.
+pub(super) async fn log(context: &Context, observed: &Observed, own: &Secrets) -> Result<Option<LogAddress>, Error> {
+    if let Some(former) = observed.former.iter().find(|a| own.log.is_none() && a.spec.kafka.is_some())
+        && let Ok(secrets) = Secrets::of_edges(&context.client, former).await?
+    {
+        return Ok(secrets.log);
+    }
+    Ok(own.log.clone())
 }
 
 /// Whether the removal stands in status for long enough.

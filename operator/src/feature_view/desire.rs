@@ -53,18 +53,20 @@ pub fn desire(
     decision: &Decision,
     settings: &Settings,
 ) -> Option<Desired> {
-    let architecture: &Architecture = observed.architecture.as_ref()?;
+    let own: &Architecture = observed.architecture.as_ref()?;
     let wanted = decision.wanted.as_deref();
     let mut desired = Desired { history: history::desire(observed, decision, &settings.image), ..Desired::default() };
     let (live, target) = (decision.memory.active.as_deref(), decision.target.as_deref());
     desired.comparison = decision.compare.as_ref().and_then(|attempt| {
         let asked = (attempt.definition.as_str(), attempt.number);
         let comparison = comparison::comparison(observed, plans, live, target, asked)?;
-        let job = comparison::job(&observed.view, architecture, &comparison, settings);
+        let job = comparison::job(&observed.view, own, &comparison, settings);
         Some((comparison::config_map(&observed.view, &comparison), job))
     });
     for plan in decision.run.iter().filter_map(|revision| plans.get(revision)) {
-        // Each revision is run as it was made, by the image that made it.
+        // Each revision is run as it was made, by the image that made it, with the Architecture that it was made with.
+        let Some(architecture) = history::architecture(observed, &plan.revision, wanted) else { continue };
+        let architecture = &*architecture;
         let view = &*history::view(observed, &plan.revision, wanted);
         let image = history::image(observed, &plan.revision, wanted, &settings.image).to_owned();
         let settings = &Settings { image, ..settings.clone() };

@@ -13,6 +13,7 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::EventType;
 
 use super::observe::{Observed, has_pods, revision_of};
+use super::{act, belonging};
 use crate::apply::Writer;
 use crate::conditions::{Conditions, seconds};
 use crate::context::Context;
@@ -89,14 +90,17 @@ async fn remove(context: &Context, observed: &Observed) -> Result<State, Error> 
         Err(missing) => return Ok(State::Stuck(missing.to_string())),
     };
     let delete = view.spec.deletion_policy == DeletionPolicy::Delete;
+    let log = act::log(context, observed, &secrets).await?;
+    let left = belonging::left(view, architecture).map(|a| a.uid);
+    let catalogs = left.chain(architecture.uid()).map(|uid| (uid, view.name_any())).collect();
     let purge = Purge {
         uid: view.uid().unwrap_or_default(),
         revision: None,
         groups: if delete && observed.streams() { revisions(observed).into_iter().collect() } else { Vec::new() },
-        log: secrets.log,
+        log,
         store: secrets.store,
         rows: delete,
-        catalog: Some((architecture.uid().unwrap_or_default(), view.name_any())),
+        catalogs,
     };
     Ok(match context.purges.poll(&purge, &context.edges, &context.ended) {
         Progress::Running => State::Going("its rows and consumer groups are being removed".to_owned()),

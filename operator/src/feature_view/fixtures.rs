@@ -41,6 +41,8 @@ pub fn observed(window: &str, replicas: i32, history: Vec<ControllerRevision>) -
     Observed {
         view,
         architecture: Some(architecture),
+        misfit: None,
+        former: Vec::new(),
         deployments: Vec::new(),
         config_maps: Vec::new(),
         cron_jobs: Vec::new(),

@@ -3,6 +3,11 @@
 //! Invariants: what a revision was made of is written once and never changed; a revision is made anew only if the engine
 //! of today makes the very same of it.
 
+mod under;
+
+pub use under::mode_of;
+pub(super) use under::{architecture, architecture_of_entry, mode, mode_of_entry};
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
@@ -45,18 +50,27 @@ pub(super) fn image<'a>(observed: &'a Observed, revision: &str, wanted: Option<&
 
 /// The view as it was when the revision was made, and as it is in all that changes no value.
 pub(super) fn view<'a>(observed: &'a Observed, revision: &str, wanted: Option<&str>) -> Cow<'a, FeatureView> {
-    let spec = entry(observed, revision).filter(|_| wanted != Some(revision)).and_then(|entry| spec(observed, entry));
+    let known = entry(observed, revision).filter(|_| wanted != Some(revision));
+    let spec = known.and_then(|entry| {
+        let mut spec = spec(observed, entry)?;
+        // The mode of the spec may need none.
+        spec.schedule = spec.schedule.or_else(|| under::schedule(entry));
+        Some(spec)
+    });
     match spec {
         Some(spec) => Cow::Owned(FeatureView { spec, ..observed.view.clone() }),
         None => Cow::Borrowed(&observed.view),
     }
 }
 
-/// The plan of a revision of the history.
+/// The plan of a revision of the history, if its Architecture has what its mode needs.
 pub(super) fn plan(observed: &Observed, revision: &str) -> Option<Arc<Plan>> {
-    entry(observed, revision)?;
-    let mode = resolve::mode_of(observed.architecture.as_ref()?);
-    resolve::plan(&view(observed, revision, None), &mode).ok().filter(|plan| plan.revision == revision)
+    let mode = resolve::text(&under::mode(observed, revision)?);
+    let plan = resolve::plan(&view(observed, revision, None), &mode).ok().filter(|plan| plan.revision == revision)?;
+    let spec = &under::architecture(observed, revision, None)?.spec;
+    let lacks = plan.mode.has_stream_lanes() && spec.kafka.is_none()
+        || plan.mode.has_generations() && spec.offline_store.is_none();
+    (!lacks).then_some(plan)
 }
 
 /// The entries of what runs.
@@ -76,6 +90,7 @@ pub(super) fn desire(observed: &Observed, decision: &Decision, image_of_now: &st
             Some(promoted) => Some(seconds(promoted)),
             None => known.and_then(|known| known.annotations().get(PROMOTED_ANNOTATION).cloned()),
         };
+        annotations.extend(under::notes(observed, revision, wanted == Some(revision.as_str())));
         annotations.extend(promoted.map(|promoted| (PROMOTED_ANNOTATION.to_owned(), promoted)));
         let name = observed.view.name_any();
         let labels = names::labels([(names::VIEW_LABEL, &name), (names::REVISION_LABEL, revision)]);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crds::feature_view::ReplayStatus;
+use crds::architecture::Mode;
+use crds::feature_view::{ReplayStatus, ServingArchitecture};
 use crds::{Architecture, FeatureView};
 use engine::compare::Report;
 use engine::plan::{Assignment, Assignments, Plan};
@@ -20,6 +21,7 @@ use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
 use shell::store::Markers;
 
+use super::belonging::{self, Belonging};
 use super::comparison;
 use super::phase::{Decision, pin};
 use super::resolve::Refusal;
@@ -37,8 +39,12 @@ use crate::workload::is_rolled_out;
 pub struct Observed {
     /// The view, as fresh as the API server can tell.
     pub view: FeatureView,
-    /// The architecture it names, if it exists.
+    /// The architecture in effect, if it exists: the one that the view names, unless that cannot take over from the one before.
     pub architecture: Option<Architecture>,
+    /// Why the one that the view names cannot take over.
+    pub misfit: Option<String>,
+    /// Others that it was moved from, and that revisions still run with.
+    pub former: Vec<Architecture>,
     /// Its Deployments.
     pub deployments: Vec<Deployment>,
     /// Its config maps.
@@ -89,6 +95,8 @@ pub struct StoreFacts {
     pub refusal: Option<String>,
     /// The view's entry in the catalog.
     pub catalog: Option<CatalogEntry>,
+    /// Its entries in the catalogs of Architectures that it was moved from.
+    pub former: Vec<(ServingArchitecture, Option<CatalogEntry>)>,
 }
 
 /// Reads the view and its objects; `None` if the view is gone.
@@ -101,17 +109,16 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let Some(view) = views.get_opt(&name).await.map_err(Error::read(format!("FeatureView {name}")))? else {
         return Ok(None);
     };
-    let architectures = Api::<Architecture>::namespaced(context.client.clone(), &namespace);
-    let reference = &view.spec.architecture_ref.name;
-    let architecture =
-        architectures.get_opt(reference).await.map_err(Error::read(format!("Architecture {reference}")))?;
     let selector = format!("{MANAGED_BY_SELECTOR},{VIEW_LABEL}={name}");
     let deployments = owned(context, &view, &selector).await?;
     let config_maps = owned(context, &view, &selector).await?;
     let history = owned(context, &view, &selector).await?;
     let mut cron_jobs = Vec::new();
-    // A mode never changes, so a view without batch runs has nothing of them.
-    if architecture.as_ref().is_none_or(|a| a.spec.mode.batches()) {
+    let Belonging { architecture, misfit, former } = belonging::observe(context, &view, &history).await?;
+    // A view of which no revision ever had batch runs has nothing of them.
+    if architecture.as_ref().is_none_or(|a| a.spec.mode.batches())
+        || history.iter().filter_map(history::mode_of_entry).any(Mode::batches)
+    {
         cron_jobs = owned::<_, CronJob>(context, &view, &selector).await?;
     }
     let owners: Vec<String> = cron_jobs.iter().filter_map(kube::ResourceExt::uid).chain(view.uid()).collect();
@@ -121,20 +128,26 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     jobs.retain(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid)));
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
-    Ok(Some(Observed { view, architecture, deployments, config_maps, cron_jobs, jobs, pods, history }))
+    Ok(Some(Observed { view, architecture, misfit, former, deployments, config_maps, cron_jobs, jobs, pods, history }))
 }
 
 impl Observed {
-    /// Whether its mode has stream workers, and so consumer groups.
+    /// Whether any of its revisions may have stream workers, and so a consumer group.
     #[must_use]
     pub fn streams(&self) -> bool {
-        self.architecture.as_ref().is_some_and(|a| a.spec.mode.streams())
+        self.modes().any(Mode::streams)
     }
 
-    /// Whether its mode has batch runs, and so generations.
+    /// Whether any of its revisions may have batch runs, and so generations.
     #[must_use]
     pub fn batches(&self) -> bool {
-        self.architecture.as_ref().is_some_and(|a| a.spec.mode.batches())
+        self.modes().any(Mode::batches)
+    }
+
+    /// The modes that it is, was or shall be computed in.
+    fn modes(&self) -> impl Iterator<Item = Mode> {
+        let own = self.architecture.iter().map(|architecture| architecture.spec.mode);
+        own.chain(self.history.iter().filter_map(history::mode_of_entry))
     }
 
     /// The revisions of which an object stands, beside the history.
@@ -260,7 +273,13 @@ async fn facts(
     }
     let ready = observed.deployments.iter().all(is_rolled_out);
     let refusal = if ready { None } else { store.refusal(&write_test_key(&uid)).await.map_err(text)? };
-    let catalog = catalog.remove(&observed.view.name_any());
+    let name = observed.view.name_any();
+    let catalog = catalog.remove(&name);
+    let mut former = Vec::new();
+    for left in belonging::left(&observed.view, architecture) {
+        let entry = store.catalog(&catalog_key(&left.uid)).await.map_err(text)?.remove(&name);
+        former.push((left, entry));
+    }
     Ok(StoreFacts {
         store,
         secrets,
@@ -274,6 +293,7 @@ async fn facts(
         troubles,
         refusal,
         catalog,
+        former,
     })
 }
 

@@ -39,6 +39,8 @@ pub enum Step {
     Serve,
     /// The target was read before and is kept: the pointer moves back to it.
     Return,
+    /// The target is computed in another mode than the live one, and other views of its Architecture have their turn.
+    AwaitTurn,
     /// The target's history is read by a Job, or is to be.
     Replay,
     /// The target reads its source beside the live one.
@@ -128,7 +130,7 @@ pub fn decide(facts: &Facts) -> Decision {
         | Step::AwaitPromotion
         | Step::Promote => target.clone(),
         Step::Hold | Step::Unavailable => waiting(facts, &memory),
-        Step::Serve | Step::Return | Step::AwaitRemoval | Step::Aborted(_) => None,
+        Step::Serve | Step::Return | Step::AwaitRemoval | Step::AwaitTurn | Step::Aborted(_) => None,
     };
     if decides && !keeps_previous(facts, &memory, step) {
         memory.previous = None;
@@ -238,6 +240,9 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
         Some(trial) if trial.aborted.is_none() && removed => {
             (trial.started, trial.caught_up, trial.replay) = (None, None, None);
             Step::AwaitRemoval
+        }
+        Some(trial) if trial.aborted.is_none() && facts.queued && memory.candidate.as_ref() != Some(target) => {
+            Step::AwaitTurn
         }
         Some(trial) => {
             observe(facts, trial);

@@ -7,6 +7,7 @@ mod batch;
 mod comparison;
 mod replay;
 mod rollout;
+mod running;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -83,6 +84,9 @@ impl Round<'_> {
         let mut status = FeatureViewStatus {
             observed_generation: generation,
             phase: Some(self.phase(&caught_up).to_owned()),
+            mode: self.mode(&previous),
+            revisions: self.revisions(&previous),
+            architectures: self.architectures(&previous),
             retiring: self.retiring(&previous, &memory),
             plan_hash: self.resolved.as_ref().map_or(previous.plan_hash, |plan| Some(plan.hash())),
             features: self
@@ -190,11 +194,17 @@ impl Round<'_> {
         if let StoreView::Unreachable(problem) = self.store {
             return (ConditionStatus::Unknown, reasons::STORE_UNREACHABLE, problem.clone());
         }
+        if self.decision.step == Step::AwaitTurn {
+            return (ConditionStatus::False, reasons::AWAITING_MIGRATION, self.queued(&plan.revision));
+        }
         if let Some((reason, message)) = self.replaying() {
             return (ConditionStatus::False, reason, message);
         }
         if plan.mode.has_generations() && !self.has_generation() {
             return self.no_generation(plan);
+        }
+        if let Some(message) = self.behind(plan) {
+            return (ConditionStatus::False, reasons::CATCHING_UP, message);
         }
         (ConditionStatus::False, reasons::CATCHING_UP, self.lagging(plan))
     }
@@ -228,10 +238,12 @@ impl Round<'_> {
                 "this revision's earlier rows are being removed".to_owned(),
             );
         }
-        if plan.mode.has_generations() && !self.serves_generation() {
-            return self.no_generation(plan);
+        // What is served may be of another mode than what the spec describes.
+        let live = self.live_plan().unwrap_or(plan);
+        if live.mode.has_generations() && !self.serves_generation() {
+            return self.no_generation(live);
         }
-        if !plan.mode.has_stream_lanes() {
+        if !live.mode.has_stream_lanes() {
             return self.served_well();
         }
         let Some(stream) = stream else {
@@ -292,7 +304,7 @@ impl Round<'_> {
         if let Some(problem) = &self.acted.removal_problem {
             return moving(reasons::RETIRING, problem);
         }
-        if plan.mode.has_stream_lanes() && !stream.is_some_and(is_rolled_out) {
+        if self.live_plan().unwrap_or(plan).mode.has_stream_lanes() && !stream.is_some_and(is_rolled_out) {
             return moving(reasons::ROLLING_OUT, "workers are being rolled out");
         }
         (ConditionStatus::False, reasons::IDLE, String::new())
@@ -359,14 +371,15 @@ impl Round<'_> {
         {
             return true;
         }
-        let over = matches!(self.decision.step, Step::Aborted(_) | Step::Unavailable);
+        let over = matches!(self.decision.step, Step::Aborted(_) | Step::Unavailable | Step::AwaitTurn);
         // What takes a person heals in no hurry, and brokers are not asked all the time.
         let refused = self.decision.replay.as_ref().and_then(|r| r.trouble.as_ref()).is_some_and(|t| t.stuck);
         let behind =
             !over && find(&status.conditions, types::CAUGHT_UP).is_some_and(|c| c.status == ConditionStatus::False);
         let reading = !refused && (status.candidate_revision.is_some() || behind);
         // The end of a batch run is an event.
-        let polled = self.observed.streams() && !self.observed.view.spec.suspend;
+        let streams = self.target().is_some_and(|plan| plan.mode.has_stream_lanes());
+        let polled = streams && !self.observed.view.spec.suspend;
         (reading && polled) || !status.retiring.is_empty()
     }
 }

@@ -40,7 +40,7 @@ type Resolution = Result<Arc<Plan>, Refusal>;
 
 /// What specs resolved to, by view UID: planning many expressions takes a while, and a spec changes rarely.
 #[derive(Default)]
-pub struct Resolutions(Mutex<HashMap<String, (i64, Resolution)>>);
+pub struct Resolutions(Mutex<HashMap<String, (i64, String, Resolution)>>);
 
 impl Resolutions {
     /// Forgets a view that is gone.
@@ -54,15 +54,20 @@ impl Resolutions {
 /// # Errors
 /// [`Refusal`], which is an outcome and not a failure.
 pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
-    let Some(architecture) = &observed.architecture else {
-        let name = &observed.view.spec.architecture_ref.name;
-        return Err(Refusal {
-            reason: reasons::ARCHITECTURE_NOT_FOUND,
-            message: format!(
-                "spec.architectureRef.name: there is no Architecture {name:?} in this namespace; apply it, or name another"
+    // The one before stays in effect while another is named that cannot take over.
+    let name = &observed.view.spec.architecture_ref.name;
+    let named = observed.architecture.as_ref().filter(|architecture| architecture.name_any() == *name);
+    let Some(architecture) = named else {
+        let (reason, message) = match &observed.misfit {
+            Some(misfit) => (reasons::INVALID_SPEC, misfit.clone()),
+            None => (
+                reasons::ARCHITECTURE_NOT_FOUND,
+                format!(
+                    "spec.architectureRef.name: there is no Architecture {name:?} in this namespace; apply it, or name another"
+                ),
             ),
-            pending: false,
-        });
+        };
+        return Err(Refusal { reason, message, pending: false });
     };
     needs(&observed.view, architecture).map_err(|message| Refusal {
         reason: reasons::INVALID_SPEC,
@@ -106,13 +111,17 @@ fn needs(view: &FeatureView, architecture: &Architecture) -> Result<(), String> 
 fn planned(known: &Resolutions, observed: &Observed, mode: &str) -> Resolution {
     let (uid, generation) =
         (observed.view.uid().unwrap_or_default(), observed.view.metadata.generation.unwrap_or_default());
-    if let Some((at, resolution)) = known.0.lock().unwrap_or_else(PoisonError::into_inner).get(&uid)
-        && *at == generation
+    if let Some((at, of, resolution)) = known.0.lock().unwrap_or_else(PoisonError::into_inner).get(&uid)
+        && (*at, of.as_str()) == (generation, mode)
     {
         return resolution.clone();
     }
     let resolution = plan(&observed.view, mode);
-    known.0.lock().unwrap_or_else(PoisonError::into_inner).insert(uid, (generation, resolution.clone()));
+    known
+        .0
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .insert(uid, (generation, mode.to_owned(), resolution.clone()));
     resolution
 }
 
@@ -254,7 +263,7 @@ fn unit(unit: crds::feature_view::TimestampUnit) -> TimestampUnit {
 }
 
 /// An enum of the API as it is written there.
-fn text(value: &impl serde::Serialize) -> String {
+pub(super) fn text(value: &impl serde::Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(text)) => text,
         // Every such enum is written as a string.

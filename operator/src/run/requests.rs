@@ -1,5 +1,6 @@
 //! Who asks for whose round: what watches see becomes requests.
 
+use crds::condition::types;
 use crds::{Architecture, Erasure, FeatureView, TrainingSet};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
@@ -58,7 +59,7 @@ impl Requests {
     /// A view asks for its own round when its spec, annotations, finalizers or deletion changed, for its architecture's when it comes or
     /// goes, and for those of what waits for it when another revision of it can be asked.
     pub fn view_seen(self, stores: Stores) -> impl FnMut(&FeatureView) {
-        let (mut own, mut theirs) = (Changes::default(), Changes::default());
+        let (mut own, mut theirs, mut standing) = (Changes::default(), Changes::default(), Changes::default());
         move |view| {
             let meta = &view.metadata;
             // A view that goes has its finalizers taken off last, which is a change.
@@ -71,6 +72,17 @@ impl Requests {
                 let _ = self.architectures.send(architecture_of(view));
             }
             let status = view.status.clone().unwrap_or_default();
+            // What an architecture archives, and whose turn it is to follow its mode, depends on how its views stand.
+            let accepted = status.conditions.iter().find(|c| c.type_ == types::SPEC_ACCEPTED).map(|c| c.status);
+            let aborted = status.rollout.and_then(|rollout| rollout.trial).and_then(|trial| trial.aborted);
+            let served_by: Vec<String> = status.architectures.into_iter().map(|a| a.name).collect();
+            if standing.is_new(view, (status.mode, status.revisions, served_by.clone(), accepted, aborted)) {
+                let namespace = view.namespace().unwrap_or_default();
+                let _ = self.architectures.send(architecture_of(view));
+                for name in served_by.iter().filter(|name| **name != view.spec.architecture_ref.name) {
+                    let _ = self.architectures.send(ObjectRef::new(name).within(&namespace));
+                }
+            }
             let revisions = (status.active_revision, status.candidate_revision, status.generation.is_some());
             if theirs.is_new(view, (meta.generation, revisions)) {
                 self.wake(&stores, view.namespace().as_ref(), &view.spec.architecture_ref.name);
@@ -82,7 +94,7 @@ impl Requests {
     /// when anything did that they use.
     pub fn architecture_seen(self, stores: Stores) -> impl FnMut(&Architecture) {
         let (mut own, mut theirs) = (Changes::default(), Changes::default());
-        let mut accepted = Changes::default();
+        let (mut accepted, mut turn) = (Changes::default(), Changes::default());
         move |architecture| {
             let meta = &architecture.metadata;
             let finalizers = architecture.finalizers().to_vec();
@@ -93,10 +105,22 @@ impl Requests {
             let status = architecture.status.clone().unwrap_or_default();
             let observed = (status.observed_generation.is_some(), status.secrets_version);
             if theirs.is_new(architecture, (meta.generation, observed)) {
+                let answers_for = |view: &FeatureView| {
+                    view.status.iter().flat_map(|s| &s.architectures).any(|serving| serving.name == name)
+                };
                 for view in stores.views.state() {
-                    if view.namespace() == namespace && view.spec.architecture_ref.name == name {
+                    let its = view.spec.architecture_ref.name == name || answers_for(&view);
+                    if view.namespace() == namespace && its {
                         let _ = self.views.send(ObjectRef::from_obj(&*view));
                     }
+                }
+            }
+            // Whose turn it is, and who is nearer to it.
+            let turns = status.migration.unwrap_or_default();
+            if turn.is_new(architecture, (status.observed_generation, turns.clone())) {
+                for view in turns.migrating.iter().chain(&turns.waiting) {
+                    let view = ObjectRef::new(view).within(namespace.as_deref().unwrap_or_default());
+                    let _ = self.views.send(view);
                 }
             }
             let conditions: Vec<_> =

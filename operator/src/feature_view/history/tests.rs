@@ -98,3 +98,58 @@ fn the_oldest_of_what_no_longer_runs_go_first() {
     decision.target = Some(names[0].clone());
     assert_eq!(names_of(surplus(&now, &decision)), [names[1].clone()]);
 }
+
+/// The view and its architecture as they are in a mode; Kappa needs neither a schedule nor how batches run.
+fn in_mode(mode: &str, history: Vec<ControllerRevision>) -> Observed {
+    let mut observed = observed("1h", 1, history);
+    let mut spec = serde_json::to_value(&observed.view.spec).unwrap();
+    spec["source"]["table"] = json!({"uri": "s3://lake/clicks"});
+    let mut architecture = serde_json::to_value(observed.architecture.take().unwrap()).unwrap();
+    architecture["spec"]["mode"] = json!(mode);
+    architecture["spec"]["offlineStore"] = json!({"delta": {"uri": "s3://lake/shop"}});
+    if mode != "Kappa" {
+        spec["schedule"] = json!({"schedule": "7 3 * * *"});
+        architecture["spec"]["batch"] = json!({"memoryMiB": 777});
+    }
+    observed.view.spec = serde_json::from_value(spec).unwrap();
+    observed.architecture = Some(serde_json::from_value(architecture).unwrap());
+    observed
+}
+
+#[test]
+fn a_revision_of_another_mode_goes_on_as_it_was_made() {
+    let lambda = in_mode("Lambda", Vec::new());
+    let old = resolve::plan(&lambda.view, "Lambda").unwrap();
+    let decision = Decision { wanted: Some(old.revision.clone()), ..runs(&lambda, &[&old.revision]) };
+    let entries = desire(&lambda, &decision, "image");
+
+    let kappa = in_mode("Kappa", entries);
+    let new = resolve::plan(&kappa.view, "Kappa").unwrap();
+    assert_ne!(old.revision, new.revision);
+    let wanted = Some(new.revision.as_str());
+    assert_eq!(mode(&kappa, &old.revision), Some(crds::architecture::Mode::Lambda));
+    assert_eq!(plan(&kappa, &old.revision).unwrap(), old);
+    assert_eq!(view(&kappa, &old.revision, wanted).spec.schedule.clone().unwrap().schedule, "7 3 * * *");
+    let batch = architecture(&kappa, &old.revision, wanted).unwrap().spec.batch.clone();
+    assert_eq!(batch.unwrap().pod.memory_mib, 777);
+    assert!(architecture(&kappa, &new.revision, wanted).unwrap().spec.batch.is_none());
+
+    // Its runs and its workers stand beside the workers of the new one, and its notes stay as they are.
+    let plans = [old.clone(), new.clone()].map(|plan| (plan.revision.clone(), plan)).into();
+    let run = vec![old.revision.clone(), new.revision.clone()];
+    let decision = Decision { wanted: Some(new.revision.clone()), run, ..runs(&kappa, &[]) };
+    let settings = crate::settings::Settings::default();
+    let desired = super::super::desire::desire(&kappa, &plans, &decision, &settings).unwrap();
+    let labelled = |labels: Vec<Option<&str>>| labels.into_iter().flatten().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(labelled(desired.cron_jobs.iter().map(revision_of).collect()), std::slice::from_ref(&old.revision));
+    assert_eq!(labelled(desired.streams.iter().map(revision_of).collect()), decision.run);
+    assert_eq!(
+        desired.history[0].annotations()[names::RUNS_ANNOTATION],
+        kappa.history[0].annotations()[names::RUNS_ANNOTATION]
+    );
+
+    // An Architecture that has no tables cannot compute it anew.
+    let mut bare = in_mode("Kappa", kappa.history.clone());
+    bare.architecture.as_mut().unwrap().spec.offline_store = None;
+    assert!(plan(&bare, &old.revision).is_none());
+}

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crds::architecture::Mode;
 use crds::feature_view::{FailurePolicy, Rollout};
 use engine::plan::Plan;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
@@ -13,11 +14,12 @@ use super::memory::{Memory, Past};
 use super::replay::Seen;
 use crate::feature_view::comparison::{self, Compared};
 use crate::feature_view::observe::{Observed, StoreView, revision_of};
-use crate::feature_view::{history, replay};
+use crate::feature_view::{history, migration, replay};
 use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION, RETRY_ANNOTATION};
 
 /// What a decision is made from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is a fact of its own, and any of them goes with any other.
 pub struct Facts {
     /// The time, to the second: that is how it is remembered.
     pub now: Timestamp,
@@ -49,6 +51,8 @@ pub struct Facts {
     pub unrun: bool,
     /// Whether the workers are stopped on purpose.
     pub suspended: bool,
+    /// Whether the target changes the mode, and it is not the view's turn to do so.
+    pub queued: bool,
 }
 
 /// What the spec says of rollouts.
@@ -146,7 +150,9 @@ pub fn facts(
 ) -> Facts {
     let view = &observed.view;
     let rollout = &view.spec.rollout;
-    let streams = observed.streams();
+    let target = pin(rollout).or(wanted);
+    let mode = target.and_then(|target| migration::mode(observed, plans, target));
+    let (streams, batches) = (mode.is_some_and(Mode::streams), mode.is_some_and(Mode::batches));
     let status = view.status.clone().unwrap_or_default();
     let mut facts = Facts {
         now: Timestamp::from_second(now.as_second()).unwrap_or(now),
@@ -164,17 +170,21 @@ pub fn facts(
         compared: None,
         unrun: false,
         suspended: view.spec.suspend,
+        queued: false,
     };
     if let StoreView::Known(known) = store {
         facts.live = Ok(known.live.as_ref().map(|live| live.revision.clone()));
         facts.present.extend(known.catalog.iter().flat_map(|entry| &entry.plans).map(|plan| plan.revision.clone()));
         let bound = i64::from(rollout.catch_up.max_lag_seconds) * 1000;
         let read = known.markers.as_ref().is_some_and(|m| caught_up(m, now.as_millisecond(), bound));
-        let published = known.head.as_ref().is_some_and(|head| head.generation > 0);
-        let batches = observed.batches();
+        let head = known.head.as_ref().filter(|head| head.generation > 0);
+        let needed = migration::needed_horizon(observed, plans, known, target, now);
+        let published = head.is_some_and(|head| needed.is_none_or(|needed| head.horizon >= needed));
+        let from = known.live.as_ref().and_then(|live| migration::mode(observed, plans, &live.revision));
+        facts.queued = migration::is_queued(observed, from, mode);
         facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
         facts.compared = comparison::compared(observed, plans, known, facts.target().map(String::as_str));
-        facts.unrun = batches && !published && known.run.is_none();
+        facts.unrun = batches && head.is_none() && known.run.is_none();
         let trial = facts.memory.trial.as_ref().filter(|trial| facts.target() == Some(&trial.revision));
         if let Some((trial, order)) = trial.and_then(|trial| Some((trial, trial.replay.as_ref()?))) {
             let job = replay::standing(observed, &trial.revision, &order.fence, &known.replays);

@@ -398,3 +398,26 @@ fn a_source_is_read_when_every_partition_was_read_to_its_end_of_late() {
     assert!(!caught_up(&markers(None, &[1_000]), 1_000, 1_000));
     assert!(!caught_up(&markers(Some(0), &[]), 1_000, 1_000));
 }
+
+#[test]
+fn a_change_of_the_mode_waits_for_its_turn_and_is_not_called_back() {
+    let mut world = World::serving("a");
+    world.queued = true;
+    edited(&mut world, "b");
+    world.settle();
+    world.pass(DEADLINE);
+    let waiting = world.round();
+    assert_eq!((waiting.step, run(&world), waiting.memory.candidate), (Step::AwaitTurn, vec!["a"], None));
+    world.queued = false;
+    assert_eq!(world.round().step, Step::Replay, "waiting takes nothing of its deadline");
+    // Once it runs it is a candidate like any other.
+    world.queued = true;
+    world.settle();
+    world.pass(STABLE);
+    assert_eq!((world.round().step, world.live.as_deref()), (Step::Promote, Some("b")));
+    // The way back needs no turn, and there is none to wait for where nothing is live.
+    edited(&mut world, "a");
+    assert_eq!(world.round().step, Step::Return);
+    world.live = None;
+    assert_eq!(world.round().step, Step::Adopt);
+}

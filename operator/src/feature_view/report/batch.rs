@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 use super::{Round, Verdict};
 use crate::conditions::seconds;
 use crate::feature_view::comparison::is_of_comparison;
+use crate::feature_view::migration;
 use crate::feature_view::observe::{StoreFacts, StoreView, revision_of};
 use crate::jobs;
 use crate::names::{BATCH, COMPONENT_LABEL};
@@ -98,6 +99,22 @@ impl Round<'_> {
         (ConditionStatus::False, reasons::NO_GENERATION, message)
     }
 
+    /// That the target's generation would take readers back in time.
+    pub(super) fn behind(&self, plan: &Plan) -> Option<String> {
+        let facts = self.facts()?;
+        let head = facts.head.as_ref()?;
+        let needed = migration::needed_horizon(self.observed, self.plans, facts, Some(&plan.revision), self.now)?;
+        (head.horizon < needed).then(|| {
+            format!(
+                "generation {} of revision {} counts events up to {}, further back than a change of the mode may take readers; \
+                 it takes over with one that counts later events",
+                head.generation,
+                plan.revision,
+                time(head.horizon).unwrap_or_default(),
+            )
+        })
+    }
+
     /// What is wrong with the newest run of the target, if anything is.
     pub(super) fn run_trouble(&self) -> Option<Trouble> {
         if let Some(message) = self.acted.pin_problem.clone() {
@@ -132,7 +149,7 @@ impl Round<'_> {
 
     /// Whether the served horizon is as young as it should be; `None` of a view without batch runs.
     pub(super) fn fresh(&self) -> Option<Verdict> {
-        let plan = self.target()?;
+        let plan = self.live_plan().or_else(|| self.target())?;
         if !plan.mode.has_generations() {
             return None;
         }

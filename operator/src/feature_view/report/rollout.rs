@@ -8,6 +8,7 @@ use kube::ResourceExt as _;
 
 use super::{Round, Verdict};
 use crate::conditions::seconds;
+use crate::feature_view::migration;
 use crate::feature_view::observe::StoreView;
 use crate::feature_view::phase::Step;
 use crate::names::{PROMOTE_ANNOTATION, RETRY_ANNOTATION};
@@ -34,7 +35,8 @@ impl Round<'_> {
             Step::Aborted(_) => "Aborted",
             Step::Promote if self.acted.moved.is_none() => "Promoting",
             Step::Return if self.acted.moved.is_none() => "RollingBack",
-            Step::Replay | Step::CatchUp | Step::AwaitPromotion if paused => "Paused",
+            Step::AwaitTurn | Step::Replay | Step::CatchUp | Step::AwaitPromotion if paused => "Paused",
+            Step::AwaitTurn => "AwaitingMigration",
             Step::Replay => "Replaying",
             Step::Compare => "Comparing",
             Step::Differs => "ComparisonFailed",
@@ -93,6 +95,7 @@ impl Round<'_> {
         let revision = self.decision.target.clone()?;
         let (name, rollout) = (self.observed.view.name_any(), &self.observed.view.spec.rollout);
         match self.decision.step {
+            Step::AwaitTurn => Some((reasons::AWAITING_MIGRATION, self.queued(&revision))),
             Step::Replay | Step::CatchUp | Step::AwaitPromotion if rollout.paused => Some((
                 reasons::PAUSED,
                 format!("spec.rollout.paused holds revision {revision}; set it to false to go on"),
@@ -118,6 +121,11 @@ impl Round<'_> {
             }
             _ => None,
         }
+    }
+
+    /// That the target waits for its turn to change the mode.
+    pub(super) fn queued(&self, revision: &str) -> String {
+        format!("revision {revision} waits for its turn: {}", migration::queue(self.observed))
     }
 
     /// Why the target is not rolled out, and that it takes a person to change that.

@@ -19,6 +19,7 @@ enum Happens {
     Auto(bool),
     Paused(bool),
     Suspended(bool),
+    Queued(bool),
     Lags(String, bool),
     Away(bool),
     Compares(Option<FailurePolicy>),
@@ -52,6 +53,7 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => any::<bool>().prop_map(Happens::Auto),
         1 => any::<bool>().prop_map(Happens::Paused),
         1 => any::<bool>().prop_map(Happens::Suspended),
+        1 => any::<bool>().prop_map(Happens::Queued),
         2 => (revision(), any::<bool>()).prop_map(|(r, lags)| Happens::Lags(r, lags)),
         1 => any::<bool>().prop_map(Happens::Away),
         2 => policy.prop_map(Happens::Compares),
@@ -83,6 +85,7 @@ impl World {
             Happens::Auto(auto) => self.policy.auto = auto,
             Happens::Paused(paused) => self.policy.paused = paused,
             Happens::Suspended(suspended) => self.suspended = suspended,
+            Happens::Queued(queued) => self.queued = queued,
             Happens::Lags(revision, lags) => {
                 self.lagging.remove(&revision);
                 self.lagging.extend(lags.then_some(revision));
@@ -151,7 +154,7 @@ proptest! {
         }
         world.happens(&Happens::Edit(last.clone()));
         (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
-        (world.differs, world.broken) = (BTreeSet::new(), false);
+        (world.queued, world.differs, world.broken) = (false, BTreeSet::new(), false);
         (world.lagging, world.slow) = (BTreeSet::new(), BTreeSet::new());
         (world.requests, world.topic) = (Vec::new(), None);
         for _ in 0..3 {

@@ -31,6 +31,8 @@ pub struct World {
     pub wanted: Option<String>,
     pub policy: Policy,
     pub suspended: bool,
+    /// Whether other views have their turn: every revision here changes the mode.
+    pub queued: bool,
     pub requests: Vec<Request>,
     pub away: bool,
     pub live: Option<String>,
@@ -86,6 +88,7 @@ impl World {
                 soak: SignedDuration::from_secs(SOAK),
             },
             suspended: false,
+            queued: false,
             requests: Vec::new(),
             away: false,
             live: None,
@@ -144,6 +147,7 @@ impl World {
             compared: None,
             unrun: false,
             suspended: self.suspended,
+            queued: self.queued && self.policy.pin.is_none(),
         };
         let known = |pin: &&String| self.history.iter().any(|past| past.revision == **pin);
         facts.planned.extend(self.policy.pin.iter().filter(known).cloned());
@@ -416,6 +420,10 @@ fn check(facts: &Facts, decision: &Decision) {
     }
     if facts.live.is_err() {
         assert!(decision.step == Step::Hold && retire.is_subset(&facts.memory.retiring), "{decision:#?}");
+    }
+    if decision.step == Step::AwaitTurn {
+        let kept = memory.active.iter().chain(&memory.previous).collect::<Vec<_>>();
+        assert!(facts.queued && memory.candidate.is_none() && run.iter().all(|r| kept.contains(&r)), "{decision:#?}");
     }
     if let Some(replay) = &decision.replay {
         assert!(run.contains(&replay.revision) || !facts.planned.contains(&replay.revision), "{decision:#?}");

@@ -1,0 +1,165 @@
+//! Which views follow a change of the mode now, and which wait. Pure.
+//!
+//! Invariants: no view is let begin while as many as `spec.migration.maxConcurrent` are under way; one that was let begin stays
+//! so until it is through, is taken back, or is held by a person. One that was given up keeps its place: what is wrong with it
+//! may be wrong with all. One that a person holds, or whose spec is refused, gives it up: the others go on.
+
+use crds::FeatureView;
+use crds::architecture::{Architecture, MigrationStatus};
+use crds::condition::{ConditionStatus, types};
+use crds::feature_view::AbortReason;
+use kube::ResourceExt as _;
+
+use crate::conditions::find;
+
+/// How many names status holds of each sort.
+const TOLD: usize = 1024;
+
+/// How far the views have followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// How many are served.
+    pub served: usize,
+    /// How many of them are served as computed in the mode.
+    pub updated: usize,
+    /// Who is under way, or may begin.
+    pub migrating: Vec<String>,
+    /// Who of them was given up.
+    pub halted: Vec<String>,
+    /// Who waits, in this order.
+    pub waiting: Vec<String>,
+    /// Who is held by a person, or refused.
+    pub held: Vec<String>,
+}
+
+/// How a view stands to the mode.
+enum Standing {
+    /// Nothing of it is served, so it begins in the mode.
+    New,
+    /// It is served as computed in the mode.
+    Updated,
+    /// It is being computed anew, in this mode or in another.
+    Running,
+    /// It was given up.
+    Halted,
+    /// A person holds it, or its spec is refused.
+    Held,
+    /// It can follow.
+    Ready,
+}
+
+impl Progress {
+    /// Of an architecture and all its views.
+    #[must_use]
+    pub fn of(architecture: &Architecture, views: &[FeatureView]) -> Self {
+        let before = architecture.status.as_ref().and_then(|status| status.migration.as_ref());
+        let mut views: Vec<&FeatureView> = views.iter().collect();
+        views.sort_by_key(|view| view.name_any());
+        let (mut progress, mut ready) = (Self::default(), Vec::new());
+        for view in views {
+            let name = view.name_any();
+            let begun = before.is_some_and(|before| before.migrating.contains(&name));
+            let standing = match standing(architecture, view) {
+                // It was given up before the mode changed, or as something else.
+                Standing::Halted if !begun => Standing::Ready,
+                standing => standing,
+            };
+            progress.served += usize::from(!matches!(standing, Standing::New));
+            match standing {
+                Standing::New => {}
+                Standing::Updated => progress.updated += 1,
+                Standing::Running => {
+                    progress.updated += usize::from(is_updated(architecture, view));
+                    progress.migrating.push(name);
+                }
+                Standing::Halted => {
+                    progress.halted.push(name.clone());
+                    progress.migrating.push(name);
+                }
+                Standing::Held => progress.held.push(name),
+                Standing::Ready => ready.push(name),
+            }
+        }
+        // Who was let begin first, and may have begun already.
+        ready.sort_by_key(|name| !before.is_some_and(|before| before.migrating.contains(name)));
+        let bound = usize::try_from(architecture.spec.migration.max_concurrent).unwrap_or(1);
+        let free = bound.saturating_sub(progress.migrating.len()).min(ready.len());
+        progress.waiting = ready.split_off(free);
+        progress.waiting.sort();
+        progress.migrating.extend(ready);
+        progress.migrating.sort();
+        progress
+    }
+
+    /// What status says of it; nothing while nobody follows.
+    #[must_use]
+    pub fn status(&self) -> Option<MigrationStatus> {
+        let told = |names: &[String]| names.iter().take(TOLD).cloned().collect();
+        (!self.migrating.is_empty() || !self.waiting.is_empty())
+            .then(|| MigrationStatus { migrating: told(&self.migrating), waiting: told(&self.waiting) })
+    }
+
+    /// Whether nobody can begin before a person has looked at those that were given up.
+    #[must_use]
+    pub fn is_halted(&self) -> bool {
+        !self.waiting.is_empty() && self.halted.len() == self.migrating.len()
+    }
+
+    /// One sentence.
+    #[must_use]
+    pub fn message(&self, architecture: &Architecture) -> String {
+        let Self { served, updated, migrating, halted, waiting, held } = self;
+        let mode = architecture.spec.mode.canonical();
+        let mut message = vec![format!("{updated} of {served} views are served in mode {mode:?}")];
+        let told =
+            [("under way", migrating), ("given up", halted), ("paused, pinned, suspended, aborted or refused", held)];
+        let told = told.into_iter().filter(|(_, names)| !names.is_empty());
+        message.extend(told.map(|(what, names)| format!("{what}: {}", listed(names))));
+        if !waiting.is_empty() {
+            message.push(format!("{} wait", waiting.len()));
+        }
+        message.join("; ")
+    }
+}
+
+/// The first names, and how many more there are.
+fn listed(names: &[String]) -> String {
+    const FIRST: usize = 5;
+    let first = names.iter().take(FIRST).cloned().collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(FIRST) {
+        0 => first,
+        more => format!("{first} and {more} more"),
+    }
+}
+
+fn is_updated(architecture: &Architecture, view: &FeatureView) -> bool {
+    view.status.as_ref().and_then(|status| status.mode) == Some(architecture.spec.mode.canonical())
+}
+
+fn standing(architecture: &Architecture, view: &FeatureView) -> Standing {
+    let status = view.status.clone().unwrap_or_default();
+    // A view that an older operator served says nothing of its mode before its next round.
+    let Some(mode) = status.mode.filter(|_| status.active_revision.is_some()) else { return Standing::New };
+    let of_candidate = status.revisions.iter().find(|r| Some(&r.revision) == status.candidate_revision.as_ref());
+    if of_candidate.is_some_and(|candidate| candidate.mode != mode) {
+        return Standing::Running;
+    }
+    if is_updated(architecture, view) {
+        return Standing::Updated;
+    }
+    let rollout = &view.spec.rollout;
+    let pinned = rollout.serving_revision.as_ref().is_some_and(|pin| !pin.is_empty());
+    let refused = find(&status.conditions, types::SPEC_ACCEPTED)
+        .is_some_and(|c| c.status == ConditionStatus::False && c.observed_generation == view.metadata.generation);
+    if view.metadata.deletion_timestamp.is_some() || view.spec.suspend || rollout.paused || pinned || refused {
+        return Standing::Held;
+    }
+    match status.rollout.and_then(|rollout| rollout.trial).and_then(|trial| trial.aborted) {
+        Some(AbortReason::AbortedByUser) => Standing::Held,
+        Some(_) => Standing::Halted,
+        None => Standing::Ready,
+    }
+}
+
+#[cfg(test)]
+mod tests;
