@@ -74,11 +74,11 @@ fn difference(feature: &FeatureComparison) -> FeatureDifference {
 }
 
 fn joined(reasons: &[String]) -> String {
-    let mut text = reasons.iter().take(REASONS).cloned().collect::<Vec<_>>().join("; ");
-    if let Some(more) = reasons.len().checked_sub(REASONS).filter(|more| *more > 0) {
-        text.push_str(&format!("; and {more} more features"));
+    let first = reasons.iter().take(REASONS).cloned().collect::<Vec<_>>().join("; ");
+    match reasons.len().saturating_sub(REASONS) {
+        0 => first,
+        more => format!("{first}; and {more} more features"),
     }
-    text
 }
 
 fn count(n: usize) -> i64 {

@@ -25,6 +25,7 @@ pub enum Cut {
 }
 
 #[derive(Clone, Debug)]
+#[allow(clippy::struct_excessive_bools)] // Each is a thing of its own that can happen.
 pub struct World {
     pub now: i64,
     /// What the spec describes; none while it is refused.
