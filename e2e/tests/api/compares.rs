@@ -27,11 +27,13 @@ pub fn edited(window: &str, rollout: &Value) -> Value {
 /// How a Job ends.
 type Ends = fn(&Comparison) -> Option<Verdict>;
 
+#[allow(clippy::unnecessary_wraps, reason = "of the type of all ends")]
 pub fn passed(_: &Comparison) -> Option<Verdict> {
     Some(Verdict::Passed)
 }
 
 /// As the worker judges: fails unless the change was announced.
+#[allow(clippy::unnecessary_wraps, reason = "of the type of all ends")]
 fn judged(comparison: &Comparison) -> Option<Verdict> {
     let reasons =
         vec!["feature clicks_1h was changed, and its values differ for 50 of 100 entities (50.00 %)".to_owned()];
