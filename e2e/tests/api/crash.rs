@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use crds::{Architecture, FeatureView};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
@@ -77,7 +78,11 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
     };
     let work = async {
         let served = match workload {
-            Workload::Lakehouse => modes::serve(world, "Lakehouse").await,
+            Workload::Lakehouse => {
+                let served = modes::serve(world, "Lakehouse").await;
+                scheduled(world).await;
+                served
+            }
             _ => serve(world).await,
         };
         let (uid, writes) = (served.metadata.uid.clone().unwrap(), faults.writes().len());
@@ -131,6 +136,17 @@ fn pretty_assert(end: &End, expected: &End, what: &str) {
     let missing: Vec<&String> = should.iter().filter(|line| !is.contains(line)).collect();
     let extra: Vec<&String> = is.iter().filter(|line| !should.contains(line)).collect();
     assert!(end == expected, "{what}: missing {missing:#?}, instead {extra:#?}");
+}
+
+/// What is served is told a moment before the schedule, which waited for the first run, is let go.
+async fn scheduled(world: &World) {
+    let cron_jobs = world.api::<CronJob>();
+    eventually("schedules that hold", || async {
+        let found = cron_jobs.list(&ListParams::default()).await.unwrap().items;
+        let waits = |of: &CronJob| of.spec.as_ref().is_some_and(|spec| spec.suspend == Some(true));
+        if found.iter().any(waits) { Err("suspended".to_owned()) } else { Ok(()) }
+    })
+    .await;
 }
 
 /// Waits until the revision before is removed altogether.
