@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use crate::faults::Faults;
 
 /// How long anything may take before a test fails.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub const PATIENCE: Duration = Duration::from_secs(90);
 
 /// A store in memory and a log that only takes notes.
 #[derive(Clone, Default)]
