@@ -65,6 +65,15 @@ pub fn agrees(cell: &Cell, computed: &Value) -> bool {
     }
 }
 
+/// As [`agrees`], of a source that keeps no row of an entity whose events are all too old to be read: a batch, a replay.
+#[must_use]
+pub fn agrees_or_has_no_row(cell: &Cell, computed: &Value) -> bool {
+    match cell.status.as_str() {
+        "NOT_FOUND" => cell.value.is_null() && !telling(computed),
+        _ => agrees(cell, computed),
+    }
+}
+
 /// Whether a value tells apart a right answer from a server that knows nothing: it is neither zero nor NULL.
 #[must_use]
 pub fn telling(value: &Value) -> bool {

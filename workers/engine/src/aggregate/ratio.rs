@@ -55,13 +55,9 @@ pub fn nearest_wide(numerator: i256, denominator: u64, exponent: i64) -> Option<
     } else {
         (high >> (-scale - 128), low != 0 || high & ((1 << (-scale - 128)) - 1) != 0)
     };
-    let (quotient, rest) = if denominator == 1 {
-        (top, rest)
-    } else {
-        let denominator = u128::from(denominator);
-        (top / denominator, rest || !top.is_multiple_of(denominator))
-    };
-    let value = round((quotient << 1) | u128::from(rest), exponent - scale - 1)?;
+    let denominator = u128::from(denominator);
+    let inexact = rest || !top.is_multiple_of(denominator);
+    let value = round(((top / denominator) << 1) | u128::from(inexact), exponent - scale - 1)?;
     Some(if numerator.is_negative() { -value } else { value })
 }
 
