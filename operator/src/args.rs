@@ -38,6 +38,9 @@ pub struct Args {
     /// How log lines are written, here and by workers and servers.
     #[arg(long, env = "FEATUREMILL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
+    /// The CPU that a pod asks for where its FeatureView or Architecture says nothing, such as `100m`.
+    #[arg(long, env = "FEATUREMILL_CPU_REQUEST", default_value = "100m")]
+    pub cpu_request: String,
 }
 
 impl Args {
@@ -55,6 +58,7 @@ impl Args {
             resync_seconds,
             admin: _,
             log_format,
+            cpu_request,
         } = self.clone();
         let log_format = match log_format {
             LogFormat::Json => "json",
@@ -67,6 +71,7 @@ impl Args {
             namespace,
             concurrency,
             resync_seconds,
+            cpu_request,
             ..Settings::default()
         }
     }

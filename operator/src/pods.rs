@@ -149,7 +149,7 @@ impl Pod<'_> {
                     .map(|(name, port)| container_port(name, port))
                     .collect(),
             ),
-            resources: Some(resources(overrides, memory_mib)),
+            resources: Some(resources(overrides, settings, memory_mib)),
             volume_mounts: non_empty(mounts.iter().map(mount_of).collect()),
             liveness_probe: stays.then(|| probe("/livez", 10, 6)),
             readiness_probe: stays.then(|| probe("/readyz", 2, 3)),
@@ -244,13 +244,13 @@ fn pod_security() -> PodSecurityContext {
     }
 }
 
-/// What the user says, else a tenth of a core and the memory it needs, which is its limit too. CPU is not limited: a
+/// What the user says, else the settings' CPU and the memory it needs, which is its limit too. CPU is not limited: a
 /// throttled worker lags.
-fn resources(overrides: &PodOverrides, memory_mib: i64) -> ResourceRequirements {
+fn resources(overrides: &PodOverrides, settings: &Settings, memory_mib: i64) -> ResourceRequirements {
     let Some(resources) = &overrides.resources else {
         let memory = || Quantity(format!("{memory_mib}Mi"));
         return ResourceRequirements {
-            requests: Some([("cpu".to_owned(), Quantity("100m".to_owned())), ("memory".to_owned(), memory())].into()),
+            requests: Some([("cpu".to_owned(), Quantity(settings.cpu_request.clone())), ("memory".to_owned(), memory())].into()),
             limits: Some([("memory".to_owned(), memory())].into()),
             ..ResourceRequirements::default()
         };

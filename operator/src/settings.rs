@@ -11,6 +11,8 @@ pub struct Settings {
     pub image_pull_policy: Option<String>,
     /// Passed on to workers and servers.
     pub log_format: Option<String>,
+    /// The CPU that a pod asks for where nothing is said of its resources.
+    pub cpu_request: String,
     /// The one namespace to work in; all if not given.
     pub namespace: Option<String>,
     /// How many objects of a kind are reconciled at once.
@@ -32,6 +34,7 @@ impl Default for Settings {
             image: "featuremill:dev".to_owned(),
             image_pull_policy: None,
             log_format: None,
+            cpu_request: "100m".to_owned(),
             namespace: None,
             concurrency: 16,
             resync_seconds: 300,
