@@ -86,6 +86,7 @@ impl Case {
             decision: &self.decision,
             applied: &applied,
             acted: &self.acted,
+            lag: &Standing::None,
             now: "2026-01-01T01:00:00Z".parse().unwrap(),
         };
         round.status()
