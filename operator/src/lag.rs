@@ -15,6 +15,9 @@ pub mod sweep;
 pub mod tier;
 pub mod told;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 

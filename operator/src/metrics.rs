@@ -106,3 +106,6 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,7 @@ mod cutover;
 mod faults;
 mod fixtures;
 mod history;
+mod lag;
 mod lease;
 mod mask;
 mod migration;
