@@ -150,8 +150,8 @@ impl Lags {
         all
     }
 
-    /// Takes what a sweep found, unless the view is followed otherwise by now; answers how it stands, and whether that is known
-    /// while a round was last told that it is not, or the other way round.
+    /// Takes what a sweep found, unless the view is followed otherwise by now; answers how it stands, and whether it became
+    /// unknown, or known again, since a round last asked.
     pub(crate) fn found(
         &self,
         uid: &str,
@@ -180,11 +180,11 @@ impl Lags {
 }
 
 impl Standing {
-    /// Why it is not known, if it is not.
+    /// Why it is not known, if it is not. What is soon known reads as it did: a restart wakes nobody.
     fn unknown(&self) -> Option<Unknown> {
         match self {
+            Self::None | Self::Known(_) | Self::Unknown(Unknown::Soon) => None,
             Self::Unknown(why) => Some(*why),
-            Self::None | Self::Known(_) => None,
         }
     }
 }

@@ -22,6 +22,8 @@ use crate::lag::measure::Bounds;
 
 /// How long all questions of one call may take together.
 const TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a first attempt may take: librdkafka waits for a topic that went until it may wait no longer.
+const FIRST: Duration = Duration::from_secs(3);
 /// How long it is believed that a topic has as many partitions as it had.
 const KNOWN_FOR: Duration = Duration::from_secs(60);
 /// A client that was not asked for this long is of an Architecture that is gone, or of a Secret that was replaced.
@@ -91,7 +93,8 @@ impl Client {
         };
         known.retain(|topic, (_, asked)| topics.contains(topic) && asked.elapsed() < KNOWN_FOR);
         call.look_up(topics, &mut known).map_err(failed)?;
-        if let Ok(ends) = call.ask(known.iter()) {
+        let first = Call { consumer: &self.consumer, deadline: Instant::now() + FIRST };
+        if let Ok(ends) = first.ask(known.iter()) {
             return Ok(ends);
         }
         // A topic went, or was made anew with fewer partitions: each is looked up again, and asked for alone if need be.
@@ -133,7 +136,9 @@ impl Call<'_> {
     ) -> Result<(), KafkaError> {
         let unknown: Vec<&String> = topics.iter().filter(|topic| !known.contains_key(*topic)).collect();
         let mut found = |topic: &MetadataTopic| {
-            let partitions: Vec<i32> = topic.partitions().iter().map(MetadataPartition::id).collect();
+            // One without a leader has nobody who could be asked.
+            let led = topic.partitions().iter().filter(|partition| partition.leader() >= 0);
+            let partitions: Vec<i32> = led.map(MetadataPartition::id).collect();
             if topic.error().is_none() && !partitions.is_empty() && topics.contains(topic.name()) {
                 known.insert(topic.name().to_owned(), (partitions, Instant::now()));
             }

@@ -56,15 +56,17 @@ fn one_answer_that_fails_is_no_news_and_three_are() {
     let lags = Lags::default();
     follow(&lags, "1", "a");
     let (_, otherwise) = lags.found("1", &subject("a"), Ok(judged("a", 5))).unwrap();
-    assert!(otherwise, "a round was told that nothing is known");
+    assert!(!otherwise, "a restart wakes nobody of whom status says the same");
     follow(&lags, "1", "a");
-    let mut of = || lags.found("1", &subject("a"), Err(Unknown::Brokers)).unwrap();
+    let of = || lags.found("1", &subject("a"), Err(Unknown::Brokers)).unwrap();
     assert!(matches!(of(), (Standing::Known(_), false)));
     assert!(matches!(of(), (Standing::Known(_), false)));
     assert_eq!(of(), (Standing::Unknown(Unknown::Brokers), true));
     follow(&lags, "1", "a");
     let (_, otherwise) = lags.found("1", &subject("a"), Err(Unknown::Brokers)).unwrap();
     assert!(!otherwise, "the round knows");
+    let (_, otherwise) = lags.found("1", &subject("a"), Ok(judged("a", 5))).unwrap();
+    assert!(otherwise, "it is known again");
 }
 
 #[test]

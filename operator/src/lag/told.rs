@@ -220,7 +220,7 @@ pub fn happening(before: Option<&LagStatus>, after: Option<&LagStatus>, message:
         (Some(was), Some(is)) => {
             Some((false, reasons::LAG_TIER_CLEARED, format!("tier {was} is no longer exceeded, tier {is} still is: {message}")))
         }
-        (Some(was), None) => Some((false, reasons::LAG_TIER_CLEARED, format!("tier {was} is no longer exceeded"))),
+        (Some(was), None) => Some((false, reasons::LAG_TIER_CLEARED, format!("tier {was} is no longer exceeded: {message}"))),
         (None, _) => None,
     }
 }
