@@ -18,8 +18,8 @@ pub use rollout::{
 };
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{
-    ArchivedTopic, ExceededTier, FeatureViewStatus, LagStatus, LastRun, PreviousGeneration, RetiringRevision, RunningRevision,
-    ServingArchitecture,
+    ArchivedTopic, ExceededTier, FeatureViewStatus, HeldTopic, LagStatus, LastRun, PreviousGeneration,
+    RetiringRevision, RunningRevision, ServingArchitecture,
 };
 
 use kube::{CustomResource, KubeSchema};

@@ -150,6 +150,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         recorders: Recorders::new(world.client.clone(), reporter),
         resolutions: feature_view::resolve::Resolutions::default(),
         lags: lag::Lags::default(),
+        topics: feature_view::source::Topics::default(),
         purges: crate::purge::Purges::default(),
         failures: Failures::default(),
         now: Timestamp::now,

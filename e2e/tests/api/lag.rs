@@ -61,7 +61,8 @@ async fn a_view_that_falls_behind_says_so_once_and_what_is_known_survives_a_rest
     let world = World::new("lag").await;
     world.edges.log_is_away.store(true, Ordering::Release);
     let operator = start(&world);
-    let tiers = json!([{"tier": 1, "lagSeconds": 3600, "forSeconds": 0}, {"tier": 2, "lagSeconds": 300, "forSeconds": 0}]);
+    let tiers =
+        json!([{"tier": 1, "lagSeconds": 3600, "forSeconds": 0}, {"tier": 2, "lagSeconds": 300, "forSeconds": 0}]);
     let view = served(&world, &tiers).await;
     world.view(VIEW, "the lag is not known", |v| fresh(v, "Unknown", "KafkaUnreachable")).await;
 
@@ -93,11 +94,7 @@ async fn a_view_that_falls_behind_says_so_once_and_what_is_known_survives_a_rest
     assert_eq!(written.count(), 1);
 
     // Workers that are stopped on purpose call nobody.
-    let suspended = with(
-        view_with("/spec/freshness", json!({"alertTiers": tiers})),
-        "/spec/suspend",
-        json!(true),
-    );
+    let suspended = with(view_with("/spec/freshness", json!({"alertTiers": tiers})), "/spec/suspend", json!(true));
     world.apply::<FeatureView>(&suspended).await.unwrap();
     let silent = world.view(VIEW, "suspended", |v| fresh(v, "False", "Suspended") && lag(v).tier.is_none()).await;
     assert_eq!(lag(&silent).exceeded, []);

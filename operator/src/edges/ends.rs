@@ -154,10 +154,7 @@ impl Call<'_> {
     }
 
     /// Where they begin and end.
-    fn ask<'a>(
-        &self,
-        topics: impl Iterator<Item = (&'a String, &'a (Vec<i32>, Instant))>,
-    ) -> Result<Ends, KafkaError> {
+    fn ask<'a>(&self, topics: impl Iterator<Item = (&'a String, &'a (Vec<i32>, Instant))>) -> Result<Ends, KafkaError> {
         let all: Vec<(&str, i32)> =
             topics.flat_map(|(topic, (partitions, _))| partitions.iter().map(|p| (topic.as_str(), *p))).collect();
         let mut ends = Ends::new();

@@ -82,11 +82,7 @@ impl Figures {
         lag.register("measurement_duration_seconds", "How long measuring all views took", figures.took.clone());
         lag.register("measurement_failures", "Views that could not be measured, each time", figures.failures.clone());
         lag.register("unmeasured_views", "Views that could not be measured the last time", figures.unmeasured.clone());
-        lag.register(
-            "last_measurement_timestamp_seconds",
-            "When measuring all views last ended",
-            figures.last.clone(),
-        );
+        lag.register("last_measurement_timestamp_seconds", "When measuring all views last ended", figures.last.clone());
         figures
     }
 

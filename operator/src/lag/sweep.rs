@@ -122,13 +122,11 @@ async fn of_store(
     views: Vec<(&String, &Subject)>,
 ) -> Result<Vec<(String, Markers)>, EdgeError> {
     let store = &edges.store(address).await?;
-    let read = async |(uid, subject): (&String, &Subject)| {
-        match of_view(&**store, uid, subject).await {
-            Ok(markers) => Some((uid.clone(), markers)),
-            Err(problem) => {
-                tracing::warn!(view = subject.name, namespace = subject.namespace, %problem, "reading markers");
-                None
-            }
+    let read = async |(uid, subject): (&String, &Subject)| match of_view(&**store, uid, subject).await {
+        Ok(markers) => Some((uid.clone(), markers)),
+        Err(problem) => {
+            tracing::warn!(view = subject.name, namespace = subject.namespace, %problem, "reading markers");
+            None
         }
     };
     Ok(stream::iter(views).map(read).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await)

@@ -135,9 +135,10 @@ fn unknown(why: Unknown, topic: &str) -> Verdict {
         Unknown::Store => {
             (reasons::STORE_UNREACHABLE, "the online store does not say how far the topic was read".to_owned())
         }
-        Unknown::Brokers => {
-            (reasons::KAFKA_UNREACHABLE, "the brokers do not say where the topic ends; see the operator's log".to_owned())
-        }
+        Unknown::Brokers => (
+            reasons::KAFKA_UNREACHABLE,
+            "the brokers do not say where the topic ends; see the operator's log".to_owned(),
+        ),
         Unknown::Topic => (reasons::TOPIC_MISSING, format!("topic {topic} does not exist or may not be described")),
     };
     (ConditionStatus::Unknown, reason, message)
@@ -205,7 +206,11 @@ fn span(seconds: i64) -> String {
 
 /// What of a change is an Event: whether a person should look, the reason and the note.
 #[must_use]
-pub fn happening(before: Option<&LagStatus>, after: Option<&LagStatus>, message: &str) -> Option<(bool, &'static str, String)> {
+pub fn happening(
+    before: Option<&LagStatus>,
+    after: Option<&LagStatus>,
+    message: &str,
+) -> Option<(bool, &'static str, String)> {
     let tier = |lag: Option<&LagStatus>| lag.and_then(|lag| lag.tier);
     match (tier(before), tier(after)) {
         (before, after) if before == after => None,
@@ -217,10 +222,14 @@ pub fn happening(before: Option<&LagStatus>, after: Option<&LagStatus>, message:
             };
             Some((true, reason, message.to_owned()))
         }
-        (Some(was), Some(is)) => {
-            Some((false, reasons::LAG_TIER_CLEARED, format!("tier {was} is no longer exceeded, tier {is} still is: {message}")))
+        (Some(was), Some(is)) => Some((
+            false,
+            reasons::LAG_TIER_CLEARED,
+            format!("tier {was} is no longer exceeded, tier {is} still is: {message}"),
+        )),
+        (Some(was), None) => {
+            Some((false, reasons::LAG_TIER_CLEARED, format!("tier {was} is no longer exceeded: {message}")))
         }
-        (Some(was), None) => Some((false, reasons::LAG_TIER_CLEARED, format!("tier {was} is no longer exceeded: {message}"))),
         (None, _) => None,
     }
 }
