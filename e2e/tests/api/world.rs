@@ -118,7 +118,7 @@ impl Running {
 /// workers that a test plays are not at the end of anything: who wants it sets how often.
 pub fn settings() -> Settings {
     let (poll, secrets_poll, lag_poll) =
-        (Duration::from_millis(200), Duration::from_secs(1), Duration::from_secs(86_400));
+        (Duration::from_millis(200), Duration::from_secs(1), Duration::from_hours(24));
     Settings { resync_seconds: 1, readable_seconds: 0, poll, secrets_poll, lag_poll, ..Settings::default() }
 }
 

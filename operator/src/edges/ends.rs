@@ -25,9 +25,9 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a first attempt may take: librdkafka waits for a topic that went until it may wait no longer.
 const FIRST: Duration = Duration::from_secs(3);
 /// How long it is believed that a topic has as many partitions as it had.
-const KNOWN_FOR: Duration = Duration::from_secs(60);
+const KNOWN_FOR: Duration = Duration::from_mins(1);
 /// A client that was not asked for this long is of an Architecture that is gone, or of a Secret that was replaced.
-const UNUSED_FOR: Duration = Duration::from_secs(300);
+const UNUSED_FOR: Duration = Duration::from_mins(5);
 /// So many partitions are asked for at once: librdkafka looks each of an answer up in a list.
 const AT_ONCE: usize = 1000;
 /// From so many topics on the brokers are asked for all that they have, instead of for each.

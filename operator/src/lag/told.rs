@@ -145,12 +145,8 @@ fn unknown(why: Unknown, topic: &str) -> Verdict {
 }
 
 fn first_reading(lag: &LagStatus) -> String {
-    let mut message =
-        format!("revision {} reads its topic for the first time; {} records are left", lag.revision, lag.records);
-    if let Some(eta) = lag.eta_seconds {
-        message.push_str(&format!(", about {}", span(eta)));
-    }
-    message
+    let eta = lag.eta_seconds.map(|eta| format!(", about {}", span(eta))).unwrap_or_default();
+    format!("revision {} reads its topic for the first time; {} records are left{eta}", lag.revision, lag.records)
 }
 
 /// How far behind, why as far as it shows, and where to read on.
