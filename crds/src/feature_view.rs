@@ -11,7 +11,7 @@ pub use batch::{ConcurrencyPolicy, QualityGate, Schedule, Silver, SilverRule};
 pub use feature::{Aggregate, Feature, Hop, WindowType};
 pub use replay::{Replay, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
 pub use rollout::{
-    AbortReason, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
+    AbortReason, Advance, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
     FailurePolicy, FeatureDifference, Rollout, RolloutStatus, Trial,
 };
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
