@@ -12,6 +12,7 @@ mod events;
 mod finalize;
 #[cfg(test)]
 mod fixtures;
+mod hindrance;
 mod history;
 mod migration;
 pub mod observe;

@@ -142,6 +142,7 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
             AbortReason::DeadlineExceeded => (EventType::Warning, reasons::DEADLINE_EXCEEDED),
             AbortReason::AbortedByUser => (EventType::Normal, reasons::ABORTED_BY_USER),
             AbortReason::ReplayFailed => (EventType::Warning, reasons::REPLAY_FAILED),
+            AbortReason::NoProgress => (EventType::Warning, reasons::NO_PROGRESS),
         };
         let note = if stalled.is_empty() { format!("revision {revision} was given up") } else { stalled };
         say(severity, reason, note);

@@ -162,6 +162,17 @@ fn a_replay_that_failed_says_why() {
 }
 
 #[test]
+fn what_stood_still_says_what_and_why() {
+    let mut it = case(Step::Aborted(AbortReason::NoProgress));
+    it.decision.memory.candidate = None;
+    let why = "its replay read no record, and stands at 3 %; pod a: Unschedulable: no room";
+    it.decision.memory.trial.as_mut().unwrap().message = Some(why.to_owned());
+    assert_eq!(it.looks(), look("Aborted", ["True Healthy", "False Idle", "True NoProgress"]));
+    let says = it.says(types::STALLED);
+    assert!(says.contains(why) && says.contains("progressDeadlineSeconds (600)") && says.contains("retry="), "{says}");
+}
+
+#[test]
 fn who_is_waited_for_is_told_what_to_type() {
     let mut it = case(Step::AwaitPromotion);
     it.decision.caught_up = true;
