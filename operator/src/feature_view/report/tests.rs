@@ -48,6 +48,7 @@ fn case(step: Step) -> Case {
         retire: BTreeSet::new(),
         remove: BTreeSet::new(),
         caught_up: false,
+        workers: None,
         first: None,
         compare: None,
         compared: Vec::new(),
