@@ -16,7 +16,7 @@ pub use rollout::{
 };
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{
-    ArchivedTopic, FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision, RunningRevision,
+    ArchivedTopic, FeatureViewStatus, HeldTopic, LastRun, PreviousGeneration, RetiringRevision, RunningRevision,
     ServingArchitecture,
 };
 

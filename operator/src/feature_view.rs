@@ -20,6 +20,9 @@ mod pin;
 pub mod replay;
 pub mod report;
 pub mod resolve;
+pub mod source;
+
+pub use history::MADE_OF;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -77,7 +80,8 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         acted: &acted,
         now,
     };
-    let status = round.status();
+    let mut status = round.status();
+    status.source = source::held(&context, &observed, &store, &resolved, now);
     let previous = observed.view.status.clone().unwrap_or_default();
     let (waits, troubled) = (round.waits(&status), round.is_troubled());
     if status != previous {

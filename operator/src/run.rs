@@ -149,6 +149,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         metrics: world.metrics.clone(),
         recorders: Recorders::new(world.client.clone(), reporter),
         resolutions: feature_view::resolve::Resolutions::default(),
+        topics: feature_view::source::Topics::default(),
         purges: crate::purge::Purges::default(),
         failures: Failures::default(),
         now: Timestamp::now,

@@ -55,6 +55,10 @@ pub struct FeatureViewStatus {
     /// How many features the newest accepted plan has.
     #[serde(default)]
     pub features: i32,
+    /// What the view's topic held when the operator last looked, which is once an hour; written when it changed by a tenth or
+    /// more. `featuremill diff` tells by it what a new revision would read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<HeldTopic>,
     /// The bytes of a busy entity's row under the newest accepted plan: one with an event a minute around the clock, all
     /// of which count. A view whose rows would exceed 256 KiB is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -125,6 +129,21 @@ pub struct ServingArchitecture {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub left_time: Option<String>,
+}
+
+/// What a topic holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldTopic {
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// How many records they hold together.
+    pub records: i64,
+    /// When this was seen, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub observed_time: String,
 }
 
 /// A revision that is being removed.

@@ -14,6 +14,7 @@ mod command_line;
 mod compares;
 mod crash;
 mod cutover;
+mod diffs;
 mod faults;
 mod fixtures;
 mod history;
