@@ -246,8 +246,8 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
         }
         Some(trial) => {
             observe(facts, trial);
-            if trial.aborted.is_none() && !policy_holds(facts) && trial.is_steady(facts.now, facts.policy.stable_for) {
-                facts.compare(trial);
+            if trial.aborted.is_none() && trial.is_steady(facts.now, facts.policy.stable_for) {
+                facts.compare(trial, policy_holds(facts));
             }
             gate(facts, trial)
         }
@@ -292,16 +292,15 @@ fn gate(facts: &Facts, trial: &Trial) -> Step {
     if !trial.is_steady(*now, policy.stable_for) {
         return Step::CatchUp;
     }
-    if policy.paused {
-        return Step::AwaitPromotion;
-    }
     match facts.gate(trial) {
-        Gate::Undecided => return Step::Compare,
+        // Shown in a pause, too: nobody should have to end it to learn what differs.
         Gate::Failed => return Step::Differs,
-        Gate::Open => {}
+        Gate::Undecided if !policy.paused => return Step::Compare,
+        Gate::Undecided | Gate::Open => {}
     }
     // A pin that names it is a person's word, too.
-    if !(policy.auto || trial.approved || policy.pin.is_some()) {
+    let approved = policy.auto || trial.approved || policy.pin.is_some();
+    if policy.paused || !approved {
         return Step::AwaitPromotion;
     }
     Step::Promote

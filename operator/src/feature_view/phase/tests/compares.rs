@@ -166,3 +166,32 @@ fn a_pause_begins_no_comparison() {
     let outcome = world.facts().compared.unwrap().outcome;
     assert_eq!(outcome, Outcome::Running);
 }
+
+#[test]
+fn a_pause_hides_no_failure_and_gives_nothing_up() {
+    for policy in [FailurePolicy::Pause, FailurePolicy::Abort] {
+        let mut world = compared(policy);
+        world.differs.insert("b".into());
+        world.round();
+        world.policy.paused = true;
+        world.settle();
+        world.pass(DEADLINE * 10);
+        assert_eq!((world.round().step, world.live.as_deref()), (Step::Differs, Some("a")), "{policy:?}");
+        // It is known again although status forgot what was begun.
+        world.status.rollout.as_mut().unwrap().trial.as_mut().unwrap().comparison = None;
+        assert_eq!(world.round().step, Step::Differs);
+        assert_eq!((attempt(&world), world.reports.len()), (Some((1, false)), 1));
+    }
+    // What a person says of it in the pause counts of it, and is done after the pause.
+    let mut world = compared(FailurePolicy::Pause);
+    world.differs.insert("b".into());
+    world.round();
+    world.policy.paused = true;
+    world.settle();
+    ask(&mut world, Verb::Promote, "b");
+    world.settle();
+    assert_eq!((world.round().step, attempt(&world)), (Step::AwaitPromotion, Some((1, true))));
+    world.policy.paused = false;
+    world.settle();
+    assert_eq!(world.live.as_deref(), Some("b"));
+}
