@@ -250,7 +250,9 @@ fn resources(overrides: &PodOverrides, settings: &Settings, memory_mib: i64) -> 
     let Some(resources) = &overrides.resources else {
         let memory = || Quantity(format!("{memory_mib}Mi"));
         return ResourceRequirements {
-            requests: Some([("cpu".to_owned(), Quantity(settings.cpu_request.clone())), ("memory".to_owned(), memory())].into()),
+            requests: Some(
+                [("cpu".to_owned(), Quantity(settings.cpu_request.clone())), ("memory".to_owned(), memory())].into(),
+            ),
             limits: Some([("memory".to_owned(), memory())].into()),
             ..ResourceRequirements::default()
         };

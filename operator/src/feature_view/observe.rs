@@ -253,7 +253,9 @@ async fn facts(
     }
     let compares = comparison::is_on(&observed.view.spec.rollout.comparison);
     let comparison = match (&live, target) {
-        (Some(live), Some(target)) if compares && (live.revision != target || !remembers_comparison(observed, target)) => {
+        (Some(live), Some(target))
+            if compares && (live.revision != target || !remembers_comparison(observed, target)) =>
+        {
             store.comparison(&comparison_key(&uid, target)).await.map_err(text)?
         }
         _ => None,

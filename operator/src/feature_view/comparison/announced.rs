@@ -36,12 +36,7 @@ pub fn accept(
 }
 
 /// Which entries name nothing.
-fn misnamed(
-    observed: &Observed,
-    plans: &BTreeMap<String, Arc<Plan>>,
-    live: &str,
-    candidate: &Plan,
-) -> Option<String> {
+fn misnamed(observed: &Observed, plans: &BTreeMap<String, Arc<Plan>>, live: &str, candidate: &Plan) -> Option<String> {
     let rollout = &observed.view.spec.rollout;
     let former = plans.get(live).filter(|_| live != candidate.revision)?;
     if !is_on(&rollout.comparison) || pin(rollout).is_some() {

@@ -23,8 +23,7 @@ impl Round<'_> {
         let concerned = tried.or(memory.active.as_ref())?;
         if let StoreView::Known(facts) = self.store {
             let of_live = || facts.comparison.as_ref().filter(|said| tried.is_none() && said.candidate == *concerned);
-            if let Some(report) =
-                answer(&self.observed.view.name_any(), facts, &self.decision.memory).or_else(of_live)
+            if let Some(report) = answer(&self.observed.view.name_any(), facts, &self.decision.memory).or_else(of_live)
             {
                 return Some(summary(report));
             }

@@ -105,9 +105,8 @@ impl Sample {
                 }
             }
         }
-        let is_common = |counts: &[usize; 2]| {
-            drift::is_common(counts[0], before.len()) || drift::is_common(counts[1], next.len())
-        };
+        let is_common =
+            |counts: &[usize; 2]| drift::is_common(counts[0], before.len()) || drift::is_common(counts[1], next.len());
         let common: Vec<u64> = seen.iter().filter(|(_, counts)| is_common(counts)).map(|(hash, _)| *hash).collect();
         let numbers = 1;
         let rare = numbers + deciles.count();

@@ -70,7 +70,7 @@ impl<'a> Judge<'a> {
                 examples: BTreeMap::new(),
             }
         });
-        let features: Vec<Tally> = features.collect();
+        let features: Vec<Tally<'_>> = features.collect();
         let sample = Sample::new(features.len());
         Self { comparison, entities: 0, features, sample }
     }
@@ -103,7 +103,7 @@ impl<'a> Judge<'a> {
     pub fn report(self, as_of_ms: i64) -> Report {
         let Self { comparison, entities, features, sample } = self;
         let Comparison { name, former, candidate, limits, .. } = comparison;
-        let moved = |(i, tally): (usize, Tally)| tally.finish(sample.psi(i), sample.ks(i));
+        let moved = |(i, tally): (usize, Tally<'_>)| tally.finish(sample.psi(i), sample.ks(i));
         let features: Vec<FeatureComparison> = features.into_iter().enumerate().map(moved).collect();
         Report {
             name: name.clone(),

@@ -193,7 +193,8 @@ fn what_was_announced_to_move_must_not_become_null() {
         of: Some("event".into()),
         ..feature("views", condition, "1h")
     };
-    let texts = Comparison { former: plan(vec![last("event = 'a'")]), candidate: plan(vec![last("event = 'b'")]), ..listed() };
+    let texts =
+        Comparison { former: plan(vec![last("event = 'a'")]), candidate: plan(vec![last("event = 'b'")]), ..listed() };
     let text = |text: Option<&str>| vec![Reading { value: text.map(|t| Value::String(t.into())), exact: true }];
     let report = many(&texts, 1_000, |i| [text(Some("a")), text(Some("a").filter(|_| i % 10 > 0))]);
     assert!(reasons(&report)[0].contains("maxPsi is 0.25") && report.features[0].ks.is_none(), "{report:?}");

@@ -1,7 +1,7 @@
 //! Two revisions compared by their rows: in memory, where events can come between two reads, and over a real Redis.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use engine::compare::{Comparison, Limits, Report, Verdict};

@@ -1,5 +1,7 @@
 //! Rollouts whose candidate is compared with what serves.
 
+use std::collections::BTreeSet;
+
 use crds::feature_view::FailurePolicy;
 
 use super::*;
@@ -194,4 +196,54 @@ fn a_pause_hides_no_failure_and_gives_nothing_up() {
     world.policy.paused = false;
     world.settle();
     assert_eq!(world.live.as_deref(), Some("b"));
+}
+
+/// What becomes of a comparison that fails, from where `b` has caught up, and what is to be live in the end.
+type Story = (&'static str, FailurePolicy, fn(&mut World), &'static str);
+
+const STORIES: [Story; 4] = [
+    ("announced", FailurePolicy::Pause, |world| (world.asked, world.differs) = (1, BTreeSet::new()), "b"),
+    ("forced", FailurePolicy::Pause, |world| ask(world, Verb::Promote, "b"), "b"),
+    ("compared again", FailurePolicy::Pause, |world| ask(world, Verb::Retry, "b"), "a"),
+    ("given up", FailurePolicy::Abort, |_| (), "a"),
+];
+
+#[test]
+fn whoever_dies_in_any_round_of_a_failed_comparison_comes_to_the_same_end() {
+    let cuts = [Cut::AfterApply, Cut::AfterIntent, Cut::AfterMove, Cut::BeforeAnswer];
+    for (name, policy, then, live) in STORIES {
+        let told = |dies: Option<(usize, Cut)>, twice: bool| {
+            let mut world = compared(policy);
+            (world.rounds, world.dies) = (0, dies);
+            world.differs.insert("b".into());
+            // A round that was cut off may look like rest.
+            (0..3).for_each(|_| world.settle());
+            assert_eq!(world.live.as_deref(), Some("a"), "{name} {dies:?}");
+            then(&mut world);
+            if twice {
+                // Status is lost, too, once there was something to be lost.
+                world.round();
+                world.status = crds::FeatureViewStatus::default();
+            }
+            (0..3).for_each(|_| world.settle());
+            world.pass(STABLE);
+            (0..3).for_each(|_| world.settle());
+            world
+        };
+        let whole = told(None, false);
+        assert_eq!(whole.live.as_deref(), Some(live), "{name}");
+        assert!(whole.rounds > 8, "{name} has {} rounds", whole.rounds);
+        for (round, cut) in (0..whole.rounds).flat_map(|round| cuts.map(|cut| (round, cut))) {
+            let cut_off = told(Some((round, cut)), false);
+            let end = |world: &World| {
+                let things = (world.workloads.clone(), world.plans.clone(), world.rows.clone(), world.reports.clone());
+                (world.live.clone(), world.status.clone(), things, world.comparisons.clone(), world.requests.clone())
+            };
+            assert_eq!(end(&cut_off), end(&whole), "{name}: {cut:?} in round {round}");
+        }
+        // A word is said once: if it is lost with status, nothing takes over that nobody let in.
+        let lost = told(None, true);
+        let may = lost.live.as_deref() == Some("a") || lost.live.as_deref() == Some(live);
+        assert!(may && lost.comparisons.len() <= 1, "{name}: {lost:#?}");
+    }
 }

@@ -67,6 +67,9 @@ pub struct World {
     pub comparisons: BTreeMap<(String, i32), Option<i64>>,
     /// By candidate, the attempt whose report stands, and whether it passed.
     pub reports: BTreeMap<String, ((String, i32), bool)>,
+    /// How many rounds there were, and which of them is cut off, and where.
+    pub rounds: usize,
+    pub dies: Option<(usize, Cut)>,
 }
 
 pub const SOAK: i64 = 100;
@@ -110,6 +113,8 @@ impl World {
             broken: false,
             comparisons: BTreeMap::new(),
             reports: BTreeMap::new(),
+            rounds: 0,
+            dies: None,
         }
     }
 
@@ -185,7 +190,9 @@ impl World {
     }
 
     pub fn round(&mut self) -> Decision {
-        self.cut(Cut::Never)
+        let cut = self.dies.filter(|(round, _)| *round == self.rounds).map_or(Cut::Never, |(_, cut)| cut);
+        self.rounds += 1;
+        self.cut(cut)
     }
 
     /// One round, cut off somewhere.
