@@ -82,7 +82,7 @@ pub struct Decision {
     pub caught_up: bool,
     /// The revision that has had no batch run yet, and does not wait for its schedule.
     pub first: Option<String>,
-    /// The attempt at a comparison whose Job is to be made.
+    /// The attempt at a comparison whose Job is to be made, as status says.
     pub compare: Option<Attempt>,
     /// The attempts whose objects stay: the one that the trial is at, and the one of which status says so.
     pub compared: Vec<Attempt>,
@@ -156,8 +156,13 @@ pub fn decide(facts: &Facts) -> Decision {
     let attempt = |memory: &Memory| memory.trial.as_ref().and_then(|trial| trial.comparison.clone());
     let compared: Vec<Attempt> = attempt(&memory).into_iter().chain(attempt(&facts.memory)).collect();
     let begun = facts.compared.as_ref().map(|c| (&c.definition, c.number)).filter(|_| !is_absent(facts));
-    let compare = attempt(&memory)
-        .filter(|attempt| step == Step::Compare && begun != Some((&attempt.definition, attempt.number)));
+    // It stands in status first: the report of one that status has forgotten would answer nothing, and replace one that does.
+    let stands = attempt(&facts.memory);
+    let is_asked = |attempt: &Attempt| {
+        let asked = Some((&attempt.definition, attempt.number));
+        asked == stands.as_ref().map(|stands| (&stands.definition, stands.number)) && asked != begun
+    };
+    let compare = attempt(&memory).filter(|attempt| step == Step::Compare && is_asked(attempt));
     Decision {
         step,
         wanted,
