@@ -129,6 +129,12 @@ pub async fn until(world: &World, what: &str, ends: Ends, is: impl Fn(&FeatureVi
     .await
 }
 
+/// Waits for the Job of a comparison that is under way: the attempt stands in status a round before it.
+async fn under_way(world: &World) -> Job {
+    cutover::played(world, "it is compared", |v| phase(v) == "Comparing").await;
+    eventually("its Job", || async { jobs(world).await.pop().ok_or_else(String::new) }).await
+}
+
 /// A view whose edit is rolled out with a comparison.
 async fn rolled(name: &str, rollout: &Value) -> (World, Running, String, String) {
     let world = World::new(name).await;
@@ -230,8 +236,7 @@ async fn the_spec_may_let_in_what_differs_and_it_is_told() {
 #[tokio::test]
 async fn a_comparison_that_comes_to_no_verdict_is_told_and_tried_again() {
     let (world, operator, _, new) = rolled("no-verdict", &json!({})).await;
-    cutover::played(&world, "it is compared", |v| phase(v) == "Comparing").await;
-    let first = jobs(&world).await[0].name_any();
+    let first = under_way(&world).await.name_any();
     assert!(first.ends_with("-1"), "{first}");
     // It ended long ago, by its own clock, so the next attempt begins at once.
     let view = until(
@@ -313,7 +318,7 @@ async fn an_entry_of_expected_changes_that_no_revision_has_refuses_the_spec() {
 #[tokio::test]
 async fn a_pause_shows_what_differs() {
     let (world, operator, old, new) = rolled("paused-differs", &json!({})).await;
-    cutover::played(&world, "it is compared", |v| phase(v) == "Comparing").await;
+    under_way(&world).await;
     world.apply::<FeatureView>(&edited("2h", &json!({"paused": true}))).await.unwrap();
     let view = until(&world, "it is shown", judged, |v| is(v, "Stalled", "True")).await;
     assert_eq!((phase(&view).as_str(), active(&view)), ("ComparisonFailed", old.clone()));
