@@ -213,7 +213,7 @@ async fn the_larger_the_rows_the_fewer_are_held_at_once() {
         assert_eq!((report.entities, &report.verdict), (300, &Verdict::Passed));
         store.1.load(Ordering::Relaxed)
     };
-    let (narrow, wide) = (largest(0).await, largest(12).await);
+    let (narrow, wide) = (largest(0).await, largest(60).await);
     assert!(narrow == 256 && wide < 64, "{narrow}, {wide}");
 }
 

@@ -278,6 +278,7 @@ impl World {
         retiring.retain(|r| {
             !removed.contains(r) && memory.active.as_ref() != Some(r) && memory.previous.as_ref() != Some(r)
         });
+        self.status.observed_generation = Some(1);
         self.status.retiring =
             retiring.into_iter().map(|revision| RetiringRevision { revision, since: String::new() }).collect();
         if cut == Cut::BeforeAnswer {
