@@ -114,7 +114,7 @@ pub fn decide(facts: &Facts) -> Decision {
     let reported: Vec<String> =
         memory.active.iter().chain(&memory.previous).chain(&memory.candidate).cloned().collect();
     if let Ok(live) = &facts.live {
-        memory.settle(live.as_deref(), &facts.history, facts.now);
+        memory.settle(live.as_deref(), facts.target().map(String::as_str), &facts.history, facts.now);
     }
     let target = facts.target().cloned();
     let answered = heed(facts, &mut memory);

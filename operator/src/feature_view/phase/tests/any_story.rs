@@ -12,7 +12,7 @@ use crate::feature_view::replay::Standing;
 
 /// What can happen to a view.
 #[derive(Clone, Debug)]
-enum Happens {
+pub(super) enum Happens {
     Edit(String),
     Refused,
     Pin(Option<String>),
@@ -93,7 +93,7 @@ fn losses() -> impl Strategy<Value = Happens> {
 }
 
 impl World {
-    fn happens(&mut self, what: &Happens) {
+    pub(super) fn happens(&mut self, what: &Happens) {
         match what.clone() {
             Happens::Edit(revision) => self.wanted = Some(revision),
             Happens::Refused => self.wanted = None,

@@ -417,7 +417,7 @@ fn check(facts: &Facts, decision: &Decision) {
     }
     let mut settled = facts.memory.clone();
     if let Ok(live) = &facts.live {
-        settled.settle(live.as_deref(), &facts.history, facts.now);
+        settled.settle(live.as_deref(), facts.target().map(String::as_str), &facts.history, facts.now);
     }
     if let Some(previous) = settled.previous.filter(|p| retire.contains(p) && !facts.memory.retiring.contains(p)) {
         let over = settled.promoted.is_some_and(|since| facts.now.duration_since(since) >= facts.policy.soak);
