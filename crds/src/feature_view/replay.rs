@@ -21,7 +21,8 @@ pub struct StartFrom {
 /// Which rule tells from where a new revision reads its topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StartPolicy {
-    /// From the first record that the longest window may count, lateness included. If a Kappa's topic no longer holds all of
+    /// From the first record that the longest window may count, lateness included. Reads of a time so long ago that they would
+    /// need older ones say `INVALID`. If a Kappa's topic no longer holds all of
     /// these, the revision does not start: `Stalled` says `RetentionTooShort`, and how much is held.
     #[default]
     LongestWindow,
@@ -73,6 +74,11 @@ pub struct ReplayStatus {
     /// The most records that each pod reads in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_records_per_second: Option<i32>,
+    /// From which event time on the revision's rows hold every event, in RFC 3339: a read whose window begins before it says
+    /// `INVALID`. Of the policy `LongestWindow`, unless a feature is over all time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub complete_from: Option<String>,
     /// How far it is, told every few seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ReplayProgress>,

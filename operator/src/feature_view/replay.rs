@@ -67,15 +67,40 @@ pub fn order(rollout: &Rollout, plan: &Plan, topic: &Topic, now: Timestamp) -> R
     };
     let parts: Vec<ReplayPart> = topic.partitions.iter().map(part).collect();
     let captured_time = seconds(now);
+    let since = since(start, plan, now).filter(|_| start.policy == StartPolicy::LongestWindow);
+    let complete_from = complete_from(plan, topic, since, now).filter(|_| start.policy == StartPolicy::LongestWindow);
     let of = json!([plan.revision, captured_time, parts]).to_string();
     Ok(ReplayStatus {
         fence: names::hex(of.as_bytes(), 10),
         captured_time,
         parts,
         max_records_per_second: rollout.replay.max_records_per_second,
+        complete_from,
         progress: None,
         completed_time: None,
     })
+}
+
+/// From which event time on the rows hold every event, in whole seconds, if older ones are not read: an event may be as much
+/// younger than its record as `maxFuture` lets it. `since` is the record time from which on records are read.
+fn complete_from(plan: &Plan, topic: &Topic, since: Option<i64>, now: Timestamp) -> Option<String> {
+    let now = now.as_millisecond();
+    let gone = |held: &Held| {
+        // What a topic no longer holds is older than what it holds first, and than what it promises to keep.
+        let promised = topic.keeps_ms.map(|keeps| now.saturating_sub(keeps));
+        let is_gone = held.low > 0 && held.from <= held.low;
+        is_gone.then(|| [held.oldest_ms, promised].into_iter().flatten().min().unwrap_or(now))
+    };
+    let read = topic.partitions.values().filter_map(gone).max().max(since)?;
+    let complete = read.saturating_add(plan.time.max_future_ms);
+    let second = complete.div_euclid(1_000).saturating_add(i64::from(complete.rem_euclid(1_000) > 0));
+    Timestamp::from_second(second).ok().map(|time| time.to_string())
+}
+
+/// The same of a replay that stands in status, in milliseconds.
+#[must_use]
+pub fn complete_from_ms(order: &ReplayStatus) -> Option<i64> {
+    order.complete_from.as_ref()?.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
 }
 
 fn refuse_short(plan: &Plan, topic: &Topic, now: Timestamp) -> Result<(), Trouble> {
@@ -168,6 +193,7 @@ pub fn of_job(observed: &Observed, revision: &str) -> Option<ReplayStatus> {
         captured_time: seconds(made),
         parts: replay.parts.iter().map(|&Part { partition, from, to }| ReplayPart { partition, from, to }).collect(),
         max_records_per_second: replay.records_per_second.and_then(|n| i32::try_from(n.get()).ok()),
+        complete_from: replay.complete_from_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).map(seconds),
         progress: None,
         completed_time: None,
     })

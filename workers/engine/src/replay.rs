@@ -21,6 +21,11 @@ pub struct Replay {
     /// The most records that each process reads in a second; without it, as many as it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records_per_second: Option<NonZeroU32>,
+    /// The event time in milliseconds from which on the rows hold every event once all parts are read; without it nothing was
+    /// left out on purpose. It stands beside the markers ([`crate::row::COMPLETE_FROM_FIELD`]) before anything is read, and
+    /// what reaches further back reads as inexact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_from_ms: Option<i64>,
 }
 
 /// One partition's records `[from, to)`.
@@ -160,7 +165,7 @@ mod tests {
         };
         let plan = crate::fixtures::plan(&[("user", "String")], vec![feature]);
         let assignment = Assignment { incarnation: 0, plan };
-        Replay { assignment, parts: parts.to_vec(), records_per_second: None }
+        Replay { assignment, parts: parts.to_vec(), records_per_second: None, complete_from_ms: None }
     }
 
     #[test]

@@ -14,7 +14,7 @@ use kube::ResourceExt as _;
 use super::stream;
 use crate::feature_view::observe::revision_of;
 use crate::feature_view::phase::{Decision, Step};
-use crate::feature_view::replay::{fence, is_replay};
+use crate::feature_view::replay::{complete_from_ms, fence, is_replay};
 use crate::jobs;
 use crate::names::{self, FENCE_ANNOTATION, PLAN_ANNOTATION, REPLAY_KEY};
 use crate::pods::{Mount, path};
@@ -35,6 +35,7 @@ pub(super) fn config_map(view: &FeatureView, plan: &Plan, order: &ReplayStatus) 
         assignment: Assignment { incarnation: 0, plan: plan.clone() },
         parts: parts.collect(),
         records_per_second: rate,
+        complete_from_ms: complete_from_ms(order),
     };
     let text = serde_json::to_string(&replay).ok()?;
     let name = view.name_any();
@@ -118,7 +119,7 @@ mod tests {
     fn order(parts: i32) -> ReplayStatus {
         let part = |partition| ReplayPart { partition, from: 1, to: 5 };
         let parts = (0..parts).map(part).collect();
-        ReplayStatus { fence: "f1".to_owned(), parts, max_records_per_second: Some(9), ..ReplayStatus::default() }
+        ReplayStatus { fence: "f1".to_owned(), parts, max_records_per_second: Some(9), complete_from: Some("1970-01-01T00:00:07Z".to_owned()), ..ReplayStatus::default() }
     }
 
     fn made(parts: i32) -> (Job, ConfigMap) {
@@ -154,7 +155,7 @@ mod tests {
         // What its processes read back.
         let replay: Replay = serde_json::from_str(&map.data.unwrap()[REPLAY_KEY]).unwrap();
         assert_eq!(replay.part(2), Ok(Part { partition: 2, from: 1, to: 5 }));
-        assert_eq!(replay.records_per_second, NonZeroU32::new(9));
+        assert_eq!((replay.records_per_second, replay.complete_from_ms), (NonZeroU32::new(9), Some(7_000)));
     }
 
     #[test]

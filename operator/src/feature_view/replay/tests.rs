@@ -90,6 +90,34 @@ fn a_topic_that_holds_too_little_is_refused_with_what_it_holds_and_what_to_do() 
 }
 
 #[test]
+fn what_is_not_read_is_said_by_the_time_from_which_on_all_is() {
+    let (plan, lambda) = (plan("Kappa"), plan("Lambda"));
+    let (needed, future) = (plan.time.retention_ms.unwrap(), plan.time.max_future_ms);
+    let of = |policy, plan: &Plan, topic: &Topic| {
+        let order = order(&rollout(policy), plan, topic, now()).unwrap();
+        complete_from_ms(&order).map(|ms| now().as_millisecond() - ms)
+    };
+    let whole = topic(None, &[(0, 90, 0, None), (10, 80, 40, None)]);
+    assert!(future > 0 && needed % 1_000 == 0);
+    assert_eq!(of(StartPolicy::LongestWindow, &plan, &whole), Some(needed - future));
+    // Whoever asks for something else takes what there is.
+    for policy in [StartPolicy::Earliest, StartPolicy::Latest] {
+        assert_eq!(of(policy, &plan, &whole), None, "{policy:?}");
+    }
+    // Never sooner than it is: parts of a second count.
+    let time = engine::plan::TimePolicy { max_future_ms: 1, ..plan.time.clone() };
+    let shifted = Plan { time, ..plan.clone() };
+    assert_eq!(of(StartPolicy::LongestWindow, &shifted, &whole), Some(needed - 1_000));
+    // A Lambda takes a topic that holds less, and says how much.
+    let short = topic(None, &[(0, 90, 0, None), (10, 80, 10, Some(12)), (7, 9, 7, Some(5))]);
+    assert_eq!(of(StartPolicy::LongestWindow, &lambda, &short), Some(5 * HOUR - future));
+    let idle = topic(None, &[(50, 50, 50, None)]);
+    assert_eq!(of(StartPolicy::LongestWindow, &lambda, &idle), Some(-future), "it may have lost them just now");
+    let promised = Topic { keeps_ms: Some(20 * HOUR), ..short };
+    assert_eq!(of(StartPolicy::LongestWindow, &lambda, &promised), Some(20 * HOUR - future));
+}
+
+#[test]
 fn what_a_progress_says_is_told_when_it_tells_something() {
     use engine::replay::Progress as Said;
     let said = |position, records_per_second, state| Said {

@@ -57,6 +57,7 @@ pub(super) struct Driver<S> {
     shared: Arc<Shared<S>>,
     consumer: Arc<GroupConsumer>,
     part: Part,
+    complete_from: Option<i64>,
     durability_lag: Duration,
     commands: mpsc::Sender<Command<S>>,
     requests: mpsc::Receiver<Request>,
@@ -74,14 +75,14 @@ impl<S: RowStore> Driver<S> {
     pub(super) fn new(
         shared: Arc<Shared<S>>,
         consumer: Arc<GroupConsumer>,
-        part: Part,
+        (part, complete_from): (Part, Option<i64>),
         durability_lag: Duration,
     ) -> std::io::Result<Self> {
         let (ask, requests) = mpsc::channel();
         let (commands, received) = mpsc::channel();
         let processor = Processor::new(shared.clone(), consumer.clone(), received, ask, 0);
         let processor = std::thread::Builder::new().name("processor-0".to_owned()).spawn(move || processor.run())?;
-        Ok(Self { shared, consumer, part, durability_lag, commands, requests, processor, term: 0, assigned: false })
+        Ok(Self { shared, consumer, part, complete_from, durability_lag, commands, requests, processor, term: 0, assigned: false })
     }
 
     /// Works until the part is done, cannot be done, or `shutdown`.
@@ -125,7 +126,7 @@ impl<S: RowStore> Driver<S> {
     fn observe(&self, delay: Duration, shutdown: &CancellationToken) -> Result<Observed<S>, Turn> {
         let question = async {
             tokio::time::sleep(delay).await;
-            observe(&self.shared, self.part).await
+            observe(&self.shared, self.part, self.complete_from).await
         };
         let answer = self.shared.runtime.block_on(shutdown.run_until_cancelled(question));
         answer.flatten().ok_or(Turn::Over(End::Stopped))

@@ -6,7 +6,7 @@ use std::time::Duration;
 use engine::replay::Part;
 use engine::row::Marker;
 use shell::backoff::Backoff;
-use shell::store::{Erased, RowStore};
+use shell::store::{Erased, RowStore, StoreError};
 use shell::topic::{self, TopicError};
 
 use super::decide::{Decision, decide, done};
@@ -32,12 +32,18 @@ pub(super) struct Observed<S> {
 }
 
 /// Observes, however long the store or the brokers are away; `None` when the worker ends. Who is done asks no broker.
-pub(super) async fn observe<S: RowStore>(shared: &Shared<S>, part: Part) -> Option<Observed<S>> {
+///
+/// Before anything else it says in the store what the replay leaves out: a store that lost its rows lost that, too.
+pub(super) async fn observe<S: RowStore>(
+    shared: &Shared<S>,
+    part: Part,
+    complete_from: Option<i64>,
+) -> Option<Observed<S>> {
     let mut backoff = backoff();
     let mut link = shared.link.clone();
     loop {
         let connection = link.connected().await?;
-        let (erased, markers) = match stored(shared, &connection.store, part.partition).await {
+        let (erased, markers) = match known(shared, &connection.store, part, complete_from).await {
             Ok(known) => known,
             Err(error) => {
                 link.broke(connection.number, &error);
@@ -61,6 +67,22 @@ pub(super) async fn observe<S: RowStore>(shared: &Shared<S>, part: Part) -> Opti
         }
         tokio::time::sleep(backoff.delay()).await;
     }
+}
+
+type Known = (Vec<Arc<Erased>>, Vec<Option<Marker>>);
+
+async fn known<S: RowStore>(
+    shared: &Shared<S>,
+    store: &S,
+    part: Part,
+    complete_from: Option<i64>,
+) -> Result<Known, StoreError> {
+    if let Some(time) = complete_from {
+        for plan in shared.plans.iter() {
+            store.put_complete_from(&plan.marker_key, time).await?;
+        }
+    }
+    stored(shared, store, part.partition).await
 }
 
 /// Whether the marker says that nothing is left to do; `None` when the worker ends.

@@ -208,7 +208,8 @@ impl Process {
         let consumer = group::consumer(&self.kafka, group, CLIENT_ID, GroupProtocol::Classic, queue_kib);
         let consumer = consumer.map_err(|error| error.to_string())?;
         let lag = Duration::from_millis(self.edge.durability_lag_ms);
-        Driver::new(shared.clone(), consumer, self.task.part, lag).map_err(|error| error.to_string())
+        let part = (self.task.part, self.task.replay.complete_from_ms);
+        Driver::new(shared.clone(), consumer, part, lag).map_err(|error| error.to_string())
     }
 }
 
@@ -232,7 +233,7 @@ mod tests {
         let plan = crate::fixtures::plan(mode);
         let part = Part { partition: 4, from: 3, to: 9 };
         let assignment = Assignment { incarnation: 2, plan };
-        serde_json::to_string(&Replay { assignment, parts: vec![part], records_per_second: None }).unwrap()
+        serde_json::to_string(&Replay { assignment, parts: vec![part], records_per_second: None, complete_from_ms: None }).unwrap()
     }
 
     #[test]
