@@ -119,7 +119,13 @@ mod tests {
     fn order(parts: i32) -> ReplayStatus {
         let part = |partition| ReplayPart { partition, from: 1, to: 5 };
         let parts = (0..parts).map(part).collect();
-        ReplayStatus { fence: "f1".to_owned(), parts, max_records_per_second: Some(9), complete_from: Some("1970-01-01T00:00:07Z".to_owned()), ..ReplayStatus::default() }
+        ReplayStatus {
+            fence: "f1".to_owned(),
+            parts,
+            max_records_per_second: Some(9),
+            complete_from: Some("1970-01-01T00:00:07Z".to_owned()),
+            ..ReplayStatus::default()
+        }
     }
 
     fn made(parts: i32) -> (Job, ConfigMap) {

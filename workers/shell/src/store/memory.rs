@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
-    COMPLETE_FROM_FIELD, CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field,
+    COMPLETE_FROM_FIELD, CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key,
+    erased_version_key, lane_field,
 };
 
 use super::guard::{decide, decide_marker, fenced};

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
-    COMPLETE_FROM_FIELD, CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field,
-    parse_lane_field,
+    COMPLETE_FROM_FIELD, CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key,
+    lane_field, parse_lane_field,
 };
 use redis::{Cmd, Pipeline, cmd};
 

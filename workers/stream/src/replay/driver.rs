@@ -82,7 +82,18 @@ impl<S: RowStore> Driver<S> {
         let (commands, received) = mpsc::channel();
         let processor = Processor::new(shared.clone(), consumer.clone(), received, ask, 0);
         let processor = std::thread::Builder::new().name("processor-0".to_owned()).spawn(move || processor.run())?;
-        Ok(Self { shared, consumer, part, complete_from, durability_lag, commands, requests, processor, term: 0, assigned: false })
+        Ok(Self {
+            shared,
+            consumer,
+            part,
+            complete_from,
+            durability_lag,
+            commands,
+            requests,
+            processor,
+            term: 0,
+            assigned: false,
+        })
     }
 
     /// Works until the part is done, cannot be done, or `shutdown`.

@@ -233,7 +233,13 @@ mod tests {
         let plan = crate::fixtures::plan(mode);
         let part = Part { partition: 4, from: 3, to: 9 };
         let assignment = Assignment { incarnation: 2, plan };
-        serde_json::to_string(&Replay { assignment, parts: vec![part], records_per_second: None, complete_from_ms: None }).unwrap()
+        serde_json::to_string(&Replay {
+            assignment,
+            parts: vec![part],
+            records_per_second: None,
+            complete_from_ms: None,
+        })
+        .unwrap()
     }
 
     #[test]
