@@ -209,7 +209,7 @@ impl World {
         let records_per_second = records_per_second.and_then(std::num::NonZeroU32::new);
         let (assignment, parts) = (self.assignment(incarnation), parts.to_vec());
         let path = self.directory.path().join(format!("{name}.json"));
-        let replay = Replay { assignment, parts, records_per_second, complete_from_ms };
+        let replay = Replay { assignment, parts, records_per_second, complete_from_ms, archive: None };
         std::fs::write(&path, serde_json::to_vec(&replay).unwrap()).unwrap();
         let program = Program::of_workspace("featuremill-stream").unwrap().args(["replay", "--replay"]).arg(path);
         self.start(name, program.env("JOB_COMPLETION_INDEX", index.to_string()))

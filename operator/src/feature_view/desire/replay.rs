@@ -36,6 +36,7 @@ pub(super) fn config_map(view: &FeatureView, plan: &Plan, order: &ReplayStatus) 
         parts: parts.collect(),
         records_per_second: rate,
         complete_from_ms: complete_from_ms(order),
+        archive: None,
     };
     let text = serde_json::to_string(&replay).ok()?;
     let name = view.name_any();

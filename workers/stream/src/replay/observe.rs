@@ -9,7 +9,7 @@ use shell::backoff::Backoff;
 use shell::store::{Erased, RowStore, StoreError};
 use shell::topic::{self, TopicError};
 
-use super::decide::{Decision, decide, done};
+use super::decide::{Decision, Order, decide, done};
 use crate::ends;
 use crate::facts::stored;
 use crate::link::{Connected, Link};
@@ -34,16 +34,13 @@ pub(super) struct Observed<S> {
 /// Observes, however long the store or the brokers are away; `None` when the worker ends. Who is done asks no broker.
 ///
 /// Before anything else it says in the store what the replay leaves out: a store that lost its rows lost that, too.
-pub(super) async fn observe<S: RowStore>(
-    shared: &Shared<S>,
-    part: Part,
-    complete_from: Option<i64>,
-) -> Option<Observed<S>> {
+pub(super) async fn observe<S: RowStore>(shared: &Shared<S>, order: Order) -> Option<Observed<S>> {
+    let part = order.part;
     let mut backoff = backoff();
     let mut link = shared.link.clone();
     loop {
         let connection = link.connected().await?;
-        let (erased, markers) = match known(shared, &connection.store, part, complete_from).await {
+        let (erased, markers) = match known(shared, &connection.store, order).await {
             Ok(known) => known,
             Err(error) => {
                 link.broke(connection.number, &error);
@@ -60,7 +57,7 @@ pub(super) async fn observe<S: RowStore>(
         match topic::partition_bounds(&shared.kafka, &shared.topic, part.partition).await {
             Ok(bounds) => {
                 shared.readiness.clear(TOPIC);
-                return observed(decide(&shared.topic, part, marker, bounds));
+                return observed(decide(&shared.topic, order, marker, bounds));
             }
             Err(error @ TopicError::Missing { .. }) => shared.readiness.block(TOPIC, format!("TopicMissing: {error}")),
             Err(error) => shared.readiness.block(ends::SUBJECT, error.to_string()),
@@ -69,20 +66,16 @@ pub(super) async fn observe<S: RowStore>(
     }
 }
 
-type Known = (Vec<Arc<Erased>>, Vec<Option<Marker>>);
+pub(super) type Known = (Vec<Arc<Erased>>, Vec<Option<Marker>>);
 
-async fn known<S: RowStore>(
-    shared: &Shared<S>,
-    store: &S,
-    part: Part,
-    complete_from: Option<i64>,
-) -> Result<Known, StoreError> {
-    if let Some(time) = complete_from {
+/// Who was erased, and the markers, after it was said what is left out.
+pub(super) async fn known<S: RowStore>(shared: &Shared<S>, store: &S, order: Order) -> Result<Known, StoreError> {
+    if let Some(time) = order.complete_from {
         for plan in shared.plans.iter() {
             store.put_complete_from(&plan.marker_key, time).await?;
         }
     }
-    stored(shared, store, part.partition).await
+    stored(shared, store, order.part.partition).await
 }
 
 /// Whether the marker says that nothing is left to do; `None` when the worker ends.
