@@ -106,7 +106,6 @@ struct Attempt<S> {
     state: PlanState,
     /// The next offset.
     position: i64,
-    until: i64,
     flushed: Instant,
 }
 
@@ -161,7 +160,7 @@ impl<S: RowStore> Laying<'_, S> {
         let state = PlanState::new(&shared.plans[0], part.partition, from, marker, erased);
         shared.set_position(part.partition, from);
         tracing::info!(partition = part.partition, from, until, "reading the archive");
-        let mut attempt = Attempt { connection, state, position: from, until, flushed: Instant::now() };
+        let mut attempt = Attempt { connection, state, position: from, flushed: Instant::now() };
         let mut limit = shared.records_per_second.map(|rate| Limit::new(rate, Instant::now()));
         while let Some(batch) = records.try_next().await.map_err(Stop::Again)? {
             for records in batch.chunks(crate::batch::BATCH) {
