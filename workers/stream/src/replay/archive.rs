@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::decide::{Order, Refusal};
 use super::driver::End;
-use super::observe::known;
+use super::observe::{TOPIC, known};
 use crate::cache::Expiry;
 use crate::dead_letter::Refusal as Refused;
 use crate::flush::{self, Done, Report};
@@ -184,7 +184,12 @@ impl<S: RowStore> Laying<'_, S> {
     async fn least(&self) -> Result<i64, Stop> {
         let Part { partition, from, to } = self.order.part;
         let bounds = topic::partition_bounds(&self.shared.kafka, &self.shared.topic, partition).await;
-        match bounds.map_err(|error| Stop::Again(error.to_string()))? {
+        let bounds = bounds.map_err(|error| {
+            self.shared.readiness.block(TOPIC, error.to_string());
+            Stop::Again(error.to_string())
+        })?;
+        self.shared.readiness.clear(TOPIC);
+        match bounds {
             Some(Bounds { low, .. }) => Ok(low.clamp(from, to)),
             None => {
                 let topic = self.shared.topic.clone();
