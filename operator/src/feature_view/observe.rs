@@ -371,7 +371,8 @@ pub async fn offsets(
     let rollout = &observed.view.spec.rollout;
     let since = replay::since(&rollout.start_from, plan, now);
     let held = context.edges.topic(log, topic, since).await;
-    Some(held.and_then(|held| replay::order(rollout, plan, &held, now)))
+    let table = observed.architecture.as_ref().and_then(|of| replay::archive(of, &observed.view, topic));
+    Some(held.and_then(|held| replay::order(rollout, plan, &held, table.as_deref(), now)))
 }
 
 /// What is read back of a configuration of batch runs.
