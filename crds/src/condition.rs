@@ -168,6 +168,8 @@ pub mod reasons {
     pub const NO_PREVIOUS_REVISION: &str = "NoPreviousRevision";
     /// The new revision did not catch up within `spec.rollout.catchUp.deadlineSeconds`.
     pub const DEADLINE_EXCEEDED: &str = "DeadlineExceeded";
+    /// Nothing of the newest revision advanced for too long, and it was given up.
+    pub const NO_PROGRESS: &str = "NoProgress";
     /// The newest revision's history is read again, by a Job.
     pub const REPLAYING: &str = "Replaying";
     /// The offsets of a replay were captured.
@@ -176,6 +178,8 @@ pub mod reasons {
     pub const REPLAY_COMPLETED: &str = "ReplayCompleted";
     /// A replay's Job failed.
     pub const REPLAY_FAILED: &str = "ReplayFailed";
+    /// A replay is to begin in the topic's archive, and it has none.
+    pub const NOT_ARCHIVED: &str = "NotArchived";
     /// The topic no longer holds what the longest window needs.
     pub const RETENTION_TOO_SHORT: &str = "RetentionTooShort";
     /// A person gave up the new revision.

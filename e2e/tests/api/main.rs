@@ -24,6 +24,7 @@ mod mask;
 mod migration;
 mod modes;
 mod once;
+mod progress;
 mod removal;
 mod replays;
 mod rollout;

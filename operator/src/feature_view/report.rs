@@ -23,6 +23,7 @@ use kube::ResourceExt as _;
 
 use super::act::Acted;
 use super::apply::Applied;
+use super::hindrance;
 use super::observe::{Observed, StoreView, revision_of};
 use super::phase::{Decision, Memory, Step};
 use super::resolve::Refusal;
@@ -358,7 +359,7 @@ impl Round<'_> {
     /// What a revision's workers say keeps them from their work.
     fn told(&self, revision: Option<&str>) -> Option<Trouble> {
         let StoreView::Known(facts) = self.store else { return None };
-        trouble::of_workers(facts.troubles.get(revision?)?.iter(), self.now.as_millisecond())
+        hindrance::told(facts, revision?, self.now)
     }
 
     /// Whether something keeps workers from their work, whose end sends no event.
