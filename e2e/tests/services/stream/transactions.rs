@@ -60,7 +60,7 @@ async fn what_stands_behind_an_open_transaction_counts_as_unread() {
 
 /// The end of the topic's partition and the records before it that were not read, as the operator finds them.
 async fn lag(world: &World) -> Result<(i64, i64), String> {
-    let markers = Markers { partitions: Some(1), by_partition: world.markers().await };
+    let markers = Markers { partitions: Some(1), by_partition: world.markers().await, ..Markers::default() };
     let address = LogAddress { bootstrap: world.kafka.bootstrap(), properties: BTreeMap::new() };
     let ends = RealEdges::default().ends(&address, &[TOPIC.to_owned()].into()).await.map_err(|e| e.to_string())?;
     let bounds = &ends[TOPIC];
