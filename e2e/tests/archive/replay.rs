@@ -205,7 +205,7 @@ async fn history_from_bronze_and_then_the_topic_is_that_of_a_whole_topic_whateve
     }
     setting.lose(20_000).await;
     let replay = setting.replay(HANDED_OVER, [(20_000, 32_000); 2], Some(setting.archive(None)));
-    let slow = Replay { records_per_second: std::num::NonZeroU32::new(6_000), ..replay.clone() };
+    let slow = Replay { records_per_second: std::num::NonZeroU32::new(1_500), ..replay.clone() };
     let mut kills = 0;
     for index in 0..2 {
         let partition = i32::try_from(index).unwrap();

@@ -35,12 +35,12 @@ pub enum Command {
     Erase(EraseArgs),
     /// Read of one partition of a replay what its topic no longer holds, into a revision's rows. Exits with 0 if the topic can be
     /// read on from the rows' marker (`featuremill-stream replay`), 2 if it never can, 1 if another attempt may succeed.
-    Replay(Box<ReplayArgs>),
+    Replay(Box<HistoryArgs>),
 }
 
 /// What is read again, and what reading a table may take.
 #[derive(Clone, Debug, ClapArgs)]
-pub struct ReplayArgs {
+pub struct HistoryArgs {
     /// The replay, its servers and limits.
     #[command(flatten)]
     pub replay: stream::args::ReplayArgs,
@@ -216,5 +216,17 @@ impl From<Unit> for TimestampUnit {
             Unit::Microseconds => Self::Microseconds,
             Unit::Rfc3339 => Self::Rfc3339,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Args::command().debug_assert();
     }
 }

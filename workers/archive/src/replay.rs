@@ -28,13 +28,13 @@ use stream::replay::archive::{Held, NotHeld, Records, Wanted};
 use stream::replay::{Refusal, ReplayError, run_archive};
 use tokio_util::sync::CancellationToken;
 
-use crate::args::ReplayArgs;
+use crate::args::HistoryArgs;
 
 /// Reads what the topic no longer holds, until it can be read on.
 ///
 /// # Errors
 /// [`ReplayError`] if that is not so.
-pub async fn replay(args: ReplayArgs, shutdown: CancellationToken) -> Result<(), ReplayError> {
+pub async fn replay(args: HistoryArgs, shutdown: CancellationToken) -> Result<(), ReplayError> {
     let failed = |error: LakeError| {
         if error.is_transient() {
             ReplayError::Again(error.to_string())

@@ -135,11 +135,11 @@ async fn a_lambda_counts_streams_from_its_horizon_and_knows_where_they_begin() {
     let whole = FakeStore::new(|contents| fill(contents, None));
     // What is before the horizon the stream need not have read.
     let before = FakeStore::new(|contents| fill(contents, Some(horizon - HOUR)));
-    let exact = compare(whole.clone(), before, (0..200).map(|i| T - i * 11 * MINUTE)).await;
-    let same = compare(whole.clone(), whole.clone(), (0..200).map(|i| T - i * 11 * MINUTE)).await;
+    let exact = compare(whole.clone(), before, (0..300).map(|i| T - i * 11 * MINUTE)).await;
+    let same = compare(whole.clone(), whole.clone(), (0..300).map(|i| T - i * 11 * MINUTE)).await;
     assert_eq!(exact, same);
     let behind = FakeStore::new(|contents| fill(contents, Some(horizon + 6 * HOUR)));
-    let tally = compare(whole, behind, (0..200).map(|i| T - i * 11 * MINUTE)).await;
+    let tally = compare(whole, behind, (0..300).map(|i| T - i * 11 * MINUTE)).await;
     assert!(tally.iter().zip(&same).all(|(found, same)| found[1] > same[1] && found[0] > 0), "{tally:?} {same:?}");
 }
 
