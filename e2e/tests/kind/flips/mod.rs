@@ -231,5 +231,5 @@ fn load(namespace: &str, redis_url: &str, expected: &Expected, scale: &Scale) ->
         "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "flips"},
         "spec": {"backoffLimit": 0, "template": {"spec": pod}},
     });
-    format!("{file}\n---\n{job}\n")
+    json!({"apiVersion": "v1", "kind": "List", "items": [file, job]}).to_string()
 }
