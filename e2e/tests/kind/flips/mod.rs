@@ -102,12 +102,9 @@ async fn flips(name: &str, store: Store, scale: &Scale) {
         };
         let patch = json!({"spec": {"rollout": rollout}}).to_string();
         world.kubectl(&["patch", "featureview", VIEW, "--type=merge", "-p", &patch]).unwrap();
-        wait_for("the flip to be told", Duration::from_mins(1), || async {
-            let live = status(&world, "activeRevision");
-            if live == *revision { Ok(()) } else { Err(live) }
-        })
-        .await
-        .unwrap();
+        // One process that watches, not many that look: they would take from the machine what the reads need.
+        let told = format!("--for=jsonpath={{.status.activeRevision}}={revision}");
+        world.kubectl(&["wait", "featureview", VIEW, &told, "--timeout=60s"]).unwrap();
         moves.push(begun.elapsed());
         tokio::time::sleep(scale.every.saturating_sub(begun.elapsed())).await;
     }
