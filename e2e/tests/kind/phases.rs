@@ -98,7 +98,7 @@ impl Shop {
             // "3 3 revision 3f0a55c81e of 24 features"
             match seen.split_whitespace().collect::<Vec<_>>()[..] {
                 [wanted, seen, "revision", revision, ..] if wanted == seen => Ok(revision.to_owned()),
-                _ => Err(seen),
+                _ => Err(seen.clone()),
             }
         });
         let revision = revision.await.unwrap();
@@ -220,7 +220,6 @@ fn readers(world: &World, url: &str, clickstream: &Clickstream, as_of: i64, revi
         assert!(telling > 20, "revisions could be equal: {name} and {other} differ for {telling} shoppers");
     }
     let known = revisions.clone();
-    let changes = Box::new(move |revision: &str| known.lock().unwrap().get(revision).copied());
-    let all = Readers::new(url.to_owned(), features, shoppers, as_of);
-    Readers { at_once: SHOPPERS, rows: Rows::OfAll, changes, ..all }
+    let changes = move |revision: &str| known.lock().unwrap().get(revision).copied();
+    Readers::new(url.to_owned(), features, shoppers, as_of).at_once(SHOPPERS).rows(Rows::OfAll).changing(changes)
 }

@@ -52,12 +52,9 @@ pub struct Readers {
     features: Vec<String>,
     shoppers: Vec<(String, Row)>,
     as_of: i64,
-    /// How many are asked for in one read.
-    pub at_once: usize,
-    /// Who must have a row.
-    pub rows: Rows,
-    /// What a revision computes otherwise; `None`: no read may be of it.
-    pub changes: Box<dyn Fn(&str) -> Option<Changes> + Send + Sync>,
+    at_once: usize,
+    rows: Rows,
+    changes: Box<dyn Fn(&str) -> Option<Changes> + Send + Sync>,
     /// The revision that reads that begin from a moment on must be of, once it is known to be live.
     settled: Mutex<Option<(Instant, String)>>,
     next: AtomicUsize,
@@ -79,6 +76,21 @@ impl Readers {
         let at_once = shoppers.len();
         let (settled, next, rows) = (Mutex::default(), AtomicUsize::default(), Rows::OfWhoCounts);
         Self { url, features, shoppers, as_of, at_once, rows, changes, settled, next }
+    }
+
+    /// So many shoppers in one read, one after the other.
+    pub fn at_once(self, shoppers: usize) -> Self {
+        Self { at_once: shoppers, ..self }
+    }
+
+    /// Who must have a row.
+    pub fn rows(self, rows: Rows) -> Self {
+        Self { rows, ..self }
+    }
+
+    /// What a revision computes otherwise; of one of which nothing is said no read may be.
+    pub fn changing(self, changes: impl Fn(&str) -> Option<Changes> + Send + Sync + 'static) -> Self {
+        Self { changes: Box::new(changes), ..self }
     }
 
     /// The revision of an answer whose every value is right, of the shoppers whose turn it is.

@@ -77,7 +77,7 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
     let features: Vec<String> = features(&world).into_iter().filter(|f| f != "preference_30d").collect();
     let before = old.clone();
     let changes = move |revision: &str| Some::<Changes>(if revision == before { &[] } else { &[CHANGED] });
-    let readers = Readers { changes: Box::new(changes), ..Readers::new(url, features, shoppers, as_of) };
+    let readers = Readers::new(url, features, shoppers, as_of).changing(changes);
     assert_eq!(readers.read(), Ok(old.clone()));
 
     let rolled = async {

@@ -40,7 +40,7 @@ async fn an_upgrade_under_load_fails_no_read_and_changes_no_value() {
 
     let of = |as_of| {
         let shoppers = expected(&clickstream, clickstream.users(), as_of);
-        Readers { at_once: SHOPPERS, rows: Rows::OfAll, ..Readers::new(url.clone(), features(&world), shoppers, as_of) }
+        Readers::new(url.clone(), features(&world), shoppers, as_of).at_once(SHOPPERS).rows(Rows::OfAll)
     };
     let half = during.len() / 2;
     let replaced = async {

@@ -54,7 +54,7 @@ impl<'a> Outages<'a> {
             0 => ["wait", &pod, "--for=delete", "--timeout=120s"],
             _ => ["rollout", "status", &set, "--timeout=180s"],
         };
-        self.shop.world.cluster.kubectl(&[&["-n", "data"], &until[..]].concat()).unwrap();
+        self.shop.world.cluster.kubectl(&[&["-n", "data"][..], &until].concat()).unwrap();
     }
 
     /// Takes it away in a phase, with events on their way; does something once the view says so; and brings it back.

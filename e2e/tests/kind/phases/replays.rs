@@ -37,7 +37,7 @@ async fn a_replay_survives_that_its_job_is_deleted_and_its_topic_gains_partition
         let read = shop.replayed(20).await;
         let captured = || ["fence", "parts"].map(|field| shop.status(&format!("rollout.trial.replay.{field}")));
         let (before, job) = (captured(), shop.replay_job());
-        let delete = [&["delete"], &JOB[1..]].concat();
+        let delete = [&["delete"][..], &JOB[1..]].concat();
         shop.world.kubectl(&delete).unwrap();
         wait_for("the Job to be made again", Duration::from_mins(1), || async {
             let now = shop.replay_job();
