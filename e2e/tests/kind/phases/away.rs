@@ -102,7 +102,8 @@ impl<'a> Outages<'a> {
     /// Waits until the view says what it waits for, to who gets it as to who reads conditions.
     async fn told(&self, phase: &str) {
         let Self { shop, away, .. } = *self;
-        let told = wait_for(&format!("the view to say that {away:?} is away"), Duration::from_mins(1), || async {
+        let what = format!("the view to say that {away:?} is away");
+        let told = wait_for(&what, Duration::from_mins(1), || async {
             let (seen, reconciling) = (shop.seen(), shop.condition("Reconciling", "status"));
             let message = shop.condition("Reconciling", "message");
             let says = seen.contains(away.reason())
