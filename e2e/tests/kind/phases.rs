@@ -176,16 +176,16 @@ impl Shop {
         .unwrap();
     }
 
-    /// Sends the next of what was held back: a tenth of it, to whichever of so many partitions.
-    fn feed(&self, partitions: Option<std::ops::Range<i32>>) {
+    /// Sends the next tenth of what was held back, to these partitions in turn; to whichever its keys say, if there are none.
+    fn feed(&self, partitions: &[i32]) {
         let (held, sent) = &self.held;
         let from = sent.fetch_add(held.len() / 10, Ordering::Relaxed).min(held.len());
         self.send(from, (from + held.len() / 10).min(held.len()), partitions);
     }
 
-    fn send(&self, from: usize, to: usize, partitions: Option<std::ops::Range<i32>>) {
-        for (event, n) in self.held.0[from..to].iter().zip(0..) {
-            let partition = partitions.as_ref().map(|all| all.start + n % i32::try_from(all.len()).unwrap());
+    fn send(&self, from: usize, to: usize, partitions: &[i32]) {
+        for (n, event) in self.held.0[from..to].iter().enumerate() {
+            let partition = partitions.get(n % partitions.len().max(1)).copied();
             self.world.feed.send(event.user.as_bytes(), event.json().as_bytes(), event.ts, partition).unwrap();
         }
         self.world.feed.flush().unwrap();
@@ -194,7 +194,7 @@ impl Shop {
     /// Sends what was held back so far, and compares every feature of every shopper as of the end.
     async fn whole(&self) {
         let all = self.held.0.len();
-        self.send(self.held.1.swap(all, Ordering::Relaxed).min(all), all, None);
+        self.send(self.held.1.swap(all, Ordering::Relaxed).min(all), all, &[]);
         self.world.settled(&self.uid).await.unwrap();
         let now = self.clickstream.events.last().unwrap().ts / MINUTE * MINUTE + MINUTE - 1;
         readers(&self.world, &self.url, &self.clickstream, now, &self.revisions).read_all().unwrap();

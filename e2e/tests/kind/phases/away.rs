@@ -60,7 +60,7 @@ impl<'a> Outages<'a> {
     /// Takes it away in a phase, with events on their way; does something once the view says so; and brings it back.
     async fn strike(&self, phase: &str, meanwhile: impl AsyncFnOnce()) {
         let Self { shop, away, lasts, .. } = *self;
-        shop.feed(None);
+        shop.feed(&[]);
         let [before, ..] = shop.roles();
         let begun = Instant::now();
         self.scale(0);

@@ -12,7 +12,7 @@ async fn edits_and_reverts_in_catch_up_and_in_the_soak_end_right() {
         let v2 = shop.roll(1, HELD).await;
         shop.phase("CatchingUp").await;
         assert_eq!(shop.roles(), [&v1, &v2, ""].map(str::to_owned));
-        shop.feed(None);
+        shop.feed(&[]);
         shop.roll(0, QUICK).await;
         shop.stands("Live", &v1, "").await;
         shop.gone(&v2).await;
@@ -20,7 +20,7 @@ async fn edits_and_reverts_in_catch_up_and_in_the_soak_end_right() {
         // Edited anew, and again in catch-up: the newer takes the place of the older, of which nothing was ever read.
         assert_eq!(shop.roll(1, HELD).await, v2, "the same spec is the same revision");
         shop.phase("CatchingUp").await;
-        shop.feed(None);
+        shop.feed(&[]);
         let v3 = shop.roll(2, QUICK).await;
         shop.stands("Soaking", &v3, &v1).await;
         shop.gone(&v2).await;
@@ -32,13 +32,13 @@ async fn edits_and_reverts_in_catch_up_and_in_the_soak_end_right() {
         assert_eq!(shop.roll(1, HELD).await, v2);
         shop.phase("CatchingUp").await;
         assert_eq!(shop.roles(), [&v3, &v2, &v1].map(Clone::clone));
-        shop.feed(None);
+        shop.feed(&[]);
         shop.patch(r#"{"catchUp":{"stableForSeconds":3}}"#);
         shop.stands("Soaking", &v2, &v1).await;
         shop.gone(&v3).await;
 
         // Reverted in the soak: back at once, and forward again by the same edit.
-        shop.feed(None);
+        shop.feed(&[]);
         shop.roll(0, QUICK).await;
         shop.stands("Soaking", &v1, &v2).await;
         shop.roll(1, QUICK).await;
