@@ -177,7 +177,8 @@ impl Readers {
                 }
                 Err(problem) => {
                     seen.problems.push((begun, problem));
-                    // Who is refused at once would ask in a loop, of a machine that has other things to do.
+                    // Who is refused at once would ask in a loop, of a machine that has other things to do: a pace, no wait.
+                    #[allow(clippy::disallowed_methods)]
                     std::thread::sleep(Duration::from_millis(50));
                 }
             }
