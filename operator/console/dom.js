@@ -51,7 +51,7 @@ export function count(n) {
   const size = Math.abs(n);
   if (size >= 1e9) return `${(n / 1e9).toFixed(1)} G`;
   if (size >= 1e6) return `${(n / 1e6).toFixed(1)} M`;
-  if (size >= 1e4) return `${(n / 1e3).toFixed(0)} k`;
+  if (size >= 1e5) return `${(n / 1e3).toFixed(0)} k`;
   return n.toLocaleString("en");
 }
 
@@ -126,8 +126,8 @@ const SHAPES = {
   stalled: "M2.5 2.5h11v11h-11Z",
   warning: "M8 2 15 14H1Z",
   progressing: "M4 2 14 8 4 14Z",
-  held: "M3 2h3.5v12H3ZM9.500 2H13v12H9.500Z",
-  healthy: "M8 2.500a5.500 5.500 0 1 0 .01 0Z",
+  held: "M3 2h3.5v12H3ZM9.5 2H13v12H9.5Z",
+  healthy: "M8 2.5a5.5 5.5 0 1 0 .01 0Z",
 };
 
 /** The shape of a severity, which says the same as its colour. */

@@ -98,7 +98,8 @@ const short = (text, most) => (text.length > most ? `${text.slice(0, Math.ceil(m
 export function flow(view, width) {
   const upright = width < 560;
   const gap = upright ? 34 : Math.max(30, Math.min(56, width * 0.06));
-  const box = upright ? width : (width - 3 * gap) / 4;
+  // Upright there is a lane at the right, for what passes by others.
+  const box = upright ? width - 16 : (width - 3 * gap) / 4;
   const tall = 58, between = 14;
   const letters = Math.floor((box - 24) / 7.2);
   const streams = ["Kappa", "Lambda"], batches = ["Batch", "Lambda", "Lakehouse", "Streamhouse"];
@@ -114,16 +115,16 @@ export function flow(view, width) {
   if (!columns[0].length) add(0, "none", "source", "not known", "the spec does not read", "ghost");
   if (runs(streams)) {
     const { ready, wanted } = view.workers;
-    add(1, "stream", "stream workers", `${ready} of ${wanted} ready`, "lay tiles as events come", ready < wanted ? "amiss" : "");
+    add(1, "stream", "stream workers", `${ready} of ${wanted} ready`, "lay tiles", ready < wanted ? "amiss" : "");
   }
-  if (view.archived || mode === "Lakehouse") add(1, "archive", "archive", "Bronze", "every record, as it came");
+  if (view.archived || mode === "Lakehouse") add(1, "archive", "archive", "Bronze", "raw records");
   if (runs(batches)) {
     const run = view.lastRun;
-    const outcome = run ? `${run.outcome === "NothingNew" ? "nothing new" : run.outcome.toLowerCase()}, generation ${run.generation}` : "no run yet";
-    add(1, "batch", "batch runs", outcome, view.schedule?.schedule ?? "", run && ["Failed", "Refused"].includes(run.outcome) ? "amiss" : "");
+    const outcome = run ? (run.outcome === "NothingNew" ? "nothing new" : run.outcome.toLowerCase()) : "no run yet";
+    add(1, "batch", "batch runs", outcome, [run ? `no. ${run.generation}` : "", view.schedule?.schedule ?? ""].filter(Boolean).join(" · "), run && ["Failed", "Refused"].includes(run.outcome) ? "amiss" : "");
   }
   for (const r of revisions) {
-    const note = r.role === "Active" ? (view.generation ? `${r.mode ?? mode}, generation ${view.generation}` : r.mode ?? mode) : r.role === "Candidate" ? "read by nobody yet" : "kept to go back to";
+    const note = r.role === "Active" ? (view.generation ? `generation ${view.generation}` : r.mode ?? mode) : r.role === "Candidate" ? "read by nobody yet" : "kept";
     add(2, r.role, `${r.role.toLowerCase()} rows`, r.revision, note, r.none ? "ghost" : r.role.toLowerCase());
   }
   const house = view.house;
@@ -152,10 +153,10 @@ export function flow(view, width) {
     if (!a || !b) return;
     let d, lx, ly;
     if (upright || a.column === b.column) {
-      const [x1, y1, x2, y2] = [a.x + box * 0.5, a.y + tall, b.x + box * 0.5, b.y];
-      d = y2 - y1 < 60 ? `M${x1} ${y1}V${y2}` : `M${a.x + box} ${a.y + tall / 2}h8`;
-      if (y2 - y1 >= 60) return;
-      [lx, ly] = [x1 + 8, (y1 + y2) / 2 + 4];
+      const [x1, y1, y2] = [a.x + box * 0.5, a.y + tall, b.y];
+      const passes = y2 - y1 > gap + 4;
+      d = passes ? `M${a.x + box} ${a.y + tall / 2}h12V${b.y + tall / 2}h-7` : `M${x1} ${y1}V${y2 - 5}`;
+      [lx, ly] = [passes ? a.x + box + 16 : x1 + 8, (y1 + y2) / 2 + 4];
     } else {
       const [x1, y1, x2, y2] = [a.x + box, a.y + tall / 2, b.x, b.y + tall / 2];
       const bend = (x2 - x1) / 2;
@@ -165,7 +166,7 @@ export function flow(view, width) {
     root.append(svg("path", { class: `edge ${kind}`, d, "marker-end": "url(#tip)" }));
     if (label) root.append(svg("text", { class: "edgelabel", x: lx, y: ly, "text-anchor": upright ? "start" : "middle", text: label }));
   };
-  root.append(svg("defs", {}, svg("marker", { id: "tip", viewBox: "0 0 8 8", refX: 5, refY: 4, markerWidth: 7, markerHeight: 7, orient: "auto" }, svg("path", { class: "tip", d: "M0 .5 7 4 0 7.5Z" }))));
+  root.append(svg("defs", {}, svg("marker", { id: "tip", viewBox: "0 0 8 8", refX: 5, refY: 4, markerWidth: 9, markerHeight: 9, markerUnits: "userSpaceOnUse", orient: "auto" }, svg("path", { class: "tip", d: "M0 .5 7 4 0 7.5Z" }))));
   const live = view.phase === "Suspended" ? "still" : "live";
   edge("topic", "stream", live, view.lag?.seconds !== undefined ? span(view.lag.seconds) : "");
   edge("topic", "archive", live);
@@ -205,7 +206,8 @@ export function river(views, width, choose) {
     return { of: (v) => (shown.has(key(v)) ? key(v) : others), order: [...shown, ...(names.length > shown.size ? [others] : [])] };
   });
   const gap = 10, bar = 8;
-  const label = Math.min(190, Math.max(96, width * 0.26));
+  const widest = (group) => Math.max(...group.order.map((name) => name.length)) * 6.7 + 52;
+  const [before, after] = [groups[0], groups[2]].map((group) => Math.max(60, Math.min(190, width * 0.27, widest(group))));
   const height = Math.max(...groups.map((g) => g.order.length)) * 30 + 90;
   const nodes = groups.map((group) => {
     const free = height - 24 - gap * (group.order.length - 1);
@@ -219,10 +221,10 @@ export function river(views, width, choose) {
     }
     return all;
   });
-  const xs = [label, width / 2 - bar / 2, width - label - bar];
+  const xs = [before, (before + width - after - bar) / 2, width - after - bar];
   const root = svg("svg", { class: "river", viewBox: `0 0 ${width} ${height}`, width, height, role: "img",
     "aria-label": `${rows.length} views from ${nodes[0].size} sources through ${nodes[1].size} modes to ${nodes[2].size} architectures` });
-  ["from", "computed as", "served by"].forEach((text, c) => root.append(svg("text", { class: "head", x: [label + bar, width / 2, width - label - bar][c], y: 10, "text-anchor": ["end", "middle", "start"][c], text })));
+  ["from", "computed as", "served by"].forEach((text, c) => root.append(svg("text", { class: "head", x: [xs[0] + bar, xs[1] + bar / 2, xs[2]][c], y: 10, "text-anchor": ["end", "middle", "start"][c], text })));
   for (const c of [0, 1]) {
     for (const a of groups[c].order) {
       for (const b of groups[c + 1].order) {
@@ -249,7 +251,7 @@ export function river(views, width, choose) {
       const side = c === 2 ? xs[c] + bar + 8 : c === 0 ? xs[c] - 8 : xs[c] + bar / 2;
       const anchor = ["end", "middle", "start"][c];
       const middle = node.y + node.tall / 2;
-      const letters = Math.floor((c === 1 ? 120 : label - 44) / 6.6);
+      const letters = Math.floor((c === 1 ? 120 : [before, 0, after][c] - 44) / 6.6);
       root.append(svg("rect", { class: "dam", x: xs[c], y: node.y, width: bar, height: Math.max(1.5, node.tall), rx: 2 }));
       const text = svg("text", { class: `place ${c === 1 ? "mid" : ""}`, x: side, y: middle + 4, "text-anchor": anchor, onclick: () => choose(node.name) },
         svg("title", { text: `${node.name}: ${node.count} views, ${node.bad} troubled` }),

@@ -11,8 +11,8 @@ mod docs;
 #[cfg(test)]
 mod fixtures;
 mod flow;
-mod row;
 mod routes;
+mod row;
 mod seen;
 mod watch;
 

@@ -39,7 +39,8 @@ pub fn of(seen: &Seen) -> Vec<Alert> {
     if let Some(ready) = yes(types::READY, ConditionStatus::False).filter(|c| !begins.contains(&c.reason.as_str())) {
         add(1, "Not served as written", &ready.reason, &ready.message);
     }
-    if let Some(ready) = yes(types::READY, ConditionStatus::Unknown).filter(|c| c.reason == reasons::STORE_UNREACHABLE) {
+    if let Some(ready) = yes(types::READY, ConditionStatus::Unknown).filter(|c| c.reason == reasons::STORE_UNREACHABLE)
+    {
         add(1, "Nothing is known of what is served", &ready.reason, &ready.message);
     }
     if let Some(stalled) = yes(types::STALLED, ConditionStatus::True) {
@@ -51,9 +52,15 @@ pub fn of(seen: &Seen) -> Vec<Alert> {
         add(tier.unwrap_or(2), "What is served is too old", &fresh.reason, &fresh.message);
     } else if let (Some(tier), Some(lag)) = (tier, &seen.lag) {
         let seconds = lag.seconds.map(|s| format!("{s} s behind")).unwrap_or_else(|| "behind".to_owned());
-        add(tier, "What is served is too old", &format!("LagTier{tier}"), &format!("the active revision is {seconds} its topic"));
+        add(
+            tier,
+            "What is served is too old",
+            &format!("LagTier{tier}"),
+            &format!("the active revision is {seconds} its topic"),
+        );
     }
-    if let Some(run) = seen.status.last_run.as_ref().filter(|run| ["Refused", "Failed"].contains(&run.outcome.as_str())) {
+    if let Some(run) = seen.status.last_run.as_ref().filter(|run| ["Refused", "Failed"].contains(&run.outcome.as_str()))
+    {
         let reason = if run.outcome == "Refused" { reasons::GENERATION_REFUSED } else { reasons::RUN_FAILED };
         let message = run.message.clone().unwrap_or_else(|| format!("generation {} was not published", run.generation));
         add(2, "The last batch run was not published", reason, &message);

@@ -91,7 +91,7 @@ impl Board {
         self.version
     }
 
-    /// A view as it is now; `at` is the time in seconds since the epoch.
+    /// A view as it is now; its lag was measured `at`, in seconds since the epoch.
     pub fn set(&mut self, row: Row, at: i64) {
         let key = (row.namespace.clone(), row.name.clone());
         let known = self.views.get(&key);

@@ -21,10 +21,20 @@ use super::detail::Detail;
 use super::seen::{Seen, architecture};
 use super::{Shared, docs, watch};
 
-const HTML: &str = include_str!("../../console/index.html");
-const CSS: &str = include_str!("../../console/console.css");
-const SCRIPT: &str = include_str!("../../console/console.js");
-const ICON: &str = include_str!("../../console/icon.svg");
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+
+/// The files that the page is made of: path, type, text.
+const FILES: [(&str, &str, &str); 9] = [
+    ("/", "text/html; charset=utf-8", include_str!("../../console/index.html")),
+    ("/console.css", "text/css; charset=utf-8", include_str!("../../console/console.css")),
+    ("/icon.svg", "image/svg+xml", include_str!("../../console/icon.svg")),
+    ("/console.js", SCRIPT, include_str!("../../console/console.js")),
+    ("/detail.js", SCRIPT, include_str!("../../console/detail.js")),
+    ("/docs.js", SCRIPT, include_str!("../../console/docs.js")),
+    ("/dom.js", SCRIPT, include_str!("../../console/dom.js")),
+    ("/draw.js", SCRIPT, include_str!("../../console/draw.js")),
+    ("/list.js", SCRIPT, include_str!("../../console/list.js")),
+];
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
                       base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
@@ -45,11 +55,10 @@ struct Console {
 /// a name of its own that resolves there.
 pub fn router(board: Shared, client: Client, namespace: Option<String>, loopback: bool) -> Router {
     let epoch = Timestamp::now().as_millisecond();
-    let routes = Router::new()
-        .route("/", get(|| file("text/html; charset=utf-8", HTML)))
-        .route("/console.css", get(|| file("text/css; charset=utf-8", CSS)))
-        .route("/console.js", get(|| file("text/javascript; charset=utf-8", SCRIPT)))
-        .route("/icon.svg", get(|| file("image/svg+xml", ICON)))
+    let files = FILES.into_iter().fold(Router::new(), |files, (path, kind, text)| {
+        files.route(path, get(move || async move { ([(header::CONTENT_TYPE, kind)], text) }))
+    });
+    let routes = files
         .route("/docs/{page}", get(page))
         .route("/api/board", get(show_board))
         .route("/api/views/{namespace}/{name}", get(show_view))
@@ -76,15 +85,15 @@ async fn guarded(mut response: Response) -> Response {
 
 async fn local(request: Request, next: Next) -> Response {
     let host = request.headers().get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
-    let name = host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
+    let name =
+        host.rsplit_once(':').filter(|(_, port)| port.bytes().all(|b| b.is_ascii_digit())).map_or(host, |(n, _)| n);
     if ["localhost", "127.0.0.1", "[::1]"].contains(&name) {
         return next.run(request).await;
     }
-    problem(StatusCode::FORBIDDEN, "the console listens on a loopback address; open it as http://127.0.0.1 or localhost")
-}
-
-async fn file(kind: &'static str, text: &'static str) -> Response {
-    ([(header::CONTENT_TYPE, kind)], text).into_response()
+    problem(
+        StatusCode::FORBIDDEN,
+        "the console listens on a loopback address; open it as http://127.0.0.1 or localhost",
+    )
 }
 
 async fn page(Path(page): Path<String>) -> Response {

@@ -26,7 +26,9 @@ pub async fn run(board: Shared, client: Client, namespace: Option<String>) {
     let views = api::<FeatureView>(&client, namespace.as_deref());
     let architectures = api::<Architecture>(&client, namespace.as_deref());
     let see_view = |board: &mut Board, object: &DynamicObject| {
-        board.set(Row::of(&Seen::of(object)), Timestamp::now().as_second());
+        let row = Row::of(&Seen::of(object));
+        let measured = row.lag.as_ref().and_then(|lag| lag.measured_time.as_ref()?.parse::<Timestamp>().ok());
+        board.set(row, measured.unwrap_or_else(Timestamp::now).as_second());
     };
     let see_architecture = |board: &mut Board, object: &DynamicObject| match architecture(object) {
         Ok(architecture) => board.set_house(House::of(&architecture)),
@@ -78,7 +80,9 @@ async fn keep(
             }),
             Err(error) => {
                 tracing::warn!(kind, %error, "the console's watch");
-                board.write(|board| board.trouble(Some(format!("the API server does not let {kind} be watched: {error}"))));
+                board.write(|board| {
+                    board.trouble(Some(format!("the API server does not let {kind} be watched: {error}")))
+                });
             }
         }
     }
