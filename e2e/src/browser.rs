@@ -113,8 +113,7 @@ impl Browser {
             }
             error => error,
         })?;
-        let attached =
-            browser.ask("Target.attachToTarget", &json!({"targetId": page["targetId"], "flatten": true}))?;
+        let attached = browser.ask("Target.attachToTarget", &json!({"targetId": page["targetId"], "flatten": true}))?;
         browser.session = attached["sessionId"].as_str().map(str::to_owned);
         for domain in ["Page.enable", "Runtime.enable", "Log.enable"] {
             browser.ask(domain, &json!({}))?;

@@ -47,8 +47,10 @@ struct Trail(VecDeque<(i64, i64)>);
 
 impl Trail {
     fn add(&mut self, at: i64, seconds: i64) {
-        let before = self.0.len().checked_sub(2).and_then(|i| self.0.get(i)).map(|(at, _)| *at);
-        if before.is_some_and(|before| at < before + SPACING) {
+        // The last one stands for now: a newer one takes its place if it came too soon after the one before it.
+        if let [.., (before, _), (last, _)] = self.0.make_contiguous()
+            && *last < *before + SPACING
+        {
             self.0.pop_back();
         }
         self.0.push_back((at, seconds));
