@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::feature_view::FreshnessDefaults;
 use crate::pod::{LocalReference, PodOverrides};
 
 /// What is wanted of an architecture.
@@ -69,6 +70,9 @@ pub struct ArchitectureSpec {
     /// The feature server.
     #[serde(default)]
     pub serving: Serving,
+    /// What holds for all views that say nothing else.
+    #[serde(default)]
+    pub freshness: FreshnessDefaults,
 }
 
 /// Who lays the tiles.

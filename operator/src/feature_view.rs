@@ -12,6 +12,7 @@ mod events;
 mod finalize;
 #[cfg(test)]
 mod fixtures;
+mod hindrance;
 mod history;
 mod migration;
 pub mod observe;
@@ -20,6 +21,9 @@ mod pin;
 pub mod replay;
 pub mod report;
 pub mod resolve;
+pub mod source;
+
+pub use history::MADE_OF;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,6 +36,7 @@ use self::phase::Decision;
 use crate::apply::Writer;
 use crate::context::Context;
 use crate::error::Error;
+use crate::lag;
 use crate::names::VIEW_FINALIZER;
 use crate::resync_after;
 
@@ -41,8 +46,10 @@ use crate::resync_after;
 /// [`Error`]; the round is tried again.
 pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<Action, Error> {
     let Some(mut observed) = observe::objects(&context, &view).await? else { return Ok(Action::await_change()) };
+    let uid = observed.view.uid().unwrap_or_default();
     let writer = Writer::new(context.client.clone(), &observed.view);
     if observed.view.metadata.deletion_timestamp.is_some() {
+        context.lags.forget(&uid);
         return finalize::finalize(&context, &writer, observed).await;
     }
 
@@ -67,6 +74,9 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     let applied = Box::pin(apply::apply(desired, &writer, &observed, &decision)).await?;
     let acted = act::act(&context, &writer, &mut observed, &store, &plans, &decision).await?;
 
+    let stands = observed.view.status.as_ref().and_then(|status| status.lag.as_ref());
+    let live = acted.moved.as_ref().or(decision.memory.active.as_ref()).map(String::as_str);
+    let lag = context.lags.follow(&uid, lag::of_round(&observed, &store, &plans, live), stands);
     let round = report::Round {
         observed: &observed,
         resolved: &resolved,
@@ -75,9 +85,11 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         decision: &decision,
         applied: &applied,
         acted: &acted,
+        lag: &lag,
         now,
     };
-    let status = round.status();
+    let mut status = round.status();
+    status.source = source::held(&context, &observed, &store, &resolved, now);
     let previous = observed.view.status.clone().unwrap_or_default();
     let (waits, troubled) = (round.waits(&status), round.is_troubled());
     if status != previous {

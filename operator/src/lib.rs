@@ -17,6 +17,7 @@ pub mod error;
 mod events;
 pub mod feature_view;
 mod jobs;
+pub mod lag;
 pub mod lease;
 pub mod metrics;
 pub mod names;

@@ -82,6 +82,17 @@ pub struct CatchUp {
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub deadline_seconds: i32,
+    /// How long nothing of a new revision may advance while it is replayed or catches up: no record is read, no pod becomes
+    /// ready. It is then given up as after `deadlineSeconds`, with what kept it. Being paused or suspended, waiting for a person,
+    /// and a store that does not answer do not count.
+    #[serde(default = "default_progress_deadline")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub progress_deadline_seconds: i32,
+    /// How many workers a new revision has until it takes over, if that is more than `replicas`: its history is read sooner.
+    /// Never more than the topic has partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub replicas: Option<i32>,
 }
 
 impl Default for CatchUp {
@@ -90,6 +101,8 @@ impl Default for CatchUp {
             max_lag_seconds: default_max_lag(),
             stable_for_seconds: default_stable_for(),
             deadline_seconds: default_deadline(),
+            progress_deadline_seconds: default_progress_deadline(),
+            replicas: None,
         }
     }
 }
@@ -266,6 +279,23 @@ pub struct Trial {
     /// How it gets its history; none before the topic's offsets are captured, and in modes without stream workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayStatus>,
+    /// How far it was when it last advanced; none while that does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advance: Option<Advance>,
+}
+
+/// How far a revision had come when it last advanced. While it goes on advancing it is noted anew no
+/// more often than every twentieth of `catchUp.progressDeadlineSeconds`, and every 30 s at least.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Advance {
+    /// A number that changes whenever a marker moves or its replay reads a record.
+    pub position: i64,
+    /// The most of its pods that were ready at once.
+    pub ready_pods: i32,
+    /// When that was, in RFC 3339; `catchUp.progressDeadlineSeconds` counts from here.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
 }
 
 /// An attempt at comparing a revision with the one that serves.
@@ -295,6 +325,8 @@ pub enum AbortReason {
     ComparisonFailed,
     /// The Job of its replay failed.
     ReplayFailed,
+    /// Nothing of it advanced for `catchUp.progressDeadlineSeconds`.
+    NoProgress,
 }
 
 fn default_sample_keys() -> i32 {
@@ -322,4 +354,8 @@ fn default_stable_for() -> i32 {
 }
 fn default_deadline() -> i32 {
     86_400
+}
+/// As a Deployment's: long enough for an image to be pulled and a node to be added.
+fn default_progress_deadline() -> i32 {
+    600
 }

@@ -32,7 +32,7 @@ fn replay(view: &FeatureView) -> Option<ReplayStatus> {
 }
 
 /// The revision that serves, and the Job of the one that is to take its place.
-async fn replaying(world: &World, rollout: &serde_json::Value) -> (FeatureView, Job) {
+pub async fn replaying(world: &World, rollout: &serde_json::Value) -> (FeatureView, Job) {
     world.edges.replays_wait.store(true, Ordering::Release);
     let first = serve(world).await;
     world.apply::<FeatureView>(&edited("2h", rollout)).await.unwrap();

@@ -9,6 +9,7 @@ use super::phase::{Decision, Request, Step, Verb};
 use crate::conditions::find;
 use crate::context::Context;
 use crate::events::{Happening, emit};
+use crate::lag::told;
 
 pub(super) async fn publish(
     context: &Context,
@@ -51,6 +52,7 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         }
     }
     all.extend(of_rollout(before, after));
+    all.extend(of_lag(before, after));
     all.extend(of_comparison(before, after));
     if let (Some(was), Some(is)) = (before.generation, after.generation)
         && is < was
@@ -140,6 +142,7 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
             AbortReason::DeadlineExceeded => (EventType::Warning, reasons::DEADLINE_EXCEEDED),
             AbortReason::AbortedByUser => (EventType::Normal, reasons::ABORTED_BY_USER),
             AbortReason::ReplayFailed => (EventType::Warning, reasons::REPLAY_FAILED),
+            AbortReason::NoProgress => (EventType::Warning, reasons::NO_PROGRESS),
         };
         let note = if stalled.is_empty() { format!("revision {revision} was given up") } else { stalled };
         say(severity, reason, note);
@@ -204,6 +207,14 @@ fn of_replay(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<(&'st
         ));
     }
     all
+}
+
+/// That a tier of lag was raised, or went.
+fn of_lag(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Option<Happening> {
+    let message = find(&after.conditions, types::FRESH).map(|fresh| fresh.message.clone()).unwrap_or_default();
+    let (warns, reason, note) = told::happening(before.lag.as_ref(), after.lag.as_ref(), &message)?;
+    let severity = if warns { EventType::Warning } else { EventType::Normal };
+    Some(Happening::new(severity, reason, "Measure", note))
 }
 
 /// The revision that was given up, and why.

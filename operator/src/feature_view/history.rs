@@ -26,7 +26,7 @@ use crate::conditions::seconds;
 use crate::names::{self, IMAGE_ANNOTATION, PROMOTED_ANNOTATION};
 
 /// The parts of a spec that a revision is made of: all that changes a value, with what lies beside it in the same field.
-const MADE_OF: [&str; 8] =
+pub const MADE_OF: [&str; 8] =
     ["entity", "source", "allowedLateness", "maxFuture", "features", "archive", "silver", "horizonMaxAge"];
 
 /// What stands of the history.

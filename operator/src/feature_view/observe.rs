@@ -15,7 +15,7 @@ use engine::row::{
 };
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -55,6 +55,8 @@ pub struct Observed {
     pub jobs: Vec<Job>,
     /// Its pods, if not all of them are ready.
     pub pods: Vec<Pod>,
+    /// Why none of the pods of a Job can be made, by the Job's name.
+    pub refused: BTreeMap<String, String>,
     /// Its history.
     pub history: Vec<ControllerRevision>,
 }
@@ -128,7 +130,20 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     jobs.retain(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid)));
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
-    Ok(Some(Observed { view, architecture, misfit, former, deployments, config_maps, cron_jobs, jobs, pods, history }))
+    let refused = refused(context, &namespace, &jobs, &pods).await?;
+    Ok(Some(Observed {
+        view,
+        architecture,
+        misfit,
+        former,
+        deployments,
+        config_maps,
+        cron_jobs,
+        jobs,
+        pods,
+        refused,
+        history,
+    }))
 }
 
 impl Observed {
@@ -166,6 +181,29 @@ impl Observed {
         let uid = self.view.uid().unwrap_or_default();
         self.jobs.iter().filter(move |job| job.owner_references().iter().any(|o| o.uid == uid))
     }
+}
+
+/// Why Jobs that should have pods have none. A Job has no condition for that: its controller tells it by events.
+async fn refused(
+    context: &Context,
+    namespace: &str,
+    jobs: &[Job],
+    pods: &[Pod],
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut refused = BTreeMap::new();
+    let lacks = |job: &&Job| {
+        let uid = job.uid();
+        let has = |pod: &Pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == uid.as_ref());
+        !is_finished(job) && !pods.iter().any(has)
+    };
+    for job in jobs.iter().filter(lacks) {
+        let of = format!("involvedObject.uid={},reason=FailedCreate", job.uid().unwrap_or_default());
+        let api = Api::<Event>::namespaced(context.client.clone(), namespace);
+        let list = api.list(&ListParams::default().fields(&of)).await.map_err(Error::read("the list of events"))?;
+        let newest = list.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+        refused.extend(newest.and_then(|event| event.message).map(|message| (job.name_any(), message)));
+    }
+    Ok(refused)
 }
 
 /// The pods that carry the labels, unless every one of them is ready and no Job is `busy`: then there is nothing to be

@@ -8,14 +8,17 @@
 //! - The workers of a revision that is to take the place of another start once its history is replayed, and not before.
 //! - A revision whose removal has begun is not taken up again before the removal is complete.
 //! - While the store does not answer nothing is promoted, given up, superseded or removed.
+//! - What advances is not given up for standing still, nor is what a person holds.
 
 mod compare;
 mod facts;
 mod memory;
+mod progress;
 mod replay;
 
 pub use facts::{Facts, Policy, Request, Verb, caught_up, facts, pin};
 pub use memory::{Memory, Past, Trial};
+pub use progress::{Advance, Course, Reach};
 pub use replay::{Replaying, Seen};
 
 use std::collections::BTreeSet;
@@ -80,6 +83,8 @@ pub struct Decision {
     pub remove: BTreeSet<String>,
     /// Whether the target has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
+    /// How many workers the candidate may have until it takes over, where the spec lets it have more than others.
+    pub workers: Option<i32>,
     /// The revision that has had no batch run yet, and does not wait for its schedule.
     pub first: Option<String>,
     /// The attempt at a comparison whose Job is to be made.
@@ -152,6 +157,7 @@ pub fn decide(facts: &Facts) -> Decision {
     let next = next(facts, &memory, step);
     let remove = retire.intersection(&facts.memory.retiring).cloned().collect();
     let replay = Replaying::of(facts, &memory);
+    let workers = workers(facts, &memory);
     let (wanted, caught_up) = (facts.wanted.clone(), facts.caught_up && step != Step::Replay);
     let attempt = |memory: &Memory| memory.trial.as_ref().and_then(|trial| trial.comparison.clone());
     let compared: Vec<Attempt> = attempt(&memory).into_iter().chain(attempt(&facts.memory)).collect();
@@ -168,6 +174,7 @@ pub fn decide(facts: &Facts) -> Decision {
         retire,
         remove,
         caught_up,
+        workers,
         first,
         compare,
         compared,
@@ -222,7 +229,11 @@ fn heed(facts: &Facts, memory: &mut Memory) -> Vec<(Request, bool)> {
 }
 
 fn step(facts: &Facts, memory: &mut Memory) -> Step {
-    let (Ok(live), Some(target)) = (&facts.live, facts.target()) else { return Step::Hold };
+    let (Ok(live), Some(target)) = (&facts.live, facts.target()) else {
+        // How far it is cannot be seen.
+        memory.trial.iter_mut().for_each(|trial| trial.advance = None);
+        return Step::Hold;
+    };
     if live.as_ref() == Some(target) {
         return Step::Serve;
     }
@@ -238,7 +249,7 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
     }
     match &mut memory.trial {
         Some(trial) if trial.aborted.is_none() && removed => {
-            (trial.started, trial.caught_up, trial.replay) = (None, None, None);
+            (trial.started, trial.caught_up, trial.replay, trial.advance) = (None, None, None, None);
             Step::AwaitRemoval
         }
         Some(trial) if trial.aborted.is_none() && facts.queued && memory.candidate.as_ref() != Some(target) => {
@@ -277,6 +288,16 @@ fn observe(facts: &Facts, trial: &mut Trial) {
             trial.aborted = Some(AbortReason::DeadlineExceeded);
         }
     }
+    progress::observe(facts, trial);
+}
+
+/// How many workers the candidate may have: no more than there are partitions to be read, as far as that is known.
+fn workers(facts: &Facts, memory: &Memory) -> Option<i32> {
+    let candidate = memory.candidate.as_ref().filter(|_| memory.active.is_some())?;
+    let trial = memory.trial.as_ref().filter(|trial| trial.revision == *candidate);
+    let replayed = trial.and_then(|trial| i32::try_from(trial.replay.as_ref()?.parts.len()).ok());
+    let partitions = facts.partitions.filter(|_| facts.target() == Some(candidate)).max(replayed)?;
+    facts.policy.workers.map(|workers| workers.min(partitions))
 }
 
 /// The first gate that the revision has not passed: history, lag, comparison, a person's word, in this order. A gate is a
@@ -342,8 +363,9 @@ fn next(facts: &Facts, memory: &Memory, step: Step) -> Option<SignedDuration> {
     let trial = memory.trial.as_ref().filter(|_| matches!(step, Step::Replay | Step::CatchUp | Step::Compare));
     let again = trial.filter(|_| step == Step::Compare).and_then(|trial| facts.next_comparison(trial));
     let deadline = trial.and_then(|t| t.started?.checked_add(policy.deadline).ok());
+    let progress = trial.and_then(|t| t.advance.as_ref()?.at.checked_add(policy.progress).ok());
     let steady = trial.and_then(|t| t.caught_up?.checked_add(policy.stable_for).ok());
-    [soak, deadline, steady, again]
+    [soak, deadline, progress, steady, again]
         .into_iter()
         .flatten()
         .map(|end| end.duration_since(*now))

@@ -9,6 +9,7 @@ use crds::FeatureViewStatus;
 use crds::feature_view::{AbortReason, Attempt, ReplayStatus, RolloutStatus, Trial as TrialStatus};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::progress::Advance;
 use crate::conditions::seconds;
 
 /// What is remembered.
@@ -49,6 +50,8 @@ pub struct Trial {
     pub message: Option<String>,
     /// How it gets its history, once that is decided.
     pub replay: Option<ReplayStatus>,
+    /// How far it was when it last advanced, and when; none while that does not count.
+    pub advance: Option<Advance>,
 }
 
 /// A revision of the history.
@@ -101,6 +104,7 @@ impl Memory {
                 aborted: trial.aborted,
                 message: trial.message,
                 replay: trial.replay,
+                advance: trial.advance.as_ref().and_then(Advance::of),
             }),
             retiring: status.retiring.iter().map(|r| r.revision.clone()).collect(),
         }
@@ -121,6 +125,7 @@ impl Memory {
                 aborted: trial.aborted,
                 message: trial.message.clone(),
                 replay: trial.replay.clone(),
+                advance: trial.advance.as_ref().map(Advance::told),
             }),
             comparison: status.rollout.take().and_then(|rollout| rollout.comparison),
         };

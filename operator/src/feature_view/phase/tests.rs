@@ -3,6 +3,7 @@
 
 mod any_story;
 mod compares;
+mod progress;
 mod replays;
 mod world;
 

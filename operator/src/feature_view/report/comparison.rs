@@ -9,6 +9,7 @@ use kube::ResourceExt;
 use super::{Round, Verdict};
 use crate::conditions::seconds;
 use crate::feature_view::comparison::{answer, is_of_comparison, is_on, name, next_attempt, summary};
+use crate::feature_view::hindrance;
 use crate::feature_view::observe::StoreView;
 use crate::feature_view::phase::{Memory, Step};
 use crate::jobs;
@@ -89,7 +90,9 @@ impl Round<'_> {
             return unknown(reasons::NO_VERDICT, message);
         }
         let pods = self.observed.pods.iter().filter(|pod| is_of_comparison(*pod));
-        let trouble = of_pods(pods).map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
+        let refused = standing.and_then(|job| hindrance::of_job(self.observed, job));
+        let trouble =
+            refused.or_else(|| of_pods(pods)).map(|trouble| format!(": {}", trouble.message)).unwrap_or_default();
         unknown(reasons::COMPARING, format!("revision {revision} is compared with {active} by Job {job}{trouble}"))
     }
 

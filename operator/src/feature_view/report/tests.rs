@@ -86,6 +86,7 @@ impl Case {
             decision: &self.decision,
             applied: &applied,
             acted: &self.acted,
+            lag: &Standing::None,
             now: "2026-01-01T01:00:00Z".parse().unwrap(),
         };
         round.status()
@@ -158,6 +159,17 @@ fn a_replay_that_failed_says_why() {
     it.decision.memory.trial.as_mut().unwrap().message = Some("SourceReset: it was made anew".to_owned());
     assert_eq!(it.looks(), look("Aborted", ["True Healthy", "False Idle", "True ReplayFailed"]));
     assert!(it.says(types::STALLED).contains("SourceReset: it was made anew"), "{}", it.says(types::STALLED));
+}
+
+#[test]
+fn what_stood_still_says_what_and_why() {
+    let mut it = case(Step::Aborted(AbortReason::NoProgress));
+    it.decision.memory.candidate = None;
+    let why = "its replay read no record, and stands at 3 %; pod a: Unschedulable: no room";
+    it.decision.memory.trial.as_mut().unwrap().message = Some(why.to_owned());
+    assert_eq!(it.looks(), look("Aborted", ["True Healthy", "False Idle", "True NoProgress"]));
+    let says = it.says(types::STALLED);
+    assert!(says.contains(why) && says.contains("progressDeadlineSeconds (600)") && says.contains("retry="), "{says}");
 }
 
 #[test]

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
+use k8s_openapi::jiff::SignedDuration;
 use proptest::prelude::*;
 
 use crds::feature_view::FailurePolicy;
 
-use super::world::{Cut, DEADLINE, SOAK, STABLE, World, too_short};
+use super::world::{Cut, DEADLINE, PATIENT, PROGRESS, SOAK, STABLE, World, too_short};
 use crate::feature_view::phase::{Request, Verb};
 use crate::feature_view::replay::Standing;
 
@@ -38,6 +39,9 @@ enum Happens {
     JobFails(String),
     JobIsSlow(String, bool),
     TopicIsShort(bool),
+    IsStuck(String, bool),
+    Readies(String, i32),
+    Progress(i64),
 }
 
 fn happens() -> impl Strategy<Value = Happens> {
@@ -73,6 +77,9 @@ fn happens() -> impl Strategy<Value = Happens> {
         1 => revision().prop_map(Happens::JobFails),
         2 => (revision(), any::<bool>()).prop_map(|(r, slow)| Happens::JobIsSlow(r, slow)),
         1 => any::<bool>().prop_map(Happens::TopicIsShort),
+        2 => (revision(), any::<bool>()).prop_map(|(r, stuck)| Happens::IsStuck(r, stuck)),
+        1 => (revision(), 0..4).prop_map(|(r, ready)| Happens::Readies(r, ready)),
+        2 => prop::sample::select(vec![1, STABLE, PROGRESS, PATIENT]).prop_map(Happens::Progress),
     ]
 }
 
@@ -124,6 +131,12 @@ impl World {
                 self.slow.remove(&revision);
                 self.slow.extend(slow.then_some(revision));
             }
+            Happens::IsStuck(revision, stuck) => {
+                self.stuck.remove(&revision);
+                self.stuck.extend(stuck.then_some(revision));
+            }
+            Happens::Readies(revision, ready) => drop(self.ready.insert(revision, ready)),
+            Happens::Progress(seconds) => self.policy.progress = SignedDuration::from_secs(seconds),
             Happens::TopicIsShort(short) => self.topic = short.then(too_short),
             Happens::WorkloadIsDeleted(revision) => self.workloads.retain(|workload| *workload != revision),
         }
@@ -156,7 +169,7 @@ proptest! {
         (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
         (world.queued, world.differs, world.broken) = (false, BTreeSet::new(), false);
         (world.lagging, world.slow) = (BTreeSet::new(), BTreeSet::new());
-        (world.requests, world.topic) = (Vec::new(), None);
+        (world.requests, world.topic, world.stuck) = (Vec::new(), None, BTreeSet::new());
         for _ in 0..3 {
             world.fair_round();
         }
