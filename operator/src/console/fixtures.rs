@@ -94,7 +94,7 @@ pub fn rollout() -> Value {
                 "former": "9b1c07de42", "candidate": "3f0a55c81e", "verdict": "Failed", "asOf": "2026-11-28T06:59:00Z",
                 "entities": 10_000, "message": "feature clicks_1h is defined as before, and its values differ",
                 "differences": [{"name": "clicks_1h", "kind": "Unchanged", "checked": 10_000, "equal": "0.9310", "psi": "0.0210",
-                    "ks": "0.0400", "examples": [{"entity": "5f3a", "former": "7", "candidate": "8"}]}],
+                    "ks": "0.0400", "histogram": {"edges": ["0.00", "5.00", "10.00"], "former": [6, 4], "candidate": [5, 5]}, "examples": [{"entity": "5f3a", "former": "7", "candidate": "8"}]}],
             },
         },
         "conditions": [

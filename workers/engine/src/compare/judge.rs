@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::report::{Example, FeatureComparison, Report, Verdict};
-use super::{Comparison, Kind, Limits, equal};
+use super::{Comparison, Histogram, Kind, Limits, equal};
 use crate::drift;
 use crate::value::{Value, ValueType};
 
@@ -184,6 +184,7 @@ impl Tally<'_> {
         let examples =
             self.examples.into_iter().map(|(entity, (former, candidate))| Example { entity, former, candidate });
         let (before, next) = self.numbers;
+        let histogram = Histogram::of(&before, &next);
         FeatureComparison {
             name: self.name.to_owned(),
             kind: self.kind,
@@ -194,6 +195,7 @@ impl Tally<'_> {
             candidate_null_share: drift::share(self.nulls.1, self.compared),
             psi: drift::psi(before.clone(), &next),
             ks: drift::ks(before, next),
+            histogram,
             examples: examples.collect(),
         }
     }

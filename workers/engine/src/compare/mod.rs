@@ -8,12 +8,14 @@
 //! - An entity without a row reads as one without events, so that rows which only hold what is past count as nothing.
 //! - What cannot be read exactly as of that time is not compared; if too little was compared there is no verdict.
 
+mod histogram;
 mod judge;
 mod kind;
 mod report;
 #[cfg(test)]
 mod tests;
 
+pub use histogram::Histogram;
 pub use judge::{Judge, Reading};
 pub use kind::{Kind, equal};
 pub use report::{Example, FeatureComparison, Report, Verdict};
