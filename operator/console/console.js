@@ -61,6 +61,8 @@ async function look() {
     if (!answer.ok) throw new Error(view.error ?? `the operator answers ${answer.status}`);
     if (!(seen && typeof seen === "object")) detail.clear();
     [seen, seenAt, lastWidth] = [row, Date.now(), innerWidth];
+    // The list may know a lag that was measured since.
+    if (row?.lag) view.lag = row.lag;
     detail.render(view, row?.trail);
     document.title = `${view.name} – Featuremill`;
     if (focusNext) { focusNext = false; $("title")?.focus(); }

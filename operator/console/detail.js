@@ -150,6 +150,8 @@ function lag(view, trail, width) {
   number("promised", view.targets ? span(view.targets[0]) : undefined);
   number("tier", l.tier === undefined ? "none" : String(l.tier), `tier${l.tier ?? 0}`);
   return section("Lag", l.measuredTime ? ["measured ", ago(l.measuredTime)] : null,
+    l.brokenPartitions ? el("p", { class: "message" }, glyph("critical", 12), ` Partitions ${l.brokenPartitions.join(", ")} cannot be read on: what was not read is gone, or the topic was made anew.`) : null,
+    l.stalledPartitions ? el("p", { class: "message" }, glyph("warning", 12), ` Partitions ${l.stalledPartitions.join(", ")} stand still while others are read.`) : null,
     l.stopped ? el("p", { class: "message" }, glyph("critical", 12), " There are records, and none is read.") : null,
     el("dl", { class: "numbers" }, numbers),
     trail?.length ? chart(trail, l, width) : el("p", { class: "dim", text: "Nothing has been seen of it yet that a line could be drawn through." }));

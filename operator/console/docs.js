@@ -6,6 +6,7 @@ const dialog = document.getElementById("dialog");
 const title = document.getElementById("dialog-title");
 const body = document.getElementById("dialog-body");
 const pages = new Map();
+let shown = "reasons";
 
 document.getElementById("dialog-close").addEventListener("click", () => dialog.close());
 dialog.addEventListener("click", (event) => { if (event.target === dialog) dialog.close(); });
@@ -21,6 +22,7 @@ export function show(heading, ...content) {
 
 /** Shows a section of a page. */
 export async function open(page, heading) {
+  shown = page;
   try {
     if (!pages.has(page)) {
       const answer = await fetch(`/docs/${page}`);
@@ -105,9 +107,9 @@ function inline(text) {
     if (mark[1] !== undefined) out.push(el("code", { text: mark[1] }));
     else if (mark[2] !== undefined) out.push(el("b", {}, inline(mark[2])));
     else {
-      const [, page, to] = /^(?:([a-z]+)\.md)?(?:#(.*))?$/.exec(mark[4]) ?? [];
+      const [, page, to] = /^(?:(?:\.\.\/)?(?:runbooks\/)?([A-Za-z0-9]+)\.md)?(?:#(.*))?$/.exec(mark[4]) ?? [];
       const words = inline(mark[3]);
-      if (page || to) out.push(el("button", { class: "link", type: "button", onclick: () => open(page ?? "runbook", to) }, words));
+      if (page || to) out.push(el("button", { class: "link", type: "button", onclick: () => open(page ?? shown, to) }, words));
       else out.push(el("span", {}, words));
     }
   }

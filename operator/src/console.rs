@@ -22,6 +22,7 @@ use kube::Client;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+use crate::lag::figures::Figures;
 use board::Board;
 
 /// The board, shared by the watches that write it and the routes that read it.
@@ -38,7 +39,8 @@ impl Shared {
     }
 }
 
-/// Serves the console until `shutdown` is cancelled; of one namespace, or of all.
+/// Serves the console until `shutdown` is cancelled; of one namespace, or of all. `figures` are those of this process: it has
+/// them while it leads.
 ///
 /// # Errors
 /// When the listener fails.
@@ -46,6 +48,7 @@ pub async fn serve(
     listener: TcpListener,
     client: Client,
     namespace: Option<String>,
+    figures: Figures,
     shutdown: CancellationToken,
 ) -> std::io::Result<()> {
     let address = listener.local_addr()?;
@@ -55,7 +58,7 @@ pub async fn serve(
     let served = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
     tokio::select! {
         end = async { served.await } => end,
-        () = watch::run(board, client, namespace) => Ok(()),
+        () = watch::run(board, client, namespace, figures) => Ok(()),
         // A browser that holds its connection does not hold up the process.
         () = shutdown.cancelled() => Ok(()),
     }

@@ -41,7 +41,13 @@ async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let client = operator::client::build(kube::Config::infer().await?, metrics.clone())?;
     if let Some(address) = args.console {
         let listener = tokio::net::TcpListener::bind(address).await?;
-        tokio::spawn(console::serve(listener, client.clone(), args.namespace.clone(), shutdown.clone()));
+        tokio::spawn(console::serve(
+            listener,
+            client.clone(),
+            args.namespace.clone(),
+            metrics.lag.clone(),
+            shutdown.clone(),
+        ));
     }
     let world = World {
         client,

@@ -15,6 +15,8 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt as _};
+use operator::metrics::Metrics;
+use prometheus_client::registry::Registry;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -40,7 +42,8 @@ impl Console {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
-        let task = tokio::spawn(operator::console::serve(listener, client, None, shutdown.clone()));
+        let figures = Metrics::register(&mut Registry::default()).lag;
+        let task = tokio::spawn(operator::console::serve(listener, client, None, figures, shutdown.clone()));
         Self { url, shutdown, task }
     }
 
@@ -72,7 +75,8 @@ async fn a_thousand_views_in_a_browser() {
     tells_no_secrets(&console).await;
     assert_eq!(browser.complaints, Vec::<String>::new(), "the page's console says something");
 
-    // From here on the page cannot reach the operator, of which the browser itself complains.
+    // From here on what is asked for may be away, of which the browser itself complains.
+    forgets(&mut browser, &client).await;
     console.stop().await;
     browser.until("document.querySelector('#problem').innerText.includes('does not answer')").unwrap();
     assert!(number(&mut browser, "document.querySelectorAll('.row').length") > 0.0, "what was known is still shown");
@@ -191,7 +195,9 @@ fn finds_and_filters(browser: &mut Browser) {
     browser.evaluate("(() => { const s = document.querySelector('#phase'); s.value = 'Soaking'; s.dispatchEvent(new Event('change')); })()").unwrap();
     browser.until("[...document.querySelectorAll('.row .phase')].every(p => p.innerText === 'Soaking')").unwrap();
     browser.evaluate("(() => { const s = document.querySelector('#search'); s.value = 'nobody'; s.dispatchEvent(new Event('input')); })()").unwrap();
-    assert!(text(browser, "#empty").contains("No view is like that"));
+    browser
+        .until("!document.querySelector('#empty').hidden && document.querySelector('#empty').innerText.includes('No view is like that')")
+        .unwrap();
     browser.press("Escape").unwrap();
     shown(browser, "1,000 views");
 }
@@ -199,7 +205,8 @@ fn finds_and_filters(browser: &mut Browser) {
 fn shows_a_view_whole(browser: &mut Browser, console: &Console) {
     browser.open(&format!("{}/#/{}", console.url, planted::DIFFERS)).unwrap();
     browser.until("document.querySelector('[data-section=events] li, [data-section=events] p')").unwrap();
-    let detail = text(browser, "#detail");
+    let drawn = browser.evaluate("document.querySelector('.flow').textContent").unwrap();
+    let detail = format!("{} {drawn}", text(browser, "#detail"));
     for words in [
         "spend_30d",
         "93.10 % equal",
@@ -255,6 +262,12 @@ async fn follows(browser: &mut Browser, client: &Client) {
     let patch = Patch::Merge(json!({"status": {"phase": "Aborted"}}));
     api.patch_status(name, &PatchParams::default(), &patch).await.unwrap();
     browser.until("document.querySelector('#detail .pill')?.innerText === 'Aborted'").unwrap();
+}
+
+/// What was deleted goes, and is said to be gone where it is looked at.
+async fn forgets(browser: &mut Browser, client: &Client) {
+    let (namespace, name) = planted::DIFFERS.split_once('/').unwrap();
+    let api = Api::<FeatureView>::namespaced(client.clone(), namespace);
     api.delete(name, &DeleteParams::default()).await.unwrap();
     browser
         .until(

@@ -48,7 +48,7 @@ pub fn of(seen: &Seen) -> Vec<Alert> {
         add(tier, "A person is needed", &stalled.reason, &stalled.message);
     }
     let tier = seen.lag.as_ref().and_then(|lag| u8::try_from(lag.tier?).ok());
-    if let Some(fresh) = yes(types::FRESH, ConditionStatus::False) {
+    if let Some(fresh) = seen.stale() {
         add(tier.unwrap_or(2), "What is served is too old", &fresh.reason, &fresh.message);
     } else if let (Some(tier), Some(lag)) = (tier, &seen.lag) {
         let seconds = lag.seconds.map(|s| format!("{s} s behind")).unwrap_or_else(|| "behind".to_owned());

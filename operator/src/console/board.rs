@@ -5,10 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use k8s_openapi::jiff::Timestamp;
 use serde::Serialize;
 
 use super::flow::House;
 use super::row::Row;
+use super::seen::Lag;
 
 /// How many measurements of a view's lag are remembered.
 const TRAIL: usize = 40;
@@ -16,6 +18,22 @@ const TRAIL: usize = 40;
 const SPACING: i64 = 15;
 /// How many views that went are remembered, for pages that knew them.
 const GONE: usize = 4_096;
+
+/// For how long a measurement stands that hardly differs from the next, in seconds.
+const STANDS: i64 = 60;
+
+/// A lag as it is measured now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Figure {
+    pub seconds: i64,
+    pub records: i64,
+    pub tier: Option<i64>,
+}
+
+/// When a lag was measured.
+fn measured(lag: &Lag) -> Option<Timestamp> {
+    lag.measured_time.as_ref()?.parse().ok()
+}
 
 /// Namespace and name.
 pub type Key = (String, String);
@@ -94,9 +112,16 @@ impl Board {
     }
 
     /// A view as it is now; its lag was measured `at`, in seconds since the epoch.
-    pub fn set(&mut self, row: Row, at: i64) {
+    pub fn set(&mut self, mut row: Row, at: i64) {
         let key = (row.namespace.clone(), row.name.clone());
         let known = self.views.get(&key);
+        // What was measured here since is newer than what status says.
+        if let (Some(lag), Some(newer)) = (&mut row.lag, known.and_then(|known| known.row.lag.as_ref()))
+            && newer.tier == lag.tier
+            && measured(newer) > measured(lag)
+        {
+            lag.clone_from(newer);
+        }
         if known.is_some_and(|known| known.row == row) {
             return;
         }
@@ -108,6 +133,32 @@ impl Board {
         }
         self.version += 1;
         self.views.insert(key, Entry { version: self.version, row, trail });
+    }
+
+    /// The lag of a view as it was measured by this process, which tells status of it only when it moved noticeably. So it is
+    /// here: rows do not change by the second.
+    pub fn measure(&mut self, key: &Key, figure: Figure, now: Timestamp) {
+        let Some(entry) = self.views.get_mut(key) else { return };
+        let Figure { seconds, records, tier } = figure;
+        let before = entry.row.lag.clone().unwrap_or_default();
+        let old = before.seconds.unwrap_or(i64::MAX);
+        let moved = seconds.abs_diff(old) > old.unsigned_abs() / 4 + 1 || before.tier != tier;
+        if !moved && measured(&before).is_some_and(|then| now.duration_since(then).as_secs() < STANDS) {
+            return;
+        }
+        let (seconds, records, measured_time) = (Some(seconds), Some(records), Some(crate::conditions::seconds(now)));
+        // What was said of how fast it falls was of another time.
+        let changed =
+            Lag { seconds, records, tier, measured_time, drained_per_second: None, eta_seconds: None, ..before };
+        entry.trail.add(now.as_second(), changed.seconds.unwrap_or_default());
+        entry.row.lag = Some(changed);
+        self.version += 1;
+        entry.version = self.version;
+    }
+
+    /// The views that there are.
+    pub fn keys(&self) -> Vec<Key> {
+        self.views.keys().cloned().collect()
     }
 
     /// A view is gone.
@@ -263,6 +314,32 @@ mod tests {
         board.set(row("a", 1), 100);
         board.set(row("a", 5), 200);
         assert_eq!(board.since(None).views[0].trail, [(100, 1), (200, 5)]);
+    }
+
+    #[test]
+    fn what_is_measured_here_is_newer_than_status_and_no_news_by_the_second() {
+        let mut board = Board::default();
+        let at = |second: i64| Timestamp::from_second(1_800_000_000 + second).unwrap_or_default();
+        let status = json!({"lag": {"seconds": 3, "records": 30, "measuredTime": at(0).to_string(), "etaSeconds": 9}});
+        let row = || Row::of(&Seen::of(&named("a", status.clone())));
+        board.set(row(), at(0).as_second());
+        let key = ("shop".to_owned(), "a".to_owned());
+        let figure = |seconds| Figure { seconds, records: seconds * 10, tier: None };
+        let version = board.version();
+        board.measure(&key, figure(4), at(15));
+        assert_eq!(board.version(), version, "hardly another");
+        board.measure(&key, figure(9), at(30));
+        board.measure(&key, figure(9), at(60));
+        assert_eq!(board.version(), version + 1);
+        board.set(row(), at(61).as_second());
+        let changes = board.since(None);
+        let lag = changes.views[0].row.lag.clone().unwrap_or_default();
+        assert_eq!((lag.seconds, lag.records, lag.eta_seconds), (Some(9), Some(90), None));
+        assert_eq!(changes.views[0].trail.last().map(|(_, seconds)| *seconds), Some(9));
+        board.measure(&key, figure(9), at(95));
+        assert_eq!(board.views[&key].row.lag.as_ref().and_then(measured), Some(at(95)));
+        board.measure(&("shop".to_owned(), "nobody".to_owned()), figure(1), at(99));
+        assert_eq!(board.keys(), [key]);
     }
 
     #[test]

@@ -5,8 +5,12 @@ use crds::condition::reasons;
 use serde::Serialize;
 
 /// A page by its name, as it is written.
-pub const PAGES: [(&str, &str); 5] = [
-    ("runbook", include_str!("../../../docs/runbook.md")),
+pub const PAGES: [(&str, &str); 9] = [
+    ("reasons", include_str!("../../../docs/reasons.md")),
+    ("FeaturemillLagTier1", include_str!("../../../docs/runbooks/FeaturemillLagTier1.md")),
+    ("FeaturemillLagTier2", include_str!("../../../docs/runbooks/FeaturemillLagTier2.md")),
+    ("FeaturemillLagTier3", include_str!("../../../docs/runbooks/FeaturemillLagTier3.md")),
+    ("lag", include_str!("../../../docs/lag.md")),
     ("rollouts", include_str!("../../../docs/rollouts.md")),
     ("operations", include_str!("../../../docs/operations.md")),
     ("batch", include_str!("../../../docs/batch.md")),
@@ -53,35 +57,47 @@ pub fn runbook(reason: &str) -> Option<Section> {
         | reasons::COMPARISON_FAILED
         | reasons::NO_VERDICT
         | reasons::ABORTED_BY_USER => "A rollout that stands still",
-        lag if lag.starts_with("LagTier") => "Behind",
+        reasons::LAG_TIER_1 => return whole("FeaturemillLagTier1"),
+        reasons::LAG_TIER_2 => return whole("FeaturemillLagTier2"),
+        reasons::LAG_TIER_3 => return whole("FeaturemillLagTier3"),
         _ => return None,
     };
-    Some(Section { page: "runbook", heading })
+    Some(Section { page: "reasons", heading })
+}
+
+/// A page by its own heading.
+#[expect(clippy::unnecessary_wraps, reason = "as its caller answers")]
+fn whole(page: &'static str) -> Option<Section> {
+    Some(Section { page, heading: page })
 }
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::panic)]
     use super::*;
 
     #[test]
     fn every_section_that_is_led_to_is_there() {
-        let headings: Vec<&str> =
-            PAGES.iter().filter(|(page, _)| *page == "runbook").flat_map(|(_, text)| text.lines()).collect();
         let led_to = [
             reasons::INVALID_SPEC,
             reasons::STORE_UNREACHABLE,
             reasons::KAFKA_REFUSED,
             reasons::SOURCE_GAP,
             reasons::CRASHING,
-            "LagTier1",
+            reasons::OVERDUE,
+            reasons::LAG_TIER_1,
+            reasons::LAG_TIER_2,
+            reasons::LAG_TIER_3,
             reasons::RUN_FAILED,
             reasons::RETENTION_TOO_SHORT,
         ];
         for reason in led_to {
-            let section = runbook(reason).map(|section| format!("## {}", section.heading));
-            assert!(section.as_deref().is_some_and(|heading| headings.contains(&heading)), "{reason}: {section:?}");
+            let Some(Section { page, heading }) = runbook(reason) else { panic!("{reason} leads nowhere") };
+            let text = PAGES.iter().find(|(name, _)| *name == page).map_or("", |(_, text)| text);
+            let is_heading = |line: &str| line.trim_start_matches('#').strip_prefix(' ') == Some(heading);
+            assert!(text.lines().any(|line| line.starts_with('#') && is_heading(line)), "{reason}: {page}, {heading}");
             // Each is named where it is explained, so that a search for it finds it.
-            assert!(reason.starts_with("Lag") || headings.iter().any(|line| line.contains(reason)), "{reason}");
+            assert!(text.contains(reason), "{reason} is not in {page}");
         }
         assert_eq!(runbook(reasons::HEALTHY), None);
     }

@@ -139,7 +139,7 @@ pub fn severity(seen: &Seen) -> Severity {
         Severity::Critical
     } else if seen.stalled() {
         Severity::Stalled
-    } else if seen.is(types::FRESH, ConditionStatus::False) || tier == Some(2) {
+    } else if seen.stale().is_some() || tier == Some(2) {
         Severity::Warning
     } else if held.contains(&phase(seen).as_str()) {
         Severity::Held
@@ -161,7 +161,7 @@ fn headline(seen: &Seen) -> Option<String> {
         .or_else(|| seen.spec.as_ref().err().map(|problem| format!("spec does not read: {problem}")))
         .or_else(|| says(types::STALLED, &[yes]))
         .or_else(|| says(types::READY, &[no, unknown]))
-        .or_else(|| says(types::FRESH, &[no]))
+        .or_else(|| seen.stale().map(|fresh| fresh.message.clone()))
         .or_else(|| says(types::RECONCILING, &[yes]))
         .or_else(|| says(types::READY, &[yes]).filter(|_| severity(seen) == Severity::Held))?;
     Some(match text.char_indices().nth(HEADLINE) {
@@ -225,6 +225,10 @@ mod tests {
         assert_eq!(severity(vec![served()], json!({"lag": {"tier": 1, "seconds": 700}})), Severity::Critical);
         assert_eq!(severity(vec![served(), stalled()], none()), Severity::Stalled);
         assert_eq!(severity(vec![served(), condition("Fresh", "False", "Overdue", "old")], none()), Severity::Warning);
+        assert_eq!(
+            severity(vec![served(), condition("Fresh", "False", "Suspended", "as told")], none()),
+            Severity::Healthy
+        );
         assert_eq!(severity(vec![served()], json!({"lag": {"tier": 3, "seconds": 130}})), Severity::Healthy);
         assert_eq!(severity(vec![ready("False", "CatchingUp")], none()), Severity::Progressing);
         assert_eq!(severity(vec![ready("Unknown", "Pending")], none()), Severity::Progressing);

@@ -1,7 +1,7 @@
 //! A `FeatureView` as it was seen: decoded part by part, so that what one version of the operator does not know, or cannot
 //! read, does not hide the rest. Pure.
 
-use crds::condition::{Condition, ConditionStatus, types};
+use crds::condition::{Condition, ConditionStatus, reasons, types};
 use crds::feature_view::FeatureViewSpec;
 use crds::{Architecture, FeatureViewStatus};
 use kube::ResourceExt as _;
@@ -48,6 +48,10 @@ pub struct Lag {
     pub drained_per_second: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub eta_seconds: Option<i64>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub stalled_partitions: Vec<i32>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub broken_partitions: Vec<i32>,
     /// Whether there are records and none is read.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub stopped: bool,
@@ -88,6 +92,13 @@ impl Seen {
     /// Whether a condition stands and has a status.
     pub fn is(&self, type_: &str, status: ConditionStatus) -> bool {
         self.condition(type_).is_some_and(|condition| condition.status == status)
+    }
+
+    /// What is served is older than promised, and that is nothing that was meant: not a first reading, nor a suspension.
+    pub fn stale(&self) -> Option<&Condition> {
+        let meant = [reasons::CATCHING_UP, reasons::SUSPENDED];
+        let fresh = self.condition(types::FRESH)?;
+        (fresh.status == ConditionStatus::False && !meant.contains(&fresh.reason.as_str())).then_some(fresh)
     }
 
     /// Whether a person is needed.

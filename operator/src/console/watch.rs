@@ -13,16 +13,20 @@ use kube::runtime::{WatchStreamExt as _, watcher as watch};
 use kube::{Api, Client, Resource, ResourceExt as _};
 
 use super::Shared;
-use super::board::{Board, Key};
+use super::board::{Board, Figure, Key};
 use super::flow::House;
 use super::row::Row;
 use super::seen::{Seen, architecture};
+use crate::lag::figures::Figures;
 
 /// How often it is asked whether the API server answers again, after it did not.
 const PROBE: Duration = Duration::from_secs(2);
 
+/// How often lag is looked at, which is measured every 15 s.
+const MEASURED: Duration = Duration::from_secs(5);
+
 /// Keeps the board, for ever.
-pub async fn run(board: Shared, client: Client, namespace: Option<String>) {
+pub async fn run(board: Shared, client: Client, namespace: Option<String>, figures: Figures) {
     let views = api::<FeatureView>(&client, namespace.as_deref());
     let architectures = api::<Architecture>(&client, namespace.as_deref());
     let see_view = |board: &mut Board, object: &DynamicObject| {
@@ -38,7 +42,21 @@ pub async fn run(board: Shared, client: Client, namespace: Option<String>) {
         keep(&board, "featureviews", views.clone(), see_view, Board::remove, Board::retain),
         keep(&board, "architectures", architectures, see_architecture, Board::remove_house, Board::retain_houses),
         probe(&board, views),
+        measure(&board, &figures),
     );
+}
+
+/// Takes up what this process measures, as often as it does.
+async fn measure(board: &Shared, figures: &Figures) {
+    loop {
+        tokio::time::sleep(MEASURED).await;
+        let now = Timestamp::now();
+        for key in board.read(Board::keys) {
+            if let Some((seconds, records, tier)) = figures.of(&key.0, &key.1) {
+                board.write(|board| board.measure(&key, Figure { seconds, records, tier }, now));
+            }
+        }
+    }
 }
 
 /// The API of a kind as it is written, not as this version knows it.

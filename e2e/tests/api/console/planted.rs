@@ -9,7 +9,7 @@ use kube::{Api, Client};
 use serde_json::{Value, json};
 
 /// Compared, and different.
-pub const DIFFERS: &str = "shop/courier";
+pub const DIFFERS: &str = "shop/checkout";
 /// Reads its history again.
 pub const REPLAYS: &str = "fraud/listing";
 /// After its promotion.
@@ -112,7 +112,7 @@ async fn one(client: &Client, i: usize) {
 }
 
 /// Where those stand that have a part to play.
-const NAMED: [(usize, &str); 4] = [(50, "courier"), (51, "listing"), (53, "seller"), (54, "refund")];
+const NAMED: [(usize, &str); 4] = [(50, "checkout"), (51, "listing"), (53, "seller"), (54, "refund")];
 
 fn house(name: &str, mode: &str) -> Value {
     let mut spec = json!({

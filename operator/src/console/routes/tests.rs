@@ -64,7 +64,7 @@ async fn the_board_is_sent_once_and_then_what_changed() {
 #[tokio::test]
 async fn every_answer_forbids_what_is_from_elsewhere() {
     let mut routes = console(&Shared::default(), false);
-    let others = ["/api/board", "/docs/runbook", "/nothing", "/docs/nothing"];
+    let others = ["/api/board", "/docs/reasons", "/nothing", "/docs/nothing"];
     for path in FILES.into_iter().map(|(path, ..)| path).chain(others) {
         let answer = ask(&mut routes, path, &[]).await;
         let policy = answer.headers[header::CONTENT_SECURITY_POLICY].to_str().unwrap();
