@@ -84,8 +84,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
   verbs: [list, watch]
 - apiGroups: [events.k8s.io]
   resources: [events]
-  # The console lists those of the view that it shows.
-  verbs: [create, patch{{ if .Values.console.enabled }}, list{{ end }}]
+  verbs: [create, patch]
 # Why a Job's pods cannot be made, a quota for one, its controller tells by events alone.
 - apiGroups: [""]
   resources: [events]

@@ -10,7 +10,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use crds::{Architecture, FeatureView};
-use k8s_openapi::api::events::v1::Event;
+use k8s_openapi::api::core::v1::Event;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, Client};
@@ -169,7 +169,7 @@ async fn show_view(State(console): State<Console>, Path((namespace, name)): Path
     let (events, events_problem) = match events {
         Ok(events) => (Some(events), None),
         Err(kube::Error::Api(answer)) if answer.code == 403 => {
-            (None, Some("the operator may not list events; the chart's console.enabled gives it that right".to_owned()))
+            (None, Some("the operator may not list events; the chart gives it that right".to_owned()))
         }
         Err(error) => (None, Some(error.to_string())),
     };
@@ -178,7 +178,7 @@ async fn show_view(State(console): State<Console>, Path((namespace, name)): Path
 
 async fn events(client: &Client, namespace: &str, uid: &str) -> Result<Vec<Happened>, kube::Error> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let list = api.list(&ListParams::default().fields(&format!("regarding.uid={uid}")).limit(500)).await?;
+    let list = api.list(&ListParams::default().fields(&format!("involvedObject.uid={uid}")).limit(500)).await?;
     Ok(newest(list.items))
 }
 
@@ -191,16 +191,16 @@ fn newest(events: Vec<Event>) -> Vec<Happened> {
 }
 
 fn happened(event: Event) -> Option<Happened> {
-    let last = event.series.as_ref().map(|series| series.last_observed_time.0);
-    let at = last.or(event.event_time.map(|time| time.0)).or(event.deprecated_last_timestamp.map(|time| time.0))?;
+    let last = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref()).map(|time| time.0);
+    let at = last.or(event.event_time.map(|time| time.0)).or(event.last_timestamp.map(|time| time.0))?;
     // To the second, so that texts sort as times do.
     let at = Timestamp::from_second(at.as_second()).ok()?;
     Some(Happened {
         at: at.to_string(),
         reason: event.reason.unwrap_or_default(),
-        note: event.note.unwrap_or_default(),
+        note: event.message.unwrap_or_default(),
         warning: event.type_.as_deref() == Some("Warning"),
-        count: event.series.map_or(1, |series| series.count),
+        count: event.series.and_then(|series| series.count).or(event.count).unwrap_or(1),
     })
 }
 

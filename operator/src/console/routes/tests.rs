@@ -106,7 +106,7 @@ fn events_are_told_newest_first_and_not_all() {
     let event = |second: i64, series: Option<i64>| {
         let time = |second| Timestamp::from_second(second).unwrap().to_string();
         let mut event = json!({"metadata": {"name": "e"}, "eventTime": time(second), "reason": format!("At{second}"),
-            "note": "it", "type": "Warning"});
+            "message": "it", "type": "Warning", "involvedObject": {}});
         if let Some(last) = series {
             event["series"] = json!({"count": 3, "lastObservedTime": time(last)});
         }
