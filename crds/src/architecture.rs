@@ -150,7 +150,7 @@ pub struct OnlineStore {
     pub redis: Redis,
 }
 
-/// A Redis; it must run with `maxmemory-policy noeviction`.
+/// A Redis, or a Redis Cluster, of which the URL names any server; it must run with `maxmemory-policy noeviction`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Redis {

@@ -178,6 +178,8 @@ pub mod reasons {
     pub const REPLAY_COMPLETED: &str = "ReplayCompleted";
     /// A replay's Job failed.
     pub const REPLAY_FAILED: &str = "ReplayFailed";
+    /// A replay is to begin in the topic's archive, and it has none.
+    pub const NOT_ARCHIVED: &str = "NotArchived";
     /// The topic no longer holds what the longest window needs.
     pub const RETENTION_TOO_SHORT: &str = "RetentionTooShort";
     /// A person gave up the new revision.

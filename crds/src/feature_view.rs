@@ -11,7 +11,7 @@ mod status;
 pub use batch::{ConcurrencyPolicy, QualityGate, Schedule, Silver, SilverRule};
 pub use feature::{Aggregate, Feature, Hop, WindowType};
 pub use freshness::{AlertTier, Freshness, FreshnessDefaults};
-pub use replay::{Replay, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
+pub use replay::{Replay, ReplayArchive, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
 pub use rollout::{
     AbortReason, Advance, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
     FailurePolicy, FeatureDifference, Histogram, Rollout, RolloutStatus, Trial,

@@ -63,6 +63,8 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     let store = observe::store(&context, &observed, pin.as_ref().or(wanted.as_ref()).map(String::as_str)).await;
     let now = (context.now)();
     let plans = observe::plans(&observed, &resolved, &store);
+    let resolved = comparison::accept(resolved, &observed, &plans, &store);
+    let wanted = resolved.as_ref().ok().map(|plan| plan.revision.clone());
     let mut facts = phase::facts(&observed, wanted.as_deref(), &plans, &store, now);
     let mut decision = phase::decide(&facts);
     facts.replay.captured = observe::offsets(&context, &observed, &store, &plans, &decision, now).await;

@@ -120,12 +120,14 @@ pub struct ComparisonPolicy {
     #[serde(default = "default_max_mismatch_ratio")]
     #[schemars(length(max = 16), regex(pattern = r"^(0(\.[0-9]+)?|1(\.0+)?)$"))]
     pub max_mismatch_ratio: String,
-    /// Features whose values are meant to change.
+    /// Features whose values are meant to change: each one of the new revision, or of one before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 1024), inner(length(min = 1, max = 63)))]
     pub expected_changes: Vec<String>,
-    /// How far those may move: the largest population stability index, such as `"0.25"`. None: as far as they will.
+    /// How far those may move: the largest population stability index, such as `"0.25"`; NULL counts as a value of its own.
+    /// One of which it cannot be told, for there are fewer than 200 entities, does not pass unless it is equal. None: as far as
+    /// they will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
     pub max_psi: Option<String>,
@@ -173,7 +175,7 @@ pub struct RolloutStatus {
     /// The newest revision that has to prove itself, or did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Trial>,
-    /// What the last comparison said of the revision that is to take over, or did.
+    /// What the last comparison said of the revision that is to take over; where there is none, of the active one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<ComparisonStatus>,
 }

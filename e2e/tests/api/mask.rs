@@ -118,7 +118,7 @@ fn without_hashes(text: &str) -> String {
 
 /// Takes off what the API server counts and chooses.
 fn clean(value: &mut Value) {
-    const NOISE: [&str; 26] = [
+    const NOISE: [&str; 32] = [
         "uid",
         "resourceVersion",
         "generation",
@@ -145,6 +145,13 @@ fn clean(value: &mut Value) {
         "promotedTime",
         "caughtUpTime",
         "featuremill.dev/promoted",
+        // Of a revision that was given up: what was asked of it is hashed with UIDs, what was read bears times.
+        "definition",
+        "fence",
+        "capturedTime",
+        "completedTime",
+        "observedTime",
+        "asOf",
     ];
     match value {
         Value::Object(fields) => {

@@ -7,6 +7,7 @@
 mod bad_views;
 mod ballista;
 mod faults;
+mod flips;
 mod malformed;
 mod migration;
 mod modes;

@@ -130,8 +130,8 @@ async fn migrate(name: &str, from: &str, to: &str) {
     let lake = lake(&world);
     history(&clickstream, &table(&lake), "true", last + 5 * DAY);
     send(&world, &clickstream.events);
-    // From the first record on: the reads here are as of a time long past, for which the longest window back from now is not
-    // enough.
+    // From the first record on: the reads here are as of a time long past, which a replay of the longest window back from now
+    // does not answer.
     let quick = "spec:\n  rollout: {catchUp: {stableForSeconds: 3}, scaleDownDelaySeconds: 3600, startFrom: {policy: Earliest}}\n  \
                  freshness: {horizonTargetSeconds: 60}\n  architectureRef:";
     let yaml = example(&world, from, &lake)

@@ -97,6 +97,11 @@ impl World {
     pub fn node_port(&self) -> String {
         self.apply(&ARCHITECTURE.replace("      nodePort: 30566\n", ""));
         self.ready("architecture/realtime");
+        self.node_port_url()
+    }
+
+    /// Where the server is reached at a node's port that it has already.
+    pub fn node_port_url(&self) -> String {
         let port = self.kubectl(&["get", "service", "realtime-server", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
         let address = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
         let address = self.cluster.kubectl(&["get", "nodes", "-o", address]);

@@ -176,6 +176,15 @@ fn of_comparison(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<H
         return all;
     };
     let told = find(&after.conditions, types::STALLED).is_some_and(|stalled| stalled.reason == is.reason);
+    // That of the live revision is told again once another one came to nothing; it is no news.
+    let compared = after.rollout.as_ref().and_then(|rollout| Some(&rollout.comparison.as_ref()?.candidate));
+    let tries = |status: &FeatureViewStatus| {
+        let trial = status.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref());
+        trial.is_some_and(|trial| trial.comparison.is_some() && Some(&trial.revision) == compared)
+    };
+    if is.reason != reasons::NO_VERDICT && !tries(before) && !tries(after) {
+        return all;
+    }
     if is.reason == reasons::COMPARISON_PASSED {
         all.push(Happening::new(EventType::Normal, reasons::COMPARISON_PASSED, "Rollout", is.message));
     } else if is.reason == reasons::NO_VERDICT || is.reason == reasons::COMPARISON_FAILED && !told {

@@ -32,7 +32,7 @@ pub enum Verdict {
     Passed,
     /// It may not.
     Failed {
-        /// Which feature passed which limit, and by how much, each in a sentence.
+        /// Which feature passed which limit, and by how much, each in a sentence, the worst first.
         reasons: Vec<String>,
     },
     /// Too little could be compared: try again.
@@ -60,10 +60,10 @@ pub struct FeatureComparison {
     pub former_null_share: f64,
     /// The share of NULLs in the candidate.
     pub candidate_null_share: f64,
-    /// The population stability index; `None` if it is no number, or there are too few.
+    /// The population stability index, NULLs included; `None` if there are too few values of either revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<f64>,
-    /// Kolmogorov and Smirnov's statistic; as above.
+    /// Kolmogorov and Smirnov's statistic of what is not NULL; `None` if it is no number, or there are too few.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ks: Option<f64>,
     /// How the numbers of both sides are spread; `None` if they are no numbers, or too few to see anything.

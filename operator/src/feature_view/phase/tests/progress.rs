@@ -207,5 +207,5 @@ fn a_candidate_may_have_more_workers_until_it_serves() {
     world.settle();
     world.pass(STABLE);
     world.settle();
-    assert_eq!((world.live.as_deref(), world.round().workers), (Some("b"), None));
+    assert_eq!((world.round().workers, world.live.as_deref()), (None, Some("b")));
 }
