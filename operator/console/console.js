@@ -225,8 +225,8 @@ list.onchoose((name, focus) => {
   if (selected === name) { if (focus) { focusNext = false; $("title")?.focus(); } } else location.hash = `#/${name}`;
 });
 
-const KEYS = [["j k  ↓ ↑", "next view, view before"], ["Enter", "open the view"], ["/", "search; also ns: phase: mode: arch: topic:"], ["1 … 6", "show only critical, stalled, …"], ["g  G", "first view, last view"], ["Esc", "close, go back, clear"], ["?", "these keys"]];
-const help = () => docs.show("Keys", el("dl", { class: "keys" }, KEYS.map(([keys, what]) => el("div", {}, el("dt", {}, keys.split(/ {2}| (?=[^…])/).filter(Boolean).map((k) => el("kbd", { text: k }))), el("dd", { text: what })))),
+const KEYS = [[["j", "k", "↓", "↑"], "next view, view before"], [["Enter"], "open the view"], [["/"], "search; also ns: phase: mode: arch: topic:"], [["1", "…", "6"], "show only critical, stalled, …"], [["g", "G"], "first view, last view"], [["Esc"], "close, go back, clear"], [["?"], "these keys"]];
+const help = () => docs.show("Keys", el("dl", { class: "keys" }, KEYS.map(([keys, what]) => el("div", {}, el("dt", {}, keys.map((key) => (key === "…" ? key : el("kbd", { text: key })))), el("dd", { text: what })))),
   el("h3", { text: "Shapes" }), el("dl", { class: "keys" }, SEVERITIES.map(([key, name, means]) => el("div", {}, el("dt", {}, glyph(key, 14), ` ${name}`), el("dd", { text: means })))));
 
 function back() {

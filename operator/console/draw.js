@@ -155,7 +155,7 @@ export function flow(view, width) {
     if (upright || a.column === b.column) {
       const [x1, y1, y2] = [a.x + box * 0.5, a.y + tall, b.y];
       const passes = y2 - y1 > gap + 4;
-      d = passes ? `M${a.x + box} ${a.y + tall / 2}h12V${b.y + tall / 2}h-7` : `M${x1} ${y1}V${y2 - 5}`;
+      d = passes ? `M${a.x + box} ${a.y + tall / 2}h${kind.includes("pointer") ? 14 : 8}V${b.y + tall / 2}h${kind.includes("pointer") ? -9 : -3}` : `M${x1} ${y1}V${y2 - 5}`;
       [lx, ly] = [passes ? a.x + box + 16 : x1 + 8, (y1 + y2) / 2 + 4];
     } else {
       const [x1, y1, x2, y2] = [a.x + box, a.y + tall / 2, b.x, b.y + tall / 2];
