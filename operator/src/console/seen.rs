@@ -63,7 +63,7 @@ impl Seen {
     pub fn of(object: &DynamicObject) -> Self {
         let part = |name: &str| object.data.get(name).cloned().unwrap_or(Value::Null);
         let mut status = part("status");
-        let lag = status.get("lag").cloned().and_then(|lag| decoded(lag).ok());
+        let lag = status.as_object_mut().and_then(|status| status.remove("lag")).and_then(|lag| decoded(lag).ok());
         let observed = status.get("observedGeneration").and_then(Value::as_i64) == object.metadata.generation;
         let read = if status.is_null() { Ok(FeatureViewStatus::default()) } else { decoded(status.take()) };
         let (status, problem) = match read {

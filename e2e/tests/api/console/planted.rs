@@ -103,7 +103,7 @@ async fn one(client: &Client, i: usize) {
         for k in (1..24).rev() {
             let wobble = i64::try_from((i * 7 + usize::try_from(k).unwrap() * 5) % 6).unwrap();
             let then = if seconds > 100 { seconds * (24 - k) * (24 - k) / 576 } else { 1 + wobble };
-            status["lag"] = json!({"seconds": then, "records": then * 203, "measuredTime": ago(10 + k * 90)});
+            status["lag"] = json!({"revision": last["revision"], "seconds": then, "records": then * 203, "measuredTime": ago(10 + k * 90)});
             write(status.clone()).await;
         }
         status["lag"] = last;
