@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::world::PATIENCE;
 
 const VIEWS: usize = 1_000;
-const WIDE: Screen = Screen { width: 1440, height: 900, scale: 1.5, dark: false };
+const WIDE: Screen = Screen { width: 1440, height: 900, scale: 1.25, dark: false };
 const PHONE: Screen = Screen { width: 390, height: 844, scale: 2.0, dark: false };
 
 /// The most that a page with all views may take until its list is drawn, in milliseconds, beside whatever else runs.

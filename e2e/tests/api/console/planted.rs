@@ -45,6 +45,16 @@ const NOUNS: [&str; 17] = [
 ];
 const TOPICS: [&str; 6] = ["clickstream", "orders", "payments", "positions", "impressions", "inventory"];
 
+/// Half of all views read one topic, as they do.
+fn topic(i: usize) -> &'static str {
+    if i.is_multiple_of(2) { TOPICS[0] } else { TOPICS[1 + i % 5] }
+}
+
+/// Views whose workers are down.
+fn is_down(i: usize) -> bool {
+    [3, 141, 488, 776].contains(&i)
+}
+
 /// A revision's name, made up of a number.
 fn revision(seed: usize) -> String {
     format!("{:010x}", seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 24)
@@ -99,7 +109,7 @@ async fn one(client: &Client, i: usize) {
     };
     // How it went for a while, of those that a picture shows.
     let last = status["lag"].clone();
-    if let Some(seconds) = last["seconds"].as_i64().filter(|_| i < 100) {
+    if let Some(seconds) = last["seconds"].as_i64().filter(|seconds| i < 100 || *seconds > 100) {
         for k in (1..24).rev() {
             let wobble = i64::try_from((i * 7 + usize::try_from(k).unwrap() * 5) % 6).unwrap();
             let then = if seconds > 100 { seconds * (24 - k) * (24 - k) / 576 } else { 1 + wobble };
@@ -128,7 +138,7 @@ fn house(name: &str, mode: &str) -> Value {
 
 fn view(name: &str, architecture: &str, mode: &str, i: usize) -> Value {
     let mut source = json!({
-        "topic": TOPICS[i % 6],
+        "topic": topic(i),
         "timestamp": {"field": "event_ts", "unit": "Milliseconds"},
         "schema": [
             {"name": "user_id", "type": "String"},
@@ -136,12 +146,9 @@ fn view(name: &str, architecture: &str, mode: &str, i: usize) -> Value {
             {"name": "price", "type": "Double"},
         ],
     });
-    if i == 50 {
-        source["topic"] = json!("clickstream");
-    }
     if ["Batch", "Lambda"].contains(&mode) {
         // The definitions let a bucket's name be anything; the console does not tell all of it.
-        source["table"] = json!({"uri": format!("s3://AKIA:hunter2@lake/history/{}", TOPICS[i % 6])});
+        source["table"] = json!({"uri": format!("s3://AKIA:hunter2@lake/history/{}", topic(i))});
     }
     if mode == "Lakehouse" {
         source["table"] = Value::Null;
@@ -158,7 +165,7 @@ fn view(name: &str, architecture: &str, mode: &str, i: usize) -> Value {
             {"name": "velocity", "expression": "clicks_1h / nullif(clicks_24h, 0)"},
         ],
         "replicas": 2,
-        "rollout": {"comparison": {"maxPsi": "0.25"}},
+        "rollout": {"catchUp": {"stableForSeconds": 300}, "comparison": {"maxPsi": "0.25"}},
     });
     if mode != "Kappa" {
         let schedule = if mode == "Lakehouse" { "*/10 * * * *" } else { "0 3 * * *" };
@@ -175,7 +182,7 @@ fn status(i: usize, mode: &str, name: &str) -> Value {
     let (active, next) = (revision(i), revision(i + 5_000));
     let running = |revision: &str| {
         let archive = (mode == "Lakehouse")
-            .then(|| json!({"topic": TOPICS[i % 6], "timestamp": {"field": "event_ts", "unit": "Milliseconds"}}));
+            .then(|| json!({"topic": topic(i), "timestamp": {"field": "event_ts", "unit": "Milliseconds"}}));
         let mut running = json!({"revision": revision, "mode": mode, "architecture": "realtime"});
         archive.into_iter().for_each(|archive| running["archive"] = archive);
         running
@@ -215,15 +222,15 @@ fn status(i: usize, mode: &str, name: &str) -> Value {
         trial
     };
     match i % 83 {
-        3 | 41 => {
+        _ if is_down(i) => {
             let message = format!(
                 "no pod of Deployment {name}-stream is ready; pod {name}-stream-7d9f6 is crashing: exit code 137, out of memory"
             );
             ready = condition("Ready", "False", "WorkloadUnavailable", &message);
             stalled = condition("Stalled", "True", "Crashing", &message);
-            fresh = condition("Fresh", "False", "LagTier1", "20 min behind the topic, more than tier 1 allows (600 s)");
+            fresh = condition("Fresh", "False", "LagTier1", "far behind the topic, more than tier 1 allows (600 s)");
             status["readyReplicas"] = json!(0);
-            seconds = 1_200 + i64::try_from(i % 90).unwrap();
+            seconds = 760 + i64::try_from(i).unwrap();
         }
         7 => {
             fresh = condition("Fresh", "False", "LagTier2", "340 s behind the topic, more than tier 2 allows (300 s)");
@@ -249,7 +256,11 @@ fn status(i: usize, mode: &str, name: &str) -> Value {
             "Replaying",
             replay(if i % 2 == 1 { 62 } else { 17 }, if i % 2 == 1 { 190 } else { 2_400 }),
         ),
-        11 => candidate(&mut status, "CatchingUp", replayed(json!({"caughtUpTime": ago(20)}))),
+        11 => candidate(
+            &mut status,
+            "CatchingUp",
+            replayed(json!({"caughtUpTime": ago(140 + i64::try_from(i % 60).unwrap())})),
+        ),
         12 => candidate(&mut status, "Comparing", replayed(json!({"caughtUpTime": ago(90)}))),
         15 => {
             candidate(&mut status, "AwaitingPromotion", replayed(json!({"caughtUpTime": ago(2_000)})));
