@@ -24,3 +24,7 @@
 [."NetworkPolicy/the-mill".spec.egress[].to] == [null, null, [{ipBlock: {cidr: "10.0.0.0/8"}}], null]
 # The dashboard is one.
 ."ConfigMap/the-mill-dashboard" | .metadata.labels.grafana_dashboard == "yes" and (.data["featuremill.json"] | fromjson | .panels | length > 5)
+# The console is reached through its Service, at a port that the pod has, by whom the policy lets.
+. as $all | [$all["Service/the-mill-console"].spec.ports[].targetPort] == ["console"] and ([$all["Deployment/the-mill"].spec.template.spec.containers[0].ports[].name] == ["admin", "console"])
+."Deployment/the-mill".spec.template.spec.containers[0].env | from_entries | .FEATUREMILL_CONSOLE == "0.0.0.0:8090"
+."NetworkPolicy/the-mill".spec.ingress[1] | [.ports[0].port, .from[0].podSelector.matchLabels.app] == ["console", "gateway"]

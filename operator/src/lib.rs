@@ -9,6 +9,7 @@ pub mod architecture;
 pub mod args;
 pub mod client;
 pub mod conditions;
+pub mod console;
 pub mod context;
 pub mod edges;
 pub mod erasure;

@@ -234,10 +234,28 @@ pub struct FeatureDifference {
     /// Kolmogorov and Smirnov's statistic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ks: Option<String>,
+    /// How the values of both revisions are spread; of numbers alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram: Option<Histogram>,
     /// A few of the entities, by the hash of their keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     pub examples: Vec<DifferenceExample>,
+}
+
+/// How many values fall into each of some bins of equal width, in both revisions. What is outside counts in the first and the
+/// last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Histogram {
+    /// The bounds of the bins, one more than there are bins; decimals, as text.
+    #[schemars(length(max = 65))]
+    pub edges: Vec<String>,
+    /// Of the revision that served.
+    #[schemars(length(max = 64))]
+    pub former: Vec<i64>,
+    /// Of the candidate.
+    #[schemars(length(max = 64))]
+    pub candidate: Vec<i64>,
 }
 
 /// An entity whose values differ.

@@ -86,6 +86,7 @@ fn report(comparison: &Comparison, verdict: Verdict) -> Report {
         candidate_null_share: 0.0,
         psi: Some(1.5),
         ks: Some(0.5),
+        histogram: None,
         examples: vec![example],
     };
     Report {

@@ -12,6 +12,7 @@ mod cel;
 mod children;
 mod command_line;
 mod compares;
+mod console;
 mod crash;
 mod cutover;
 mod diffs;

@@ -86,6 +86,16 @@ impl Figures {
         figures
     }
 
+    /// The seconds, records and tier of a view as they were measured last; none if they are not known now.
+    #[must_use]
+    pub fn of(&self, namespace: &str, name: &str) -> Option<(i64, i64, Option<i64>)> {
+        let view = View { namespace: namespace.to_owned(), feature_view: name.to_owned() };
+        let seconds = self.seconds.get(&view).map(|gauge| gauge.get())?;
+        let records = self.records.get(&view).map(|gauge| gauge.get())?;
+        let tier = self.tier.get(&view).map(|gauge| gauge.get()).filter(|tier| *tier > 0);
+        Some((seconds, records, tier))
+    }
+
     /// A view stands like this.
     pub(super) fn show(&self, subject: &Subject, standing: &Standing) {
         let view = View { namespace: subject.namespace.clone(), feature_view: subject.name.clone() };

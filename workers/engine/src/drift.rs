@@ -70,7 +70,9 @@ pub fn psi(before: Vec<f64>, next: &[f64]) -> Option<f64> {
     let deciles = Deciles::of(before);
     let counts = |values: &[f64]| {
         let mut counts = vec![0_usize; deciles.count()];
-        values.iter().for_each(|value| counts[deciles.bin(*value)] += 1);
+        for value in values {
+            counts[deciles.bin(*value)] += 1;
+        }
         counts
     };
     index(&counts(&former), &counts(next))

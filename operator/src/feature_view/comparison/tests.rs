@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use crds::feature_view::ComparisonVerdict;
-use engine::compare::{Example, FeatureComparison, Kind};
+use engine::compare::{Example, FeatureComparison, Histogram, Kind};
 
 use super::super::fixtures::observed;
 use super::super::observe::StoreView;
@@ -136,6 +136,7 @@ fn feature(name: &str, mismatches: usize) -> FeatureComparison {
         candidate_null_share: 0.1,
         psi: Some(0.5),
         ks: None,
+        histogram: Some(Histogram { edges: vec![0.0, 0.5, 12_345.678], former: vec![3, 4], candidate: vec![5, 2] }),
         examples: vec![example],
     }
 }
@@ -161,4 +162,6 @@ fn status_tells_the_worst_first_and_never_that_what_differs_is_equal() {
         (told.differences[0].psi.as_deref(), told.differences[0].examples[0].candidate.as_str()),
         (Some("0.5000"), "NULL")
     );
+    let histogram = told.differences[0].histogram.as_ref().unwrap();
+    assert_eq!((histogram.edges.join(" "), &histogram.candidate[..]), ("0.00 0.50 12346".to_owned(), &[5, 2][..]));
 }

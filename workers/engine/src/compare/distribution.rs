@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 
 use twox_hash::XxHash3_64;
 
+use super::Histogram;
 use crate::drift::{self, Deciles};
 use crate::value::{Value, ValueType};
 
@@ -121,7 +122,9 @@ impl Sample {
         };
         let counts = |cells: &[Cell]| {
             let mut counts = vec![0_usize; named + common.len()];
-            cells.iter().for_each(|cell| counts[bin(cell)] += 1);
+            for cell in cells {
+                counts[bin(cell)] += 1;
+            }
             counts
         };
         drift::index(&counts(&before), &counts(&next))
@@ -129,15 +132,27 @@ impl Sample {
 
     /// Kolmogorov and Smirnov's statistic of a feature's numbers.
     pub(super) fn ks(&self, feature: usize) -> Option<f64> {
+        let (before, next) = self.numbers(feature);
+        drift::ks(before, next)
+    }
+
+    /// How the numbers of a feature are spread.
+    pub(super) fn histogram(&self, feature: usize) -> Option<Histogram> {
+        let (before, next) = self.numbers(feature);
+        Histogram::of(&before, &next)
+    }
+
+    fn numbers(&self, feature: usize) -> (Vec<f64>, Vec<f64>) {
         let (before, next) = self.of(feature);
         let numbers = |cells: Vec<Cell>| cells.into_iter().filter_map(Cell::number).collect();
-        drift::ks(numbers(before), numbers(next))
+        (numbers(before), numbers(next))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
+    // What stands for a value may be NULL, in the one test as in the other.
+    #![allow(clippy::unwrap_used, clippy::unnecessary_wraps)]
     use super::*;
 
     /// The index of a thousand entities whose former values are `before(i)` and whose next ones are `next(i)`.

@@ -103,7 +103,7 @@ impl<'a> Judge<'a> {
     pub fn report(self, as_of_ms: i64) -> Report {
         let Self { comparison, entities, features, sample } = self;
         let Comparison { name, former, candidate, limits, .. } = comparison;
-        let moved = |(i, tally): (usize, Tally<'_>)| tally.finish(sample.psi(i), sample.ks(i));
+        let moved = |(i, tally): (usize, Tally<'_>)| Tally::finish(tally, &sample, i);
         let features: Vec<FeatureComparison> = features.into_iter().enumerate().map(moved).collect();
         Report {
             name: name.clone(),
@@ -149,7 +149,8 @@ impl Tally<'_> {
         }
     }
 
-    fn finish(self, psi: Option<f64>, ks: Option<f64>) -> FeatureComparison {
+    /// What was seen of the `i`-th feature.
+    fn finish(self, sample: &Sample, i: usize) -> FeatureComparison {
         let examples =
             self.examples.into_iter().map(|(entity, (former, candidate))| Example { entity, former, candidate });
         FeatureComparison {
@@ -160,8 +161,9 @@ impl Tally<'_> {
             mismatches: self.mismatches,
             former_null_share: drift::share(self.nulls.0, self.compared),
             candidate_null_share: drift::share(self.nulls.1, self.compared),
-            psi,
-            ks,
+            psi: sample.psi(i),
+            ks: sample.ks(i),
+            histogram: sample.histogram(i),
             examples: examples.collect(),
         }
     }

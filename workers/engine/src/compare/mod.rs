@@ -12,6 +12,7 @@
 //! - What is remembered does not grow with the number of entities.
 
 mod distribution;
+mod histogram;
 mod judge;
 mod kind;
 mod report;
@@ -19,6 +20,7 @@ mod report;
 mod tests;
 mod verdict;
 
+pub use histogram::Histogram;
 pub use judge::{Judge, Reading};
 pub use kind::{Kind, equal};
 pub use report::{Example, FeatureComparison, Report, Verdict};

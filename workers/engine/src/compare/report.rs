@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Kind;
+use super::{Histogram, Kind};
 
 /// What a comparison says. Values are texts; entities are named by the hash of their keys, never by the keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -66,6 +66,9 @@ pub struct FeatureComparison {
     /// Kolmogorov and Smirnov's statistic of what is not NULL; `None` if it is no number, or there are too few.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ks: Option<f64>,
+    /// How the numbers of both sides are spread; `None` if they are no numbers, or too few to see anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram: Option<Histogram>,
     /// A few of the mismatches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Example>,
