@@ -129,7 +129,8 @@ where
     };
     match answer {
         Ok(after) => Ok(Change { before, after }),
-        Err(kube::Error::Api(refusal)) if (400..500).contains(&refusal.code) => {
+        // A field that the schema does not know is answered with 500 where it is applied on the server's side.
+        Err(kube::Error::Api(refusal)) => {
             Err(CliError::Nothing(format!("{}/{name} cannot be applied: {}", kind.to_lowercase(), refusal.message)))
         }
         Err(error) => Err(CliError::api(format!("a dry run of {kind} {namespace}/{name}"))(error)),
