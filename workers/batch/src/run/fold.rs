@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use datafusion::execution::memory_pool::MemoryLimit;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::prelude::SessionContext;
 use engine::event::Admission;
@@ -30,6 +31,19 @@ use crate::progress::Progress;
 /// Entities are dealt out over so many partitions that what one of them looks up stays near the processor, and that its
 /// lanes, which are made all at once, take little memory.
 const PARTITIONS_A_THREAD: usize = 32;
+/// But each gets a share of the memory, and needs this much of it to spill lanes and to read them back.
+const BYTES_A_PARTITION: usize = 32 << 20;
+
+/// Over how many partitions a fold deals out its entities.
+fn partitions(session: &SessionContext) -> usize {
+    let (config, pool) =
+        (session.state().config().target_partitions(), session.runtime_env().memory_pool.memory_limit());
+    let most = config * PARTITIONS_A_THREAD;
+    match pool {
+        MemoryLimit::Finite(bytes) => (bytes / BYTES_A_PARTITION).clamp(config, most),
+        MemoryLimit::Infinite | MemoryLimit::Unknown => most,
+    }
+}
 
 impl Run {
     /// Makes the generation's rows, and notes what was read.
@@ -175,8 +189,8 @@ impl Run {
             });
         }
         let events = events::plan(&self.program, history, source, taken.clone(), session).await?;
-        let partitions = session.state().config().target_partitions() * PARTITIONS_A_THREAD;
-        let fold = Fold::new(events.schema(), partitions, mould.with_features(reader.clone())).map_err(failed)?;
+        let fold =
+            Fold::new(events.schema(), partitions(session), mould.with_features(reader.clone())).map_err(failed)?;
         Ok(match before {
             Some(before) => fold.onto(fold.partial(events).map_err(failed)?, before).map_err(failed)?,
             None => fold.lanes(events).map_err(failed)?,
