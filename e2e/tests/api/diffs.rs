@@ -57,7 +57,7 @@ async fn what_is_told_of_a_file_is_what_then_happens() {
     let kube::Error::Api(words) = words else { panic!("{words}") };
     assert!(code == 2 && err.contains(&words.message), "{err}\n{}", words.message);
     let (code, _, err) = diff(&command, &[view_with("/spec/replica", json!(1))]).await;
-    assert!(code == 2 && err.contains("unknown field \"spec.replica\""), "{err}");
+    assert!(code == 2 && err.contains(".spec.replica: field not declared in schema"), "{err}");
     let unknown = view_with("/spec/features/2/of", json!("cost"));
     let (code, _, err) = diff(&command, std::slice::from_ref(&unknown)).await;
     assert_eq!(code, 2, "{err}");
@@ -99,4 +99,6 @@ async fn a_file_is_merged_as_kubectl_apply_would() {
     assert!(code == 1 && out.contains("spec.replicas: 2 -> 1") && !out.contains("servingRevision"), "{out}{err}");
     let (code, out, err) = diff(&command, &[view_with("/spec/replicas", json!(2))]).await;
     assert!(code == 0 && out.contains("unchanged"), "{out}{err}");
+    let (code, _, err) = diff(&command, &[view_with("/spec/replica", json!(1))]).await;
+    assert!(code == 2 && err.contains("unknown field \"spec.replica\""), "{err}");
 }

@@ -59,10 +59,7 @@ pub async fn run(client: &Client, namespace: &str, file: &str) -> Result<bool, C
     let known = Architectures::read(client, &architectures, &views).await?;
     let mut told: Vec<(bool, String)> = architectures.iter().map(tell::architecture).collect();
     for (i, Change { before, after }) in views.iter().enumerate() {
-        let before = match before {
-            Some(view) => Some(Before { view, architecture: known.stands(view) }),
-            None => None,
-        };
+        let before = before.as_ref().map(|view| Before { view, architecture: known.stands(view) });
         let view = View { before, after, architecture: known.would_be(after), in_file: i < in_file };
         told.push(tell::view(&view, Timestamp::now()).map_err(CliError::Nothing)?);
     }
@@ -116,20 +113,18 @@ where
     let before = api.get_opt(name).await.map_err(CliError::api(format!("reading {kind} {namespace}/{name}")))?;
     let last = before.as_ref().and_then(|object| object.annotations().get(LAST_APPLIED));
     let strict = Some(ValidationDirective::Strict);
-    let answer = match last.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-        Some(last) => {
-            let parameters = PatchParams { dry_run: true, field_validation: strict, ..PatchParams::default() };
-            api.patch(name, &parameters, &Patch::Merge(applied(&last, file))).await
-        }
-        None => {
-            let manager = before.as_ref().and_then(applier).unwrap_or_else(|| KUBECTL.to_owned());
-            let parameters = PatchParams { field_validation: strict, ..PatchParams::apply(&manager).force().dry_run() };
-            api.patch(name, &parameters, &Patch::Apply(file)).await
-        }
+    let answer = if let Some(last) = last.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        let parameters = PatchParams { dry_run: true, field_validation: strict, ..PatchParams::default() };
+        api.patch(name, &parameters, &Patch::Merge(applied(&last, file))).await
+    } else {
+        let manager = before.as_ref().and_then(applier).unwrap_or_else(|| KUBECTL.to_owned());
+        let parameters = PatchParams { field_validation: strict, ..PatchParams::apply(&manager).force().dry_run() };
+        api.patch(name, &parameters, &Patch::Apply(file)).await
     };
     match answer {
         Ok(after) => Ok(Change { before, after }),
-        Err(kube::Error::Api(refusal)) if (400..500).contains(&refusal.code) => {
+        // A field that the schema does not know is answered with 500 where it is applied on the server's side.
+        Err(kube::Error::Api(refusal)) => {
             Err(CliError::Nothing(format!("{}/{name} cannot be applied: {}", kind.to_lowercase(), refusal.message)))
         }
         Err(error) => Err(CliError::api(format!("a dry run of {kind} {namespace}/{name}"))(error)),
