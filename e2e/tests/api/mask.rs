@@ -122,7 +122,7 @@ fn without_hashes(text: &str) -> String {
 
 /// Takes off what the API server counts and chooses.
 fn clean(value: &mut Value) {
-    const NOISE: [&str; 32] = [
+    const NOISE: [&str; 33] = [
         "uid",
         "resourceVersion",
         "generation",
@@ -155,6 +155,7 @@ fn clean(value: &mut Value) {
         "capturedTime",
         "completedTime",
         "observedTime",
+        "completeFrom",
         "asOf",
     ];
     match value {
