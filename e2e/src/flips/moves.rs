@@ -80,7 +80,9 @@ mod tests {
         let at = |ms: u64| start + Duration::from_millis(ms);
         let live = |revision: &str, fence| Live { revision: revision.to_owned(), fence };
         let mut moves = Moves::default();
-        for (revision, fence, begun) in [("a", 1, 0), ("a", 1, 10), ("b", 2, 20), ("b", 2, 30), ("a", 3, 100), ("a", 3, 110)] {
+        for (revision, fence, begun) in
+            [("a", 1, 0), ("a", 1, 10), ("b", 2, 20), ("b", 2, 30), ("a", 3, 100), ("a", 3, 110)]
+        {
             moves.saw(live(revision, fence), at(begun), at(begun + 2));
         }
         let stale = |revision: &str, begun, ended| moves.stale(revision, at(begun), at(ended)).is_some();
@@ -92,7 +94,10 @@ mod tests {
         assert!(!stale("a", 22, 35), "it may have moved back by then");
         assert!(stale("b", 102, 105));
         assert_eq!((moves.count(), moves.missed), (2, 0));
-        assert!(moves.near(at(40), at(45), Duration::from_millis(20)) && !moves.near(at(50), at(55), Duration::from_millis(20)));
+        assert!(
+            moves.near(at(40), at(45), Duration::from_millis(20))
+                && !moves.near(at(50), at(55), Duration::from_millis(20))
+        );
         moves.saw(live("a", 5), at(120), at(121));
         assert_eq!((moves.count(), moves.missed), (3, 1), "two moves between two polls are told by the fence");
     }

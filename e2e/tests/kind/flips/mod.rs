@@ -95,8 +95,11 @@ async fn flips(name: &str, store: Store, scale: &Scale) {
     let mut moves = Vec::new();
     for flip in 0..scale.flips {
         let begun = Instant::now();
-        let (rollout, revision) =
-            if flip % 2 == 0 { (json!({"servingRevision": old}), &old) } else { (json!({"servingRevision": null}), &new) };
+        let (rollout, revision) = if flip % 2 == 0 {
+            (json!({"servingRevision": old}), &old)
+        } else {
+            (json!({"servingRevision": null}), &new)
+        };
         let patch = json!({"spec": {"rollout": rollout}}).to_string();
         world.kubectl(&["patch", "featureview", VIEW, "--type=merge", "-p", &patch]).unwrap();
         wait_for("the flip to be told", Duration::from_mins(1), || async {
@@ -111,7 +114,11 @@ async fn flips(name: &str, store: Store, scale: &Scale) {
     let report = said(&world, "the load to end", |report| report.done).await;
     moves.sort();
     println!("{name}: {}", serde_json::to_string_pretty(&report).unwrap());
-    println!("{name}: from the patch to the status: median {:?}, longest {:?}", moves[moves.len() / 2], moves[moves.len() - 1]);
+    println!(
+        "{name}: from the patch to the status: median {:?}, longest {:?}",
+        moves[moves.len() / 2],
+        moves[moves.len() - 1]
+    );
     assert!(report.is_clean(), "{:?}", report.wrong);
     assert_eq!(report.moves, scale.flips);
     assert!(report.checked >= scale.checked && report.per_second >= scale.least_rate, "the load was no load");

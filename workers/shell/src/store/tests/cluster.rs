@@ -26,7 +26,16 @@ impl Three {
             let own = dir.join(ports[0].to_string());
             std::fs::create_dir_all(&own).unwrap();
             let process = Command::new("redis-server")
-                .args(["--bind", "127.0.0.1", "--save", "", "--cluster-enabled", "yes", "--cluster-node-timeout", "2000"])
+                .args([
+                    "--bind",
+                    "127.0.0.1",
+                    "--save",
+                    "",
+                    "--cluster-enabled",
+                    "yes",
+                    "--cluster-node-timeout",
+                    "2000",
+                ])
                 .args(["--port", &ports[0].to_string(), "--cluster-port", &ports[1].to_string(), "--dir"])
                 .arg(&own)
                 .stdout(Stdio::null())
