@@ -164,7 +164,7 @@ impl<S: RowStore> Laying<'_, S> {
         let mut limit = shared.records_per_second.map(|rate| Limit::new(rate, Instant::now()));
         while let Some(batch) = records.try_next().await.map_err(Stop::Again)? {
             for records in batch.chunks(crate::batch::BATCH) {
-                self.wait(&mut limit, records.len()).await;
+                wait(&mut limit, records.len()).await;
                 self.fold(&mut attempt, records)?;
                 if attempt.is_due(shared.cache_bytes) {
                     self.flush(&mut attempt).await?;
@@ -194,19 +194,6 @@ impl<S: RowStore> Laying<'_, S> {
             None => {
                 let topic = self.shared.topic.clone();
                 Err(Stop::Refused(Refusal::PartitionMissing { topic, partition }))
-            }
-        }
-    }
-
-    /// Waits until so many records may be taken.
-    async fn wait(&self, limit: &mut Option<Limit>, mut records: usize) {
-        let Some(limit) = limit else { return };
-        while records > 0 {
-            let allowed = limit.allowed(Instant::now()).min(records);
-            limit.took(allowed);
-            records -= allowed;
-            if records > 0 {
-                tokio::time::sleep(Duration::from_millis(10)).await;
             }
         }
     }
@@ -298,6 +285,19 @@ impl<S> Attempt<S> {
     fn is_due(&self, cache_bytes: usize) -> bool {
         let cache = &self.state.cache;
         cache.bytes() > cache_bytes || cache.changed() >= FLUSH_LANES || self.flushed.elapsed() >= FLUSH_EVERY
+    }
+}
+
+/// Waits until so many records may be taken.
+async fn wait(limit: &mut Option<Limit>, mut records: usize) {
+    let Some(limit) = limit else { return };
+    while records > 0 {
+        let allowed = limit.allowed(Instant::now()).min(records);
+        limit.took(allowed);
+        records -= allowed;
+        if records > 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 }
 
