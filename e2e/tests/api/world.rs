@@ -117,8 +117,7 @@ impl Running {
 /// Nothing waits for longer than a test can: every object is looked at each second, rows go at once. Lag is not measured, for
 /// workers that a test plays are not at the end of anything: who wants it sets how often.
 pub fn settings() -> Settings {
-    let (poll, secrets_poll, lag_poll) =
-        (Duration::from_millis(200), Duration::from_secs(1), Duration::from_hours(24));
+    let (poll, secrets_poll, lag_poll) = (Duration::from_millis(200), Duration::from_secs(1), Duration::from_hours(24));
     Settings { resync_seconds: 1, readable_seconds: 0, poll, secrets_poll, lag_poll, ..Settings::default() }
 }
 
