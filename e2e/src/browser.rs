@@ -1,4 +1,4 @@
-//! A headless Chromium that a test drives: over a pipe of its own, in the words of the DevTools protocol.
+//! A headless Chromium that a test drives: over a pipe of its own, in the words of its own protocol for tools.
 //!
 //! Invariants: it ends with the test, however that ends, for it ends when the pipe does; whatever the page's console says as a
 //! warning or an error is kept, so that a test can hold that nothing was said.
@@ -16,7 +16,7 @@ use thiserror::Error;
 use crate::services::{Directory, ServiceError};
 
 /// How long the browser may take to answer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Why a page could not be driven.
 #[derive(Debug, Error)]

@@ -7,7 +7,7 @@ import * as docs from "./docs.js";
 import { river } from "./draw.js";
 
 const $ = (id) => document.getElementById(id);
-const PERIOD = 2000, HIDDEN_PERIOD = 30000, DETAIL_PERIOD = 15000;
+const PERIOD = 2000, HIDDEN_PERIOD = 30000, DETAIL_PERIOD = 15000, PATIENCE = 20000;
 
 const views = new Map();
 let houses = [];
@@ -21,7 +21,7 @@ let selected = "", seen, seenAt = 0, lastWidth = 0;
 async function poll() {
   try {
     const since = tag ? `?since=${encodeURIComponent(tag.replaceAll('"', ""))}` : "";
-    const answer = await fetch(`/api/board${since}`, { cache: "no-store", headers: tag ? { "If-None-Match": tag } : {} });
+    const answer = await fetch(`/api/board${since}`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE), headers: tag ? { "If-None-Match": tag } : {} });
     const now = Date.parse(answer.headers.get("date") ?? "");
     // The header has whole seconds: only a real difference is taken for one.
     if (!Number.isNaN(now)) clock.skew = Math.abs(now - Date.now()) > 2000 ? now - Date.now() : 0;
@@ -55,7 +55,7 @@ async function look() {
   if (seen === row && Date.now() - seenAt < DETAIL_PERIOD && lastWidth === innerWidth) return;
   const asked = selected;
   try {
-    const answer = await fetch(`/api/views/${selected.split("/").map(encodeURIComponent).join("/")}`, { cache: "no-store" });
+    const answer = await fetch(`/api/views/${selected.split("/").map(encodeURIComponent).join("/")}`, { cache: "no-store", signal: AbortSignal.timeout(PATIENCE) });
     const view = await answer.json();
     if (asked !== selected) return;
     if (!answer.ok) throw new Error(view.error ?? `the operator answers ${answer.status}`);

@@ -17,8 +17,9 @@ export function spark(trail, lag, width, height, label) {
   trail.forEach(([at, value], i) => { line += i ? `H${x(at).toFixed(1)}V${y(value).toFixed(1)}` : `M${x(at).toFixed(1)} ${y(value).toFixed(1)}`; });
   line += `H${width - 3}`;
   const last = trail[trail.length - 1][1];
+  // One measurement is no course of anything.
+  if (trail.length > 1) root.append(svg("path", { class: "area", d: `${line}V${base}H${x(trail[0][0]).toFixed(1)}Z` }));
   root.append(
-    svg("path", { class: "area", d: `${line}V${base}H${x(trail[0][0]).toFixed(1)}Z` }),
     svg("path", { class: "line", d: line }),
     svg("circle", { class: `dot tier${lag?.tier ?? 0}`, cx: width - 3, cy: y(last), r: 2.4 }),
   );

@@ -99,6 +99,10 @@ pub async fn run(
     }
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the last sender goes with the readers, so that the channel ends with them"
+)]
 fn start(
     settings: &Settings,
     expected: &Arc<Expected>,

@@ -51,7 +51,7 @@ pub fn of(seen: &Seen) -> Vec<Alert> {
     if let Some(fresh) = seen.stale() {
         add(tier.unwrap_or(2), "What is served is too old", &fresh.reason, &fresh.message);
     } else if let (Some(tier), Some(lag)) = (tier, &seen.lag) {
-        let seconds = lag.seconds.map(|s| format!("{s} s behind")).unwrap_or_else(|| "behind".to_owned());
+        let seconds = lag.seconds.map_or_else(|| "behind".to_owned(), |s| format!("{s} s behind"));
         add(
             tier,
             "What is served is too old",

@@ -176,7 +176,9 @@ impl Board {
     /// All views that there are were seen: what is not among them went unseen.
     pub fn retain(&mut self, seen: &BTreeSet<Key>) {
         let lost: Vec<Key> = self.views.keys().filter(|key| !seen.contains(*key)).cloned().collect();
-        lost.iter().for_each(|key| self.remove(key));
+        for key in &lost {
+            self.remove(key);
+        }
     }
 
     /// An architecture as it is now.

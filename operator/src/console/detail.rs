@@ -76,6 +76,7 @@ pub struct Workers {
 /// Where the rollout stands, and what its gates ask for.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
+#[expect(clippy::struct_excessive_bools, reason = "each is a word of the spec or of status, shown as it is")]
 pub struct RolloutDetail {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
@@ -232,19 +233,14 @@ fn told(feature: &Feature) -> Told {
     let Some(aggregate) = feature.aggregate else {
         return Told { name, definition: feature.expression.clone().unwrap_or_default() };
     };
-    let mut definition = format!("{aggregate:?}");
-    if let Some(rank) = &feature.percentile {
-        definition += &format!(" {rank}");
-    }
-    if let Some(k) = feature.k {
-        definition += &format!(" {k}");
-    }
-    if let Some(of) = &feature.of {
-        definition += &format!(" of {of}");
-    }
-    if let Some(filter) = &feature.where_ {
-        definition += &format!(" where {filter}");
-    }
+    let part = |word: &str, what: Option<String>| what.map_or_else(String::new, |what| format!(" {word}{what}"));
+    let definition = format!(
+        "{aggregate:?}{}{}{}{}",
+        part("", feature.percentile.clone()),
+        part("", feature.k.map(|k| k.to_string())),
+        part("of ", feature.of.clone()),
+        part("where ", feature.where_.clone()),
+    );
     let window = feature.window.as_ref().map_or_else(|| "all time".to_owned(), |window| format!("over {window}"));
     let tumbling = feature.type_.is_some_and(|type_| type_ == crds::feature_view::WindowType::Tumbling);
     Told { name, definition: format!("{definition}, {window}{}", if tumbling { ", tumbling" } else { "" }) }

@@ -105,7 +105,7 @@ async fn page(Path(page): Path<String>) -> Response {
 
 #[derive(Deserialize)]
 struct Since {
-    /// The ETag that the page has.
+    /// The version that the page has, as its `ETag` said.
     since: Option<String>,
 }
 
@@ -122,7 +122,7 @@ async fn show_board(State(console): State<Console>, Query(asked): Query<Since>, 
     })
 }
 
-/// The version that an ETag of this process stands for.
+/// The version that an `ETag` of this process stands for.
 fn version(tag: &str, epoch: i64) -> Option<u64> {
     let (of, version) = tag.trim_start_matches("W/").trim_matches('"').split_once('-')?;
     (of.parse() == Ok(epoch)).then(|| version.parse().ok())?

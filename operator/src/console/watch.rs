@@ -98,9 +98,8 @@ async fn keep(
             }),
             Err(error) => {
                 tracing::warn!(kind, %error, "the console's watch");
-                board.write(|board| {
-                    board.trouble(Some(format!("the API server does not let {kind} be watched: {error}")))
-                });
+                let problem = format!("the API server does not let {kind} be watched: {error}");
+                board.write(|board| board.trouble(Some(problem)));
             }
         }
     }
