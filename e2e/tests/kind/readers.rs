@@ -46,6 +46,9 @@ impl fmt::Display for Problem {
     }
 }
 
+/// What a revision computes otherwise, if anything is known of it.
+type ChangesOf = dyn Fn(&str) -> Option<Changes> + Send + Sync;
+
 /// What is read, and what it must be.
 pub struct Readers {
     url: String,
@@ -54,7 +57,7 @@ pub struct Readers {
     as_of: i64,
     at_once: usize,
     rows: Rows,
-    changes: Box<dyn Fn(&str) -> Option<Changes> + Send + Sync>,
+    changes: Box<ChangesOf>,
     /// The revision that reads that begin from a moment on must be of, once it is known to be live.
     settled: Mutex<Option<(Instant, String)>>,
     next: AtomicUsize,
@@ -142,6 +145,7 @@ impl Readers {
     }
 
     /// Reads all the while that `body` takes, `threads` at once.
+    #[expect(clippy::unused_async, reason = "the body is awaited on this thread, while others read")]
     pub async fn during<T>(&self, threads: usize, body: impl Future<Output = T>) -> (T, Seen) {
         let stop = AtomicBool::new(false);
         let handle = tokio::runtime::Handle::current();
@@ -154,7 +158,9 @@ impl Readers {
             })
         });
         let mut all = Seen::default();
-        seen.into_iter().for_each(|seen| all.add(seen));
+        for seen in seen {
+            all.add(seen);
+        }
         let outcome = outcome.unwrap_or_else(|panic| {
             println!("{all}");
             resume_unwind(panic)
