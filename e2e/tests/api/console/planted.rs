@@ -178,13 +178,16 @@ fn view(name: &str, architecture: &str, mode: &str, i: usize) -> Value {
 }
 
 /// What an operator would say of the i-th view.
+#[expect(clippy::too_many_lines, reason = "an arm for each phase, each of which reads on its own")]
 fn status(i: usize, mode: &str, name: &str) -> Value {
     let (active, next) = (revision(i), revision(i + 5_000));
     let running = |revision: &str| {
         let archive = (mode == "Lakehouse")
             .then(|| json!({"topic": topic(i), "timestamp": {"field": "event_ts", "unit": "Milliseconds"}}));
         let mut running = json!({"revision": revision, "mode": mode, "architecture": "realtime"});
-        archive.into_iter().for_each(|archive| running["archive"] = archive);
+        if let Some(archive) = archive {
+            running["archive"] = archive;
+        }
         running
     };
     let streams = ["Kappa", "Lambda"].contains(&mode);
@@ -218,7 +221,9 @@ fn status(i: usize, mode: &str, name: &str) -> Value {
     let replayed = |more: Value| {
         let mut trial = replay(100, 0);
         trial["replay"]["completedTime"] = json!(ago(900));
-        more.as_object().into_iter().flatten().for_each(|(k, v)| trial[k] = v.clone());
+        for (key, value) in more.as_object().into_iter().flatten() {
+            trial[key] = value.clone();
+        }
         trial
     };
     match i % 83 {
@@ -290,7 +295,9 @@ fn status(i: usize, mode: &str, name: &str) -> Value {
         };
         status["lag"] =
             json!({"revision": active, "seconds": seconds, "records": seconds * 203, "measuredTime": ago(9)});
-        tier.into_iter().for_each(|tier| status["lag"]["tier"] = json!(tier));
+        if let Some(tier) = tier {
+            status["lag"]["tier"] = json!(tier);
+        }
     }
     if mode != "Kappa" {
         let number = 40 + i64::try_from(i % 50).unwrap();
@@ -328,6 +335,8 @@ fn comparison(former: &str, candidate: &str, verdict: &str, message: Option<&str
             {"name": "price_p95_7d", "kind": "Expected", "checked": 9_988, "equal": "0.9862", "psi": "0.0044", "ks": "0.0121"},
         ],
     });
-    message.into_iter().for_each(|message| told["message"] = json!(message));
+    if let Some(message) = message {
+        told["message"] = json!(message);
+    }
     told
 }
