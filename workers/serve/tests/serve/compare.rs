@@ -206,7 +206,8 @@ async fn the_larger_the_rows_the_fewer_are_held_at_once() {
             fill(contents, &before, &all, T);
             fill(contents, &after, &all, T);
         });
-        let rows = keys(&fake.contents.lock().unwrap().clone()).await;
+        let contents = fake.contents.lock().unwrap().clone();
+        let rows = keys(&contents).await;
         let store = Counting(fake, AtomicUsize::new(0));
         let comparison = Comparison { sample_entities: 1_000, ..comparison(before, after) };
         let report = compare(&store, &rows, &comparison, Duration::from_secs(1)).await.unwrap();

@@ -189,13 +189,11 @@ impl<S: RowStore> Laying<'_, S> {
             Stop::Again(error.to_string())
         })?;
         self.shared.readiness.clear(TOPIC);
-        match bounds {
-            Some(Bounds { low, .. }) => Ok(low.clamp(from, to)),
-            None => {
-                let topic = self.shared.topic.clone();
-                Err(Stop::Refused(Refusal::PartitionMissing { topic, partition }))
-            }
-        }
+        let Some(Bounds { low, .. }) = bounds else {
+            let topic = self.shared.topic.clone();
+            return Err(Stop::Refused(Refusal::PartitionMissing { topic, partition }));
+        };
+        Ok(low.clamp(from, to))
     }
 
     fn fold(&self, attempt: &mut Attempt<S>, records: &[OwnedMessage]) -> Result<(), Stop> {
@@ -268,7 +266,9 @@ impl<S: RowStore> Laying<'_, S> {
                 return Err(again("another process has read further"));
             }
             state.cache.written(&slots);
-            needs_whole.iter().for_each(|slot| state.cache.needs_whole(*slot));
+            for slot in needs_whole {
+                state.cache.needs_whole(slot);
+            }
             if let Some(marker) = marker {
                 (state.marker, state.marked) = (Some(marker), Some(Instant::now()));
             }
