@@ -14,7 +14,7 @@ fn marker(offset: i64, event_time: i64, read_to_end_at: i64) -> Marker {
 }
 
 fn markers<const N: usize>(all: [(i32, Marker); N]) -> Markers {
-    Markers { partitions: i32::try_from(N).ok(), by_partition: all.into() }
+    Markers { partitions: i32::try_from(N).ok(), by_partition: all.into(), ..Markers::default() }
 }
 
 fn bounds<const N: usize>(all: [(i32, i64, i64); N]) -> BTreeMap<i32, Bounds> {
