@@ -431,8 +431,8 @@ fn a_source_is_read_when_every_partition_was_read_to_its_end_of_late() {
     let marker = |read_to_end_at| Marker { offset: 1, event_time: 1, end_offset: 1, read_to_end_at };
     let markers = |partitions, all: &[i64]| Markers {
         partitions,
+        complete_from_ms: None,
         by_partition: (0..).zip(all.iter().copied().map(marker)).collect(),
-        ..Markers::default()
     };
     assert!(caught_up(&markers(Some(2), &[1_000, 1_000]), 2_000, 1_000));
     assert!(!caught_up(&markers(Some(2), &[1_000, 999]), 2_000, 1_000));
