@@ -1,6 +1,6 @@
 //! How old served features may be, and who is to be called when they are older.
 
-use kube::KubeSchema;
+use kube::{KubeSchema, core::Rule};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +20,7 @@ pub struct Freshness {
     /// From which lag on `Fresh` is False, and how urgent that is. A tier that is not given is the Architecture's.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["tier".into()]))]
-    #[x_kube(validation = Rule::new("self.all(a, self.all(b, a.tier >= b.tier || a.lagSeconds >= b.lagSeconds))")
-        .message("alertTiers: the more urgent a tier, the larger its lagSeconds; 1 is the most urgent"))]
+    #[x_kube(validation = ordered())]
     #[schemars(length(max = 3))]
     pub alert_tiers: Vec<AlertTier>,
 }
@@ -44,8 +43,7 @@ pub struct FreshnessDefaults {
     /// from more than 600 s on, tier 2 from 300, tier 3 from 120.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Map(vec!["tier".into()]))]
-    #[x_kube(validation = Rule::new("self.all(a, self.all(b, a.tier >= b.tier || a.lagSeconds >= b.lagSeconds))")
-        .message("alertTiers: the more urgent a tier, the larger its lagSeconds; 1 is the most urgent"))]
+    #[x_kube(validation = ordered())]
     #[schemars(length(max = 3))]
     pub alert_tiers: Vec<AlertTier>,
 }
@@ -64,6 +62,12 @@ pub struct AlertTier {
     #[serde(default = "default_for")]
     #[schemars(range(min = 0, max = 86_400))]
     pub for_seconds: i32,
+}
+
+/// Of tiers that are given together.
+fn ordered() -> Rule {
+    Rule::new("self.all(a, self.all(b, a.tier >= b.tier || a.lagSeconds >= b.lagSeconds))")
+        .message("alertTiers: the more urgent a tier, the larger its lagSeconds; 1 is the most urgent")
 }
 
 fn default_target() -> i32 {

@@ -11,7 +11,7 @@ use jiff::Timestamp;
 use crate::modes::{example, history, horizon, lake, send, table};
 use crate::readers::{Readers, expected};
 use crate::values::features;
-use crate::world::{SHOPPER, World};
+use crate::world::{SHOPPER, SHOPPER_VIEW, World};
 
 const HOUR: i64 = 3_600_000;
 const DAY: i64 = 24 * HOUR;
@@ -20,12 +20,8 @@ const READERS: usize = 3;
 /// How many shoppers a read asks for.
 const SHOPPERS: usize = 100;
 
-fn status(world: &World, object: &str, field: &str) -> String {
-    world.kubectl(&["get", object, "-o", &format!("jsonpath={{.status.{field}}}")]).unwrap()
-}
-
 fn of_view(world: &World, field: &str) -> String {
-    status(world, "featureview/shopper", field)
+    world.status(SHOPPER_VIEW, field)
 }
 
 fn patch(world: &World, object: &str, spec: &str) {
@@ -47,13 +43,6 @@ async fn settled_in(world: &World, mode: &str, phase: &str) {
 }
 
 /// The URL of the server behind a port of the node: unlike a forwarded port, it outlives any pod.
-fn node_port(world: &World) -> String {
-    let port = world.kubectl(&["get", "service", "shop-server", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
-    let address = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
-    let address = world.cluster.kubectl(&["get", "nodes", "-o", address]);
-    format!("http://{}:{}", address.unwrap().trim(), port.unwrap().trim())
-}
-
 async fn migrate(name: &str, from: &str, to: &str) {
     // Old enough that all of it is behind the horizon of a batch whose events may be three days late, and behind any that may
     // take over: of a lake that is being filled, the first may not.
@@ -89,7 +78,7 @@ async fn migrate(name: &str, from: &str, to: &str) {
     let telling = values.filter(|v| oracle::telling(v)).count();
     assert!(telling > 500, "a mode could pass by knowing nothing: {telling}");
     let old = of_view(&world, "activeRevision");
-    let readers = Readers::new(node_port(&world), features, shoppers, as_of);
+    let readers = Readers::new(world.node_port_url("shop-server"), features, shoppers, as_of);
     assert_eq!(readers.read(), Ok(old.clone()));
 
     let migrated = async {
@@ -118,7 +107,7 @@ async fn migrate(name: &str, from: &str, to: &str) {
     })
     .await
     .unwrap();
-    assert_eq!(status(&world, "architecture/shop", "updatedViews"), "1");
+    assert_eq!(world.status("architecture/shop", "updatedViews"), "1");
     assert_eq!(readers.read(), Ok(new));
 }
 

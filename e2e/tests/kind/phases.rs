@@ -21,7 +21,7 @@ use jiff::Timestamp;
 use crate::modes::send;
 use crate::readers::{Changes, Readers, Rows, expected};
 use crate::values::features;
-use crate::world::{SHOPPER, World};
+use crate::world::{SHOPPER, SHOPPER_VIEW, World};
 
 const MINUTE: i64 = 60_000;
 const DAY: i64 = 24 * 60 * MINUTE;
@@ -107,11 +107,11 @@ impl Shop {
     }
 
     fn status(&self, path: &str) -> String {
-        self.world.kubectl(&["get", "featureview", SHOPPER, "-o", &format!("jsonpath={{.status.{path}}}")]).unwrap()
+        self.world.status(SHOPPER_VIEW, path)
     }
 
     fn condition(&self, kind: &str, field: &str) -> String {
-        self.status(&format!(r#"conditions[?(@.type=="{kind}")].{field}"#))
+        self.world.condition(SHOPPER_VIEW, kind, field)
     }
 
     /// What serves, what is to take its place, what is kept.

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use crate::modes::send;
 use crate::readers::{Changes, Readers, expected};
 use crate::values::features;
-use crate::world::{SHOPPER, World};
+use crate::world::{SHOPPER, SHOPPER_VIEW, World};
 
 const MINUTE: i64 = 60_000;
 /// Reads that are under way at once.
@@ -21,13 +21,9 @@ const READERS: usize = 4;
 /// What changes, and what it is then equal to.
 const CHANGED: (&str, &str) = ("carts_30d", "purchases_30d");
 
-fn status(world: &World, field: &str) -> String {
-    world.kubectl(&["get", "featureview", SHOPPER, "-o", &format!("jsonpath={{.status.{field}}}")]).unwrap()
-}
-
 async fn phase(world: &World, wanted: &str) {
     wait_for(&format!("the phase {wanted}"), Duration::from_mins(3), || async {
-        let found = status(world, "phase");
+        let found = world.status(SHOPPER_VIEW, "phase");
         if found == wanted { Ok(()) } else { Err(found) }
     })
     .await
@@ -41,7 +37,11 @@ fn move_to(world: &World, readers: &Readers, rollout: &str, revision: &str) -> D
     let begun = Instant::now();
     world.kubectl(&["patch", "featureview", SHOPPER, "--type=merge", "-p", &patch]).unwrap();
     while readers.read().unwrap() != revision {
-        assert!(begun.elapsed() < Duration::from_mins(1), "{revision} is not read: {}", status(world, "phase"));
+        assert!(
+            begun.elapsed() < Duration::from_mins(1),
+            "{revision} is not read: {}",
+            world.status(SHOPPER_VIEW, "phase")
+        );
     }
     let took = begun.elapsed();
     readers.settle(Some(revision));
@@ -72,7 +72,7 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
     let known = |row: &Row| row["_known"].as_i64().unwrap_or(0) > 0;
     let shoppers: Vec<_> = shoppers.into_iter().filter(|(_, row)| known(row)).take(100).collect();
 
-    let old = status(&world, "activeRevision");
+    let old = world.status(SHOPPER_VIEW, "activeRevision");
     // What is derived from the changed feature changes with it, to what DuckDB was not asked for.
     let features: Vec<String> = features(&world).into_iter().filter(|f| f != "preference_30d").collect();
     let before = old.clone();
@@ -88,8 +88,8 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
         assert_ne!(changed, view, "the example has changed");
         world.apply(&changed);
         phase(&world, "Soaking").await;
-        let new = status(&world, "activeRevision");
-        assert_eq!((status(&world, "previousRevision"), new == old), (old.clone(), false));
+        let new = world.status(SHOPPER_VIEW, "activeRevision");
+        assert_eq!((world.status(SHOPPER_VIEW, "previousRevision"), new == old), (old.clone(), false));
         // Its history came by a Job, which is gone by now.
         let told = ["get", "events", "-o", "jsonpath={.items[?(@.reason=='ReplayCompleted')].message}"];
         let told = world.kubectl(&told).unwrap();
@@ -120,7 +120,7 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
     let over = r#"{"spec":{"rollout":{"scaleDownDelaySeconds":0}}}"#;
     world.kubectl(&["patch", "featureview", SHOPPER, "--type=merge", "-p", over]).unwrap();
     wait_for("the old revision to be gone", Duration::from_mins(4), || async {
-        let (left, phase) = (world.left_of(&uid, &old)?, status(&world, "phase"));
+        let (left, phase) = (world.left_of(&uid, &old)?, world.status(SHOPPER_VIEW, "phase"));
         if left.is_empty() && phase == "Live" { Ok(()) } else { Err(format!("{phase}: {left}")) }
     })
     .await

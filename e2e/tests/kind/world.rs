@@ -21,6 +21,8 @@ const LABEL: &str = "featuremill.dev/e2e=kind";
 
 /// The name of the clickstream's view.
 pub const SHOPPER: &str = "shopper";
+/// The same for kubectl.
+pub const SHOPPER_VIEW: &str = "featureview/shopper";
 
 pub struct World {
     pub cluster: Cluster,
@@ -73,6 +75,16 @@ impl World {
         self.cluster.kubectl(&all)
     }
 
+    /// What an object's status holds at a path.
+    pub fn status(&self, object: &str, path: &str) -> String {
+        self.kubectl(&["get", object, "-o", &format!("jsonpath={{.status.{path}}}")]).unwrap()
+    }
+
+    /// A field of one of an object's conditions.
+    pub fn condition(&self, object: &str, kind: &str, field: &str) -> String {
+        self.status(object, &format!(r#"conditions[?(@.type=="{kind}")].{field}"#))
+    }
+
     /// Applies the clickstream's view and waits until it and the architecture are ready.
     pub fn serve_shopper(&self) {
         self.apply(&self.shopper());
@@ -97,12 +109,12 @@ impl World {
     pub fn node_port(&self) -> String {
         self.apply(&ARCHITECTURE.replace("      nodePort: 30566\n", ""));
         self.ready("architecture/realtime");
-        self.node_port_url()
+        self.node_port_url("realtime-server")
     }
 
-    /// Where the server is reached at a node's port that it has already.
-    pub fn node_port_url(&self) -> String {
-        let port = self.kubectl(&["get", "service", "realtime-server", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
+    /// Where a server is reached at a node's port that it has already.
+    pub fn node_port_url(&self, service: &str) -> String {
+        let port = self.kubectl(&["get", "service", service, "-o", "jsonpath={.spec.ports[0].nodePort}"]);
         let address = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
         let address = self.cluster.kubectl(&["get", "nodes", "-o", address]);
         format!("http://{}:{}", address.unwrap().trim(), port.unwrap().trim())

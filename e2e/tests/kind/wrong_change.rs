@@ -8,7 +8,7 @@ use e2e::progress::wait_for;
 use jiff::Timestamp;
 
 use crate::modes::send;
-use crate::world::{SHOPPER, World};
+use crate::world::{SHOPPER, SHOPPER_VIEW, World};
 
 /// The definition of a feature, and what somebody makes of it by mistake.
 type Change = (&'static str, &'static str, &'static str);
@@ -27,19 +27,12 @@ const NULL_FOR_SOME: Change = (
     r#""case when (views_30d + searches_30d) % 10 = 3 then null else purchases_7d * 10 + carts_7d * 2 + views_7d end""#,
 );
 
-fn status(world: &World, path: &str) -> String {
-    world.kubectl(&["get", "featureview", SHOPPER, "-o", &format!("jsonpath={{.status.{path}}}")]).unwrap()
-}
-
-fn condition(world: &World, kind: &str, field: &str) -> String {
-    status(world, &format!(r#"conditions[?(@.type=="{kind}")].{field}"#))
-}
-
 /// Waits for a phase with a candidate other than `before`, and gives that.
 async fn phase(world: &World, wanted: &str, before: &str) -> String {
     wait_for(&format!("the phase {wanted}"), Duration::from_mins(5), || async {
-        let (found, candidate) = (status(world, "phase"), status(world, "candidateRevision"));
-        let told = || format!("{found} of {candidate}: {}", condition(world, "ComparisonPassed", "message"));
+        let (found, candidate) = (world.status(SHOPPER_VIEW, "phase"), world.status(SHOPPER_VIEW, "candidateRevision"));
+        let told =
+            || format!("{found} of {candidate}: {}", world.condition(SHOPPER_VIEW, "ComparisonPassed", "message"));
         if found == wanted && candidate != before { Ok(candidate) } else { Err(told()) }
     })
     .await
@@ -59,7 +52,7 @@ async fn a_wrong_change_is_held_back_and_says_which_feature_is_off_and_how_far()
     let uid = world.uid(SHOPPER);
     send(&world, &clickstream.events);
     world.settled(&uid).await.unwrap();
-    let old = status(&world, "activeRevision");
+    let old = world.status(SHOPPER_VIEW, "activeRevision");
 
     let mut held = String::new();
     for (feature, is, should_not_be) in [HALVED, NULL_FOR_SOME] {
@@ -67,16 +60,17 @@ async fn a_wrong_change_is_held_back_and_says_which_feature_is_off_and_how_far()
         assert_ne!(wrong, right, "the example has changed");
         world.apply(&wrong);
         held = phase(&world, "ComparisonFailed", &held).await;
-        assert_eq!(status(&world, "activeRevision"), old, "the old one serves");
+        assert_eq!(world.status(SHOPPER_VIEW, "activeRevision"), old, "the old one serves");
         for (kind, value) in [("Ready", "True"), ("Stalled", "True"), ("ComparisonPassed", "False")] {
-            assert_eq!(condition(&world, kind, "status"), value, "{kind}");
+            assert_eq!(world.condition(SHOPPER_VIEW, kind, "status"), value, "{kind}");
         }
-        let says = condition(&world, "Stalled", "message");
+        let says = world.condition(SHOPPER_VIEW, "Stalled", "message");
         println!("{says}");
         for part in [feature, " %", "expectedChanges", &format!("featuremill.dev/promote={held}")] {
             assert!(says.contains(part), "{part}: {says}");
         }
-        let worst = status(&world, &format!(r#"rollout.comparison.differences[?(@.name=="{feature}")].equal"#));
+        let worst =
+            world.status(SHOPPER_VIEW, &format!(r#"rollout.comparison.differences[?(@.name=="{feature}")].equal"#));
         let equal: f64 = worst.parse().unwrap();
         println!("{feature}: equal for {equal} of the shoppers");
         assert!(equal < 0.97, "{feature} is off for many: {worst}");
@@ -85,7 +79,7 @@ async fn a_wrong_change_is_held_back_and_says_which_feature_is_off_and_how_far()
     // Reverting the edit is all it takes, and nothing of the comparisons stays.
     world.apply(&right);
     phase(&world, "Live", &held).await;
-    assert_eq!(status(&world, "activeRevision"), old);
+    assert_eq!(world.status(SHOPPER_VIEW, "activeRevision"), old);
     wait_for("nothing of comparisons to be left", Duration::from_mins(4), || async {
         let label = "featuremill.dev/view=shopper,app.kubernetes.io/component=compare";
         let objects = world.kubectl(&["get", "jobs,configmaps,pods", "-l", label, "-o", "name"])?;

@@ -191,8 +191,6 @@ fn rollout(seen: &Seen) -> Option<RolloutDetail> {
     let policy = &seen.spec.as_ref().ok()?.rollout;
     let known = seen.status.rollout.clone().unwrap_or_default();
     let trial = known.trial;
-    // What a trial remembers of its comparison is told while it concerns a revision that is still there.
-    let comparison = known.comparison;
     Some(RolloutDetail {
         started: trial.as_ref().and_then(|trial| trial.start_time.clone()),
         deadline_seconds: policy.catch_up.deadline_seconds,
@@ -203,7 +201,7 @@ fn rollout(seen: &Seen) -> Option<RolloutDetail> {
         compares: policy.comparison.sample_keys > 0,
         max_psi: policy.comparison.max_psi.clone(),
         max_mismatch_ratio: policy.comparison.max_mismatch_ratio.clone(),
-        comparison,
+        comparison: known.comparison,
         automatic: policy.auto_promotion_enabled,
         paused: policy.paused,
         promoted: known.promoted_time,

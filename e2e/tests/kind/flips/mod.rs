@@ -73,18 +73,19 @@ async fn flips(name: &str, store: Store, scale: &Scale) {
     for object in ["architecture/realtime".to_owned(), format!("featureview/{VIEW}")] {
         world.ready(&object);
     }
-    let (uid, client) = (world.uid(VIEW), Client::new(&world.node_port_url()));
-    let old = status(&world, "activeRevision");
+    let (uid, client) = (world.uid(VIEW), Client::new(&world.node_port_url("realtime-server")));
+    let object = format!("featureview/{VIEW}");
+    let old = world.status(&object, "activeRevision");
     reads(&client, &view::expected(&uid, &[(&old, "a")])).await;
     world.apply(&view::manifest(&world.topic, "b"));
     wait_for("the new revision to serve", Duration::from_mins(5), || async {
-        let found = (status(&world, "activeRevision"), status(&world, "phase"));
+        let found = (world.status(&object, "activeRevision"), world.status(&object, "phase"));
         if found.0 != old && found.1 == "Soaking" { Ok(()) } else { Err(format!("{found:?}")) }
     })
     .await
     .unwrap();
-    let new = status(&world, "activeRevision");
-    assert_eq!(status(&world, "previousRevision"), old);
+    let new = world.status(&object, "activeRevision");
+    assert_eq!(world.status(&object, "previousRevision"), old);
     reads(&client, &view::expected(&uid, &[(&new, "b")])).await;
 
     let expected = view::expected(&uid, &[(&old, "a"), (&new, "b")]);
@@ -123,10 +124,6 @@ async fn flips(name: &str, store: Store, scale: &Scale) {
     for revision in [&old, &new] {
         assert!(report.of_revision.get(revision).is_some_and(|count| *count > report.checked / 10), "{revision}");
     }
-}
-
-fn status(world: &World, field: &str) -> String {
-    world.kubectl(&["get", "featureview", VIEW, "-o", &format!("jsonpath={{.status.{field}}}")]).unwrap()
 }
 
 /// Waits until every entity reads as expected of the one revision.

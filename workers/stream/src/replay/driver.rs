@@ -56,7 +56,6 @@ enum Turn {
 pub(super) struct Driver<S> {
     shared: Arc<Shared<S>>,
     consumer: Arc<GroupConsumer>,
-    part: Part,
     order: Order,
     durability_lag: Duration,
     commands: mpsc::Sender<Command<S>>,
@@ -82,18 +81,7 @@ impl<S: RowStore> Driver<S> {
         let (commands, received) = mpsc::channel();
         let processor = Processor::new(shared.clone(), consumer.clone(), received, ask, 0);
         let processor = std::thread::Builder::new().name("processor-0".to_owned()).spawn(move || processor.run())?;
-        Ok(Self {
-            shared,
-            consumer,
-            part: order.part,
-            order,
-            durability_lag,
-            commands,
-            requests,
-            processor,
-            term: 0,
-            assigned: false,
-        })
+        Ok(Self { shared, consumer, order, durability_lag, commands, requests, processor, term: 0, assigned: false })
     }
 
     /// Works until the part is done, cannot be done, or `shutdown`.
@@ -117,7 +105,7 @@ impl<S: RowStore> Driver<S> {
             match turn {
                 Turn::Over(end) => break end,
                 Turn::Again(reason) => {
-                    tracing::warn!(partition = self.part.partition, reason, "going back to the marker");
+                    tracing::warn!(partition = self.order.part.partition, reason, "going back to the marker");
                     if begun.elapsed() > LONG {
                         backoff.reset();
                     }
@@ -147,7 +135,7 @@ impl<S: RowStore> Driver<S> {
     fn begin(&mut self, delay: Duration, shutdown: &CancellationToken) -> Result<(), Turn> {
         let Observed { connection, markers, erased, decision } = self.observe(delay, shutdown)?;
         let position = over(decision)?;
-        let Part { partition, to, .. } = self.part;
+        let Part { partition, to, .. } = self.order.part;
         self.term += 1;
         self.shared.forget_stored(partition);
         let queue = if self.assigned {
@@ -168,13 +156,13 @@ impl<S: RowStore> Driver<S> {
 
     /// Assigns the partition to this process: no group is asked, so that nobody waits for anybody's rebalance.
     fn assign(&mut self, position: i64) -> Result<Queue, Turn> {
-        let (topic, partition) = (self.shared.topic.clone(), self.part.partition);
+        let (topic, partition) = (self.shared.topic.clone(), self.order.part.partition);
         // The queue is split off before the partition is assigned, so that no record takes the common one.
         let Some(queue) = self.consumer.split_partition_queue(&topic, partition) else {
             return Err(Turn::Over(End::Failed(format!("librdkafka gives no queue for partition {partition}"))));
         };
         // Where there is nothing to read, nothing is fetched: what the topic holds there may be gone.
-        let idle = position >= self.part.to;
+        let idle = position >= self.order.part.to;
         let mut assignment = TopicPartitionList::new();
         let answer = assignment
             .add_partition_offset(&topic, partition, if idle { Offset::End } else { Offset::Offset(position) })
@@ -186,11 +174,11 @@ impl<S: RowStore> Driver<S> {
     }
 
     fn seek(&self, position: i64) -> KafkaResult<()> {
-        if position >= self.part.to {
+        if position >= self.order.part.to {
             return Ok(());
         }
         let mut to = TopicPartitionList::new();
-        to.add_partition_offset(&self.shared.topic, self.part.partition, Offset::Offset(position))?;
+        to.add_partition_offset(&self.shared.topic, self.order.part.partition, Offset::Offset(position))?;
         let answer = self.consumer.seek_partitions(to, SEEK_LIMIT)?;
         answer.elements().iter().try_for_each(TopicPartitionListElem::error)
     }
@@ -258,7 +246,7 @@ impl<S: RowStore> Driver<S> {
     }
 
     fn commit(&self, mode: CommitMode) {
-        let mine = |partition| partition == self.part.partition;
+        let mine = |partition| partition == self.order.part.partition;
         leave::commit(&self.shared, &self.consumer, self.durability_lag, mode, mine);
     }
 

@@ -57,9 +57,7 @@ impl Task {
         let run = PlanRun::new(&replay.assignment).map_err(|error| failed(error.to_string()))?;
         Ok(Self { plans: [run].into(), part, replay })
     }
-}
 
-impl Task {
     fn order(&self) -> Order {
         let archived = self.replay.archive.as_ref().is_some_and(|of| of.partitions.contains(&self.part.partition));
         Order { part: self.part, complete_from: self.replay.complete_from_ms, archived }
