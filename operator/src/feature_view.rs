@@ -20,6 +20,7 @@ mod pin;
 pub mod replay;
 pub mod report;
 pub mod resolve;
+pub mod runs;
 pub mod source;
 
 pub use history::MADE_OF;
@@ -50,6 +51,10 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     }
 
     let resolved = resolve::resolve(&context.resolutions, &observed);
+    let resolved = resolved.map(|plan| {
+        let run = observed.run.insert(runs::current(&observed, &plan.revision));
+        runs::named(plan, &run.revision)
+    });
     // A view that was never accepted owns nothing outside of Kubernetes, and so needs no finalizer.
     if resolved.is_ok() && !observed.view.finalizers().iter().any(|f| f == VIEW_FINALIZER) {
         observed.view = writer.finalizer(&observed.view, VIEW_FINALIZER, true).await?;

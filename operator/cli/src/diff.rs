@@ -12,9 +12,11 @@ use std::io::Read as _;
 
 use crds::{Architecture, FeatureView};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, ValidationDirective};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use operator::names::VIEW_LABEL;
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -60,7 +62,10 @@ pub async fn run(client: &Client, namespace: &str, file: &str) -> Result<bool, C
     let mut told: Vec<(bool, String)> = architectures.iter().map(tell::architecture).collect();
     for (i, Change { before, after }) in views.iter().enumerate() {
         let before = match before {
-            Some(view) => Some(Before { view, architecture: known.stands(view) }),
+            Some(view) => {
+                let history = history(client, view).await?;
+                Some(Before { view, architecture: known.stands(view), history })
+            }
             None => None,
         };
         let view = View { before, after, architecture: known.would_be(after), in_file: i < in_file };
@@ -73,6 +78,15 @@ pub async fn run(client: &Client, namespace: &str, file: &str) -> Result<bool, C
         eprintln!("featuremill: not told of here: {}; ask `kubectl diff`", others.join(", "));
     }
     Ok(told.iter().any(|(differs, _)| *differs))
+}
+
+/// The revisions of a view that are remembered.
+async fn history(client: &Client, view: &FeatureView) -> Result<Vec<ControllerRevision>, CliError> {
+    let (namespace, name) = place(view);
+    let api = Api::<ControllerRevision>::namespaced(client.clone(), &namespace);
+    let of_view = ListParams::default().labels(&format!("{VIEW_LABEL}={name}"));
+    let doing = CliError::api(format!("listing the revisions of featureview {namespace}/{name}"));
+    Ok(api.list(&of_view).await.map_err(doing)?.items)
 }
 
 fn text(file: &str) -> Result<String, CliError> {
@@ -116,16 +130,13 @@ where
     let before = api.get_opt(name).await.map_err(CliError::api(format!("reading {kind} {namespace}/{name}")))?;
     let last = before.as_ref().and_then(|object| object.annotations().get(LAST_APPLIED));
     let strict = Some(ValidationDirective::Strict);
-    let answer = match last.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
-        Some(last) => {
-            let parameters = PatchParams { dry_run: true, field_validation: strict, ..PatchParams::default() };
-            api.patch(name, &parameters, &Patch::Merge(applied(&last, file))).await
-        }
-        None => {
-            let manager = before.as_ref().and_then(applier).unwrap_or_else(|| KUBECTL.to_owned());
-            let parameters = PatchParams { field_validation: strict, ..PatchParams::apply(&manager).force().dry_run() };
-            api.patch(name, &parameters, &Patch::Apply(file)).await
-        }
+    let answer = if let Some(last) = last.and_then(|text| serde_json::from_str::<Value>(text).ok()) {
+        let parameters = PatchParams { dry_run: true, field_validation: strict, ..PatchParams::default() };
+        api.patch(name, &parameters, &Patch::Merge(applied(&last, file))).await
+    } else {
+        let manager = before.as_ref().and_then(applier).unwrap_or_else(|| KUBECTL.to_owned());
+        let parameters = PatchParams { field_validation: strict, ..PatchParams::apply(&manager).force().dry_run() };
+        api.patch(name, &parameters, &Patch::Apply(file)).await
     };
     match answer {
         Ok(after) => Ok(Change { before, after }),

@@ -49,5 +49,7 @@ pub fn observed(window: &str, replicas: i32, history: Vec<ControllerRevision>) -
         jobs: Vec::new(),
         pods: Vec::new(),
         history,
+        replays: Vec::new(),
+        run: None,
     }
 }

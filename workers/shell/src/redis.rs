@@ -166,7 +166,8 @@ impl Connector {
         };
         let server: String = connection.run("asking who it is (INFO)", cmd("INFO").arg("server")).await?;
         if info_field(&server, "redis_mode") == Some("cluster") {
-            let answer: Value = connection.run("asking for masters (CLUSTER SLOTS)", cmd("CLUSTER").arg("SLOTS")).await?;
+            let answer: Value =
+                connection.run("asking for masters (CLUSTER SLOTS)", cmd("CLUSTER").arg("SLOTS")).await?;
             connection.servers = Servers::Cluster(self.masters(&answer).await?);
         }
         connection.identity = Arc::new(connection.observe_identity().await?);

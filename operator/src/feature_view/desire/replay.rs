@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
+use crds::FeatureView;
 use crds::feature_view::ReplayStatus;
-use crds::{Architecture, FeatureView};
 use engine::plan::{Assignment, Plan};
 use engine::replay::{Part, Replay};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -11,21 +11,27 @@ use k8s_openapi::api::core::v1::{ConfigMap, ConfigMapVolumeSource, Volume};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
-use super::stream;
+use super::{Made, stream};
 use crate::feature_view::observe::revision_of;
 use crate::feature_view::phase::{Decision, Step};
 use crate::feature_view::replay::{fence, is_replay};
 use crate::jobs;
 use crate::names::{self, FENCE_ANNOTATION, PLAN_ANNOTATION, REPLAY_KEY};
 use crate::pods::{Mount, path};
-use crate::settings::Settings;
 
-/// How often each part is tried again. What can heal, a process waits for; this is for nodes and memory.
-const RETRIES: i32 = 6;
 /// The exit code after which no other attempt can succeed.
 const REFUSED: i32 = 2;
 /// The container's name.
 const CONTAINER: &str = "replay";
+
+/// How hard it is tried.
+#[derive(Clone, Copy)]
+pub(super) struct Effort {
+    /// How many parts are read at once.
+    pub parallelism: i32,
+    /// How often each of them is tried again.
+    pub retries: i32,
+}
 
 /// What the processes are handed; none if it cannot be written, which a plan always can.
 pub(super) fn config_map(view: &FeatureView, plan: &Plan, order: &ReplayStatus) -> Option<ConfigMap> {
@@ -52,14 +58,8 @@ pub(super) fn config_map(view: &FeatureView, plan: &Plan, order: &ReplayStatus) 
 }
 
 /// The Job: one index a part.
-pub(super) fn job(
-    view: &FeatureView,
-    architecture: &Architecture,
-    plan: &Plan,
-    order: &ReplayStatus,
-    config: &str,
-    settings: &Settings,
-) -> Option<Job> {
+pub(super) fn job(made: &Made<'_>, order: &ReplayStatus, config: &str, effort: Effort) -> Option<Job> {
+    let Made { view, architecture, plan, settings } = made;
     let kafka = architecture.spec.kafka.as_ref()?;
     let name = view.name_any();
     let labels = names::with_common(&names::replay_selector(view, &plan.revision), &name);
@@ -74,12 +74,12 @@ pub(super) fn job(
     let parts = i32::try_from(order.parts.len()).unwrap_or(i32::MAX);
     let mut metadata = jobs::metadata(names::replay_job(&name, &plan.revision), view.namespace(), labels);
     metadata.annotations = Some(names::labels([(FENCE_ANNOTATION, &order.fence)]));
-    let parallelism = view.spec.rollout.replay.parallelism.clamp(1, parts.max(1));
+    let parallelism = effort.parallelism.clamp(1, parts.max(1));
     let spec = JobSpec {
         completion_mode: Some("Indexed".to_owned()),
         completions: Some(parts),
         parallelism: Some(parallelism),
-        backoff_limit_per_index: Some(RETRIES),
+        backoff_limit_per_index: Some(effort.retries),
         // A history with a hole in it is none.
         max_failed_indexes: Some(0),
         pod_failure_policy: Some(jobs::failure_policy(CONTAINER, "FailIndex", &[REFUSED])),
@@ -114,6 +114,7 @@ mod tests {
     use super::super::super::fixtures::observed;
     use super::super::super::resolve;
     use super::*;
+    use crate::settings::Settings;
 
     fn order(parts: i32) -> ReplayStatus {
         let part = |partition| ReplayPart { partition, from: 1, to: 5 };
@@ -127,7 +128,8 @@ mod tests {
         let (view, order, settings) = (&observed.view, order(parts), Settings::default());
         let map = config_map(view, &plan, &order).unwrap();
         let architecture = observed.architecture.as_ref().unwrap();
-        (job(view, architecture, &plan, &order, &map.name_any(), &settings).unwrap(), map)
+        let made = Made { view, architecture, plan: &plan, settings: &settings };
+        (job(&made, &order, &map.name_any(), Effort { parallelism: 2, retries: 6 }).unwrap(), map)
     }
 
     #[test]

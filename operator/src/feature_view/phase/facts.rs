@@ -169,7 +169,7 @@ pub fn facts(
         caught_up: false,
         compared: None,
         unrun: false,
-        suspended: view.spec.suspend,
+        suspended: view.spec.suspend || target.is_some_and(|target| observed.is_held(target)),
         queued: false,
     };
     if let StoreView::Known(known) = store {

@@ -59,11 +59,13 @@ impl Servers {
         let Tagged { command, slot } = tagged(command).map_err(Unanswered::NoPlace)?;
         let mut value: Value = match slot {
             Some(slot) => command.query_async(&mut holder(masters, slot)?).await?,
-            None => first(try_join_all(self.each().into_iter().map(|mut one| {
-                let command = &command;
-                async move { command.query_async::<Value>(&mut one).await }
-            }))
-            .await?)?,
+            None => first(
+                try_join_all(self.each().into_iter().map(|mut one| {
+                    let command = &command;
+                    async move { command.query_async::<Value>(&mut one).await }
+                }))
+                .await?,
+            )?,
         };
         if command.args_iter().next() == cmd("SCAN").args_iter().next() {
             untag_keys(&mut value);
@@ -89,11 +91,13 @@ impl Servers {
         }
         let value: Value = match place.flatten() {
             Some(slot) => out.query_async(&mut holder(masters, slot)?).await?,
-            None => first(try_join_all(self.each().into_iter().map(|mut one| {
-                let out = &out;
-                async move { out.query_async::<Value>(&mut one).await }
-            }))
-            .await?)?,
+            None => first(
+                try_join_all(self.each().into_iter().map(|mut one| {
+                    let out = &out;
+                    async move { out.query_async::<Value>(&mut one).await }
+                }))
+                .await?,
+            )?,
         };
         Ok(redis::from_redis_value(value).map_err(redis::RedisError::from)?)
     }
@@ -142,7 +146,8 @@ pub(super) fn parse_slots(answer: &Value, asked: &str) -> Result<Vec<Holding>, S
     let mut masters: Vec<Holding> = Vec::new();
     for range in ranges {
         let Value::Array(parts) = range else { return Err(odd()) };
-        let (Some(begin), Some(end), Some(Value::Array(node))) = (number(parts.first()), number(parts.get(1)), parts.get(2))
+        let (Some(begin), Some(end), Some(Value::Array(node))) =
+            (number(parts.first()), number(parts.get(1)), parts.get(2))
         else {
             return Err(odd());
         };
@@ -156,7 +161,9 @@ pub(super) fn parse_slots(answer: &Value, asked: &str) -> Result<Vec<Holding>, S
     let ranges = masters.iter().flat_map(|(_, slots)| slots);
     let held: usize = ranges.map(|(begin, end)| usize::from(end.saturating_sub(*begin)) + 1).sum();
     if held < usize::from(SLOTS) {
-        return Err(format!("its masters hold {held} of {SLOTS} slots; redis-cli --cluster check tells which are missing"));
+        return Err(format!(
+            "its masters hold {held} of {SLOTS} slots; redis-cli --cluster check tells which are missing"
+        ));
     }
     masters.sort();
     Ok(masters)

@@ -1,0 +1,163 @@
+//! As what a definition is computed: by itself, or anew by a `FeatureReplay`. Pure but for [`observe`].
+//!
+//! A replay gives the definition another name, and so another revision: its rows, workers, consumer group and Jobs are its
+//! own, and it takes the place of the one that serves by the same steps as an edit would. Nothing but the name is new.
+//!
+//! Invariants: the name of a run follows from the definition and the replay; a run that became live stays what the
+//! definition is computed as, whatever becomes of its replay.
+
+use std::sync::Arc;
+
+use crds::feature_view::Rollout;
+use crds::{FeatureReplay, FeatureView};
+use engine::plan::Plan;
+use k8s_openapi::api::apps::v1::ControllerRevision;
+use kube::{Api, ResourceExt as _};
+
+use super::observe::{Observed, revision_of};
+use crate::context::Context;
+use crate::error::Error;
+use crate::names::{self, BASE_ANNOTATION, PROMOTED_ANNOTATION};
+
+/// How often each part of a replay is tried again. What can heal, a process waits for; this is for nodes and memory.
+const RETRIES: i32 = 6;
+
+/// As what a definition is computed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// The revision that the definition has by itself.
+    pub base: String,
+    /// The revision as which it is computed.
+    pub revision: String,
+}
+
+/// The name of a definition that a replay computes anew.
+#[must_use]
+pub fn name(base: &str, replay: &FeatureReplay) -> String {
+    names::hex(format!("{base}/{}", replay.uid().unwrap_or_default()).as_bytes(), base.len())
+}
+
+/// As what the definition of that revision is to be computed: as the replay says that is under way, or else as it was when it
+/// last became live.
+#[must_use]
+pub fn current(observed: &Observed, base: &str) -> Run {
+    let active = observed.view.status.as_ref().and_then(|status| status.active_revision.as_deref());
+    let begun = observed.replays.iter().map(|replay| (replay, name(base, replay)));
+    let begun = begun.filter(|(replay, name)| run_of(replay) == Some(name)).map(|(_, name)| name).next();
+    let revision = begun.unwrap_or_else(|| served(&observed.history, active, base));
+    Run { base: base.to_owned(), revision }
+}
+
+/// The newest run of a definition that ever was live; the definition by itself if there was none.
+#[must_use]
+pub fn served(history: &[ControllerRevision], active: Option<&str>, base: &str) -> String {
+    let of_base = |entry: &&ControllerRevision| self::base(entry).or_else(|| revision_of(*entry)) == Some(base);
+    let was_live = |entry: &&ControllerRevision| {
+        entry.annotations().contains_key(PROMOTED_ANNOTATION) || active.is_some() && revision_of(*entry) == active
+    };
+    let newest = history.iter().filter(of_base).filter(was_live).max_by_key(|entry| entry.revision);
+    newest.and_then(revision_of).unwrap_or(base).to_owned()
+}
+
+/// The revision that the definition of an entry has by itself, if the entry is a run of it.
+#[must_use]
+pub fn base(entry: &ControllerRevision) -> Option<&str> {
+    entry.annotations().get(BASE_ANNOTATION).map(String::as_str)
+}
+
+/// What an entry of the history notes of its definition's own revision.
+pub(super) fn base_note(
+    observed: &Observed,
+    known: Option<&ControllerRevision>,
+    revision: &str,
+) -> Option<(String, String)> {
+    let run = observed.run.as_ref().filter(|run| run.revision == revision && run.base != revision);
+    let noted = known.and_then(base).or_else(|| run.map(|run| run.base.as_str()))?;
+    Some((BASE_ANNOTATION.to_owned(), noted.to_owned()))
+}
+
+/// A plan under the name of a run.
+#[must_use]
+pub fn named(plan: Arc<Plan>, revision: &str) -> Arc<Plan> {
+    if plan.revision == revision {
+        return plan;
+    }
+    Arc::new(Plan { revision: revision.to_owned(), ..(*plan).clone() })
+}
+
+/// The run that a replay has begun.
+#[must_use]
+pub fn run_of(replay: &FeatureReplay) -> Option<&String> {
+    replay.status.as_ref()?.run.as_ref()
+}
+
+/// Whether a replay has begun and not ended.
+#[must_use]
+pub fn is_under_way(replay: &FeatureReplay) -> bool {
+    let ended = replay.status.as_ref().is_some_and(|status| status.progress.phase.is_final());
+    run_of(replay).is_some() && !ended && replay.metadata.deletion_timestamp.is_none()
+}
+
+/// A rollout as a replay would have it.
+#[must_use]
+pub fn rollout(rollout: &Rollout, replay: &FeatureReplay) -> Rollout {
+    let mut rollout = rollout.clone();
+    let spec = &replay.spec;
+    if let Some(start) = &spec.start_from {
+        rollout.start_from = start.clone();
+    }
+    rollout.replay.parallelism = spec.parallelism.unwrap_or(rollout.replay.parallelism);
+    rollout.replay.max_records_per_second = spec.max_records_per_second.or(rollout.replay.max_records_per_second);
+    rollout
+}
+
+impl Observed {
+    /// The replay whose run a revision is, while that is under way.
+    fn replay_of(&self, revision: &str) -> Option<&FeatureReplay> {
+        self.replays.iter().find(|replay| run_of(replay).is_some_and(|run| run == revision))
+    }
+
+    /// What the spec says of rollouts, or the replay whose run a revision is.
+    pub(super) fn rollout(&self, revision: &str) -> Rollout {
+        let own = &self.view.spec.rollout;
+        self.replay_of(revision).map_or_else(|| own.clone(), |replay| rollout(own, replay))
+    }
+
+    /// How many parts of a revision's history are read at once, and how often each is tried again.
+    pub(super) fn effort(&self, revision: &str) -> (i32, i32) {
+        let retries = self.replay_of(revision).map_or(RETRIES, |replay| replay.spec.backoff_limit);
+        (self.rollout(revision).replay.parallelism, retries)
+    }
+
+    /// Whether the replay whose run a revision is stands still on purpose.
+    pub(super) fn is_held(&self, revision: &str) -> bool {
+        self.replay_of(revision).is_some_and(|replay| replay.spec.suspend)
+    }
+}
+
+/// The replays of a view that are under way. Which there are is known from the watch, how they stand is read anew.
+pub(super) async fn observe(context: &Context, view: &FeatureView) -> Result<Vec<FeatureReplay>, Error> {
+    // While it is not known which there are, nothing may be decided. It ends with leadership, and then so does the round.
+    if context.replays.wait_until_ready().await.is_err() {
+        return Err(Error::Ended);
+    }
+    let (name, namespace) = (view.name_any(), view.namespace());
+    let named =
+        context.replays.state().into_iter().filter(|replay| {
+            replay.spec.view_ref.name == name && replay.namespace() == namespace && !has_ended(replay)
+        });
+    let api = Api::<FeatureReplay>::namespaced(context.client.clone(), &namespace.clone().unwrap_or_default());
+    let mut all = Vec::new();
+    for replay in named {
+        let name = replay.name_any();
+        let fresh = api.get_opt(&name).await.map_err(Error::read(format!("FeatureReplay {name}")))?;
+        all.extend(fresh.filter(is_under_way));
+    }
+    all.sort_by_key(|replay| (replay.metadata.creation_timestamp.clone(), replay.name_any()));
+    Ok(all)
+}
+
+/// Whether a replay will never be under way again.
+fn has_ended(replay: &FeatureReplay) -> bool {
+    replay.status.as_ref().is_some_and(|status| status.progress.phase.is_final())
+}
