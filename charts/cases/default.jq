@@ -18,7 +18,7 @@
 # Everybody who may look at a namespace may look at its FeatureViews; who may edit may edit them, but not write their status.
 ."ClusterRole/featuremill-system-featuremill-operator-view" | .metadata.labels["rbac.authorization.k8s.io/aggregate-to-view"] == "true" and ([.rules[].verbs[]] | unique == ["get", "list", "watch"])
 ."ClusterRole/featuremill-system-featuremill-operator-edit" | .metadata.labels | has("rbac.authorization.k8s.io/aggregate-to-view") | not
-[."ClusterRole/featuremill-system-featuremill-operator-edit".rules[].resources[]] == ["featureviews", "architectures", "trainingsets", "erasures", "erasures", "erasures/status", "featureviews/scale"]
+[."ClusterRole/featuremill-system-featuremill-operator-edit".rules[].resources[]] == ["featureviews", "architectures", "trainingsets", "featurereplays", "erasures", "erasures", "erasures/status", "featureviews/scale"]
 # Who may only look does not see whom an Erasure is about.
 [."ClusterRole/featuremill-system-featuremill-operator-view".rules[].resources[]] | contains(["erasures"]) | not
 [."ClusterRole/featuremill-system-featuremill-operator".rules[] | select(.resources | index("cronjobs")).apiGroups] == [["batch"]]

@@ -39,6 +39,13 @@ use crate::error::Error;
 use crate::names::VIEW_FINALIZER;
 use crate::resync_after;
 
+/// A view and its Architecture, for the tests of other drivers.
+#[cfg(test)]
+pub(crate) fn example() -> (FeatureView, crds::Architecture) {
+    let observed = fixtures::observed("1h", 1, Vec::new());
+    (observed.view, observed.architecture.unwrap_or_else(|| unreachable!()))
+}
+
 /// One round.
 ///
 /// # Errors

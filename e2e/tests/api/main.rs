@@ -24,6 +24,7 @@ mod migration;
 mod modes;
 mod once;
 mod removal;
+mod replay_objects;
 mod replays;
 mod rollout;
 mod tally;

@@ -161,3 +161,59 @@ pub(super) async fn observe(context: &Context, view: &FeatureView) -> Result<Vec
 fn has_ended(replay: &FeatureReplay) -> bool {
     replay.status.as_ref().is_some_and(|status| status.progress.phase.is_final())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::feature_view::fixtures::observed;
+
+    fn entry(number: i64, revision: &str, annotations: &Value) -> ControllerRevision {
+        serde_json::from_value(json!({
+            "metadata": {"labels": {"featuremill.dev/revision": revision}, "annotations": annotations},
+            "revision": number,
+        }))
+        .unwrap()
+    }
+
+    fn replay(uid: &str, status: &Value) -> FeatureReplay {
+        serde_json::from_value(json!({"apiVersion": "featuremill.dev/v1alpha1", "kind": "FeatureReplay",
+            "metadata": {"name": uid, "uid": uid}, "spec": {"viewRef": {"name": "clicks"}}, "status": status}))
+        .unwrap()
+    }
+
+    #[test]
+    fn a_definition_is_computed_as_the_newest_run_that_was_live() {
+        let live =
+            |base: &str| json!({"featuremill.dev/base": base, "featuremill.dev/promoted": "2026-01-01T00:00:00Z"});
+        let mut history = vec![entry(1, "aa", &json!({"featuremill.dev/promoted": "2026-01-03T00:00:00Z"}))];
+        assert_eq!(served(&history, Some("aa"), "aa"), "aa");
+        history.push(entry(2, "a2", &live("aa")));
+        history.push(entry(3, "bb", &live("b0")));
+        history.push(entry(4, "a4", &json!({"featuremill.dev/base": "aa"})));
+        assert_eq!(served(&history, Some("aa"), "aa"), "a2", "a way back is no newer run");
+        assert_eq!(served(&history, Some("a4"), "aa"), "a4", "what status says is live, was");
+        assert_eq!(served(&history, Some("aa"), "cc"), "cc");
+    }
+
+    #[test]
+    fn a_run_that_is_under_way_is_the_one_of_the_definition_and_its_replay() {
+        let mut observed = observed("1h", 1, Vec::new());
+        let unbegun = replay("u1", &json!({}));
+        let run = name("0123456789", &unbegun);
+        assert_eq!(run.len(), 10);
+        assert_ne!(run, name("0123456789", &replay("u2", &json!({}))));
+        for (status, base, expected) in [
+            (json!({}), "0123456789", "0123456789"),
+            (json!({"run": run}), "0123456789", run.as_str()),
+            (json!({"run": run}), "9876543210", "9876543210"),
+        ] {
+            observed.replays = vec![replay("u1", &status)];
+            assert_eq!(current(&observed, base).revision, expected);
+        }
+        assert!(is_under_way(&replay("u1", &json!({"run": "r"}))) && !is_under_way(&unbegun));
+        assert!(!is_under_way(&replay("u1", &json!({"run": "r", "phase": "Succeeded"}))));
+    }
+}
