@@ -95,6 +95,10 @@ impl Mask {
         // Topics are looked at beside reconciliation, sooner or later.
         if let Some(status) = value.get_mut("status").and_then(Value::as_object_mut) {
             status.remove("source");
+            // What a replay on demand says of its progress is what its view said whenever it was looked at.
+            for field in ["replay", "records"] {
+                status.remove(field);
+            }
         }
         state.insert(name, serde_json::from_str(&self.text(&value.to_string())).unwrap());
     }

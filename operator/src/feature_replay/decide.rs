@@ -2,12 +2,12 @@
 
 use crds::FeatureReplay;
 use crds::condition::{ConditionStatus, reasons, types};
-use crds::feature_view::{AbortReason, ReplayStatus, Trial};
+use crds::feature_view::{AbortReason, ReplayProgress, ReplayStatus, Trial};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::observe::Observed;
-use crate::conditions::find;
+use crate::conditions::{find, seconds};
 use crate::feature_view::resolve::Refusal;
 use crate::feature_view::runs;
 
@@ -153,8 +153,8 @@ fn go_on(observed: &Observed, run: &str, now: Timestamp) -> State {
     let trial = status.rollout.clone().and_then(|rollout| rollout.trial).filter(|trial| trial.revision == run);
     let replay = trial.as_ref().and_then(|trial| trial.replay.clone()).or(known.replay);
     if status.active_revision.as_deref() == Some(run) {
-        let read = replay.as_ref().map_or_else(String::new, |replay| format!(" from {}", amount(replay)));
-        let message = format!("FeatureView {name:?} serves revision {run}, computed anew{read}");
+        let message = format!("FeatureView {name:?} serves revision {run}, computed anew");
+        let replay = replay.map(|replay| whole(replay, now));
         return State::Done { reason: reasons::SUCCEEDED, message, replay };
     }
     if let Some((reason, why)) = trial.as_ref().and_then(aborted) {
@@ -192,6 +192,14 @@ fn aborted(trial: &Trial) -> Option<(&'static str, String)> {
         AbortReason::ReplayFailed => reasons::REPLAY_FAILED,
     };
     Some((reason, trial.message.as_ref().map_or_else(String::new, |message| format!(": {message}"))))
+}
+
+/// What was read to its end.
+fn whole(mut replay: ReplayStatus, now: Timestamp) -> ReplayStatus {
+    let observed_time = seconds(now);
+    replay.completed_time.get_or_insert_with(|| observed_time.clone());
+    replay.progress = Some(ReplayProgress { percent: 100, observed_time, ..ReplayProgress::default() });
+    replay
 }
 
 /// What is read, in words.
