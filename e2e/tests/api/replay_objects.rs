@@ -25,8 +25,8 @@ pub fn object(name: &str, spec: &Value) -> Value {
     json!({"apiVersion": "featuremill.dev/v1alpha1", "kind": "FeatureReplay", "metadata": {"name": name}, "spec": all})
 }
 
-async fn make(world: &World, name: &str, spec: Value) -> FeatureReplay {
-    world.create(&object(name, &spec)).await.unwrap()
+async fn make(world: &World, name: &str, spec: &Value) -> FeatureReplay {
+    world.create(&object(name, spec)).await.unwrap()
 }
 
 /// Waits until a replay is as it should be, while the cluster is played.
@@ -47,7 +47,7 @@ fn run(replay: &FeatureReplay) -> Option<String> {
     replay.status.as_ref()?.run.clone()
 }
 
-async fn patch(world: &World, name: &str, spec: Value) -> Result<FeatureReplay, kube::Error> {
+async fn patch(world: &World, name: &str, spec: &Value) -> Result<FeatureReplay, kube::Error> {
     let patch = Patch::Merge(json!({"spec": spec}));
     world.api::<FeatureReplay>().patch(name, &PatchParams::default(), &patch).await
 }
@@ -68,13 +68,13 @@ async fn the_live_definition_is_computed_anew_and_takes_its_place() {
     let first = serve(&world).await;
     let (uid, old) = (first.uid().unwrap(), active(&first));
 
-    make(&world, "dry", json!({"dryRun": true, "ttlSecondsAfterFinished": 3600})).await;
+    make(&world, "dry", &json!({"dryRun": true, "ttlSecondsAfterFinished": 3600})).await;
     let dry = until(&world, "dry", "it says what it would read", |r| is_so(r, "Complete", "True", "DryRun")).await;
     let told = dry.status.unwrap();
     assert_eq!((told.records, told.run, told.replay.unwrap().parts[0].to), (Some(100), None, 100));
     assert!(world.replays().await.is_empty());
 
-    make(&world, "again", json!({"parallelism": 3, "backoffLimit": 2, "maxRecordsPerSecond": 7, "revision": old}))
+    make(&world, "again", &json!({"parallelism": 3, "backoffLimit": 2, "maxRecordsPerSecond": 7, "revision": old}))
         .await;
     let job = jobs(&world, 1).await.remove(0);
     let begun = until(&world, "again", "it is under way", |r| r.status.as_ref().unwrap().replay.is_some()).await;
@@ -84,16 +84,16 @@ async fn the_live_definition_is_computed_anew_and_takes_its_place() {
     assert_eq!(job.spec.as_ref().unwrap().backoff_limit_per_index, Some(2));
     assert_eq!(begun.status.as_ref().unwrap().replay.as_ref().unwrap().max_records_per_second, Some(7));
     assert!(is_so(&begun, "Complete", "False", "Running") && is_so(&begun, "Failed", "False", "Idle"), "{begun:#?}");
-    let refused = patch(&world, "again", json!({"parallelism": 4})).await.unwrap_err();
+    let refused = patch(&world, "again", &json!({"parallelism": 4})).await.unwrap_err();
     assert!(refused.to_string().contains("only suspend and ttlSecondsAfterFinished"), "{refused}");
-    make(&world, "more", json!({})).await;
+    make(&world, "more", &json!({})).await;
     until(&world, "more", "it waits for the first", |r| is_so(r, "Complete", "False", "AwaitingReplay")).await;
 
     // It stops, and goes on for the same offsets.
-    patch(&world, "again", json!({"suspend": true})).await.unwrap();
+    patch(&world, "again", &json!({"suspend": true})).await.unwrap();
     jobs(&world, 0).await;
     until(&world, "again", "it stands still", |r| is_so(r, "Complete", "False", "Suspended")).await;
-    patch(&world, "again", json!({"suspend": false})).await.unwrap();
+    patch(&world, "again", &json!({"suspend": false})).await.unwrap();
     let resumed = jobs(&world, 1).await.remove(0);
     assert!(resumed.uid() != job.uid() && resumed.annotations() == job.annotations(), "{resumed:#?}");
     let said_ms = jiff::Timestamp::now().as_millisecond();
@@ -132,7 +132,7 @@ async fn the_live_definition_is_computed_anew_and_takes_its_place() {
         command.output(&["diff", "-f", file.path().to_str().unwrap()]).await
     };
     assert!(out.contains(&format!("is to take the place of {new}")), "{out}");
-    patch(&world, "dry", json!({"ttlSecondsAfterFinished": 0})).await.unwrap();
+    patch(&world, "dry", &json!({"ttlSecondsAfterFinished": 0})).await.unwrap();
     eventually("its time is over", || async {
         match world.api::<FeatureReplay>().get_opt("dry").await.unwrap() {
             None => Ok(()),
@@ -152,10 +152,10 @@ async fn whatever_ends_it_early_what_served_serves_on_and_nothing_is_left() {
         world.edges.replays_wait.store(true, Ordering::Release);
         let operator = world.start(Faults::default());
         let old = active(&serve(&world).await);
-        make(&world, "stray", json!({"revision": "0123456789"})).await;
+        make(&world, "stray", &json!({"revision": "0123456789"})).await;
         until(&world, "stray", "it is told apart", |r| is_so(r, "Stalled", "True", "RevisionNotLive")).await;
         let deadline = if how == "deadline" { 3 } else { 3600 };
-        make(&world, "again", json!({"activeDeadlineSeconds": deadline})).await;
+        make(&world, "again", &json!({"activeDeadlineSeconds": deadline})).await;
         jobs(&world, 1).await;
         let begun = until(&world, "again", "it is under way", |r| run(r).is_some()).await;
         match how {

@@ -1,5 +1,6 @@
 //! A `FeatureReplay`: made, and watched to its end.
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use crds::condition::types;
@@ -95,9 +96,11 @@ fn told(replay: &FeatureReplay) -> String {
     let mut text = format!("{}  {:?}\n", replay.spec.view_ref.name, status.progress.phase);
     if let Some(order) = &status.replay {
         let parts = order.parts.len();
-        text += &format!("  reads    {} records of {parts} partitions\n", grouped(status.records.unwrap_or_default()));
+        let records = grouped(status.records.unwrap_or_default());
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  reads    {records} records of {parts} partitions");
         if !replay.spec.dry_run {
-            text += &format!("  replay   {}\n", read(order));
+            let _ = writeln!(text, "  replay   {}", read(order));
         }
     }
     let shown = [types::FAILED, types::COMPLETE, types::STALLED, types::RECONCILING];
@@ -106,7 +109,7 @@ fn told(replay: &FeatureReplay) -> String {
         find(conditions, type_).filter(|c| c.status == crds::condition::ConditionStatus::True && !c.message.is_empty())
     });
     if let Some(condition) = told {
-        text += &format!("  {}\n", condition.message);
+        let _ = writeln!(text, "  {}", condition.message);
     }
     text
 }

@@ -127,7 +127,7 @@ fn begin(observed: &Observed) -> Result<State, Refusal> {
             format!("FeatureView {name:?} is pinned by spec.rollout.servingRevision, and nothing is rolled out");
         return Err(waits(reasons::PINNED, message));
     }
-    if let Some(first) = observed.others.iter().find(|other| comes_first(other, &observed.replay)) {
+    if let Some(first) = observed.others.iter().find(|other| comes_first(other, &observed.replay, &active)) {
         return Err(waits(reasons::AWAITING_REPLAY, format!("FeatureReplay {:?} comes first", first.name_any())));
     }
     let run = runs::name(&plan.revision, &observed.replay);
@@ -135,9 +135,10 @@ fn begin(observed: &Observed) -> Result<State, Refusal> {
 }
 
 /// Whether another replay of the view is to be done with before this one: it has begun, or it is older and may begin.
-fn comes_first(other: &FeatureReplay, own: &FeatureReplay) -> bool {
+fn comes_first(other: &FeatureReplay, own: &FeatureReplay, active: &str) -> bool {
     let age = |replay: &FeatureReplay| (replay.metadata.creation_timestamp.clone(), replay.name_any());
-    runs::run_of(other).is_some() || !other.spec.suspend && !other.spec.dry_run && age(other) < age(own)
+    let may_begin = !other.spec.suspend && other.spec.revision.as_deref().is_none_or(|revision| revision == active);
+    runs::run_of(other).is_some() || may_begin && !other.spec.dry_run && age(other) < age(own)
 }
 
 /// What became of a run.

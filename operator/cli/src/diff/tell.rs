@@ -89,7 +89,8 @@ pub fn view(view: &View<'_>, now: Timestamp) -> Result<(bool, String), String> {
     }
     // It may have been computed anew since, under another name.
     let active = before.view.status.as_ref().and_then(|status| status.active_revision.as_deref());
-    let plan = runs::named(plan.clone(), &runs::served(&before.history, active, &plan.revision));
+    let revision = runs::served(&before.history, active, &plan.revision);
+    let plan = runs::named(plan, &revision);
     Ok((true, revised(view, before, &plan, former.as_deref(), &found, now)))
 }
 

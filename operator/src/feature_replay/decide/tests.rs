@@ -85,6 +85,7 @@ fn of_several_the_one_under_way_comes_first_and_then_the_oldest_that_may_begin()
         (replay("c", &nothing, &json!({"run": "r"})), true),
         (replay("a", &json!({"suspend": true}), &nothing), false),
         (replay("a", &json!({"dryRun": true}), &nothing), false),
+        (replay("a", &json!({"revision": "0"}), &nothing), false),
     ] {
         let mut observed = observed(&nothing, &nothing);
         observed.others.push(other);
