@@ -13,6 +13,7 @@ use crate::edges::Edges;
 use crate::events::Recorders;
 use crate::feature_view::resolve::Resolutions;
 use crate::feature_view::source::Topics;
+use crate::lag::Lags;
 use crate::metrics::Metrics;
 use crate::purge::Purges;
 use crate::settings::Settings;
@@ -33,6 +34,8 @@ pub struct Context {
     pub resolutions: Resolutions,
     /// The replays that there are; how each stands is read anew.
     pub replays: Store<FeatureReplay>,
+    /// How far each view is behind its topic.
+    pub lags: Lags,
     /// What topics hold, asked beside reconciliation.
     pub topics: Topics,
     /// The removals that run beside reconciliation.

@@ -82,6 +82,17 @@ pub struct CatchUp {
     #[serde(default = "default_deadline")]
     #[schemars(range(min = 1, max = 31_536_000))]
     pub deadline_seconds: i32,
+    /// How long nothing of a new revision may advance while it is replayed or catches up: no record is read, no pod becomes
+    /// ready. It is then given up as after `deadlineSeconds`, with what kept it. Being paused or suspended, waiting for a person,
+    /// and a store that does not answer do not count.
+    #[serde(default = "default_progress_deadline")]
+    #[schemars(range(min = 1, max = 31_536_000))]
+    pub progress_deadline_seconds: i32,
+    /// How many workers a new revision has until it takes over, if that is more than `replicas`: its history is read sooner.
+    /// Never more than the topic has partitions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub replicas: Option<i32>,
 }
 
 impl Default for CatchUp {
@@ -90,6 +101,8 @@ impl Default for CatchUp {
             max_lag_seconds: default_max_lag(),
             stable_for_seconds: default_stable_for(),
             deadline_seconds: default_deadline(),
+            progress_deadline_seconds: default_progress_deadline(),
+            replicas: None,
         }
     }
 }
@@ -107,12 +120,14 @@ pub struct ComparisonPolicy {
     #[serde(default = "default_max_mismatch_ratio")]
     #[schemars(length(max = 16), regex(pattern = r"^(0(\.[0-9]+)?|1(\.0+)?)$"))]
     pub max_mismatch_ratio: String,
-    /// Features whose values are meant to change.
+    /// Features whose values are meant to change: each one of the new revision, or of one before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 1024), inner(length(min = 1, max = 63)))]
     pub expected_changes: Vec<String>,
-    /// How far those may move: the largest population stability index, such as `"0.25"`. None: as far as they will.
+    /// How far those may move: the largest population stability index, such as `"0.25"`; NULL counts as a value of its own.
+    /// One of which it cannot be told, for there are fewer than 200 entities, does not pass unless it is equal. None: as far as
+    /// they will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
     pub max_psi: Option<String>,
@@ -160,7 +175,7 @@ pub struct RolloutStatus {
     /// The newest revision that has to prove itself, or did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Trial>,
-    /// What the last comparison said of the revision that is to take over, or did.
+    /// What the last comparison said of the revision that is to take over; where there is none, of the active one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<ComparisonStatus>,
 }
@@ -219,10 +234,28 @@ pub struct FeatureDifference {
     /// Kolmogorov and Smirnov's statistic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ks: Option<String>,
+    /// How the values of both revisions are spread; of numbers alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram: Option<Histogram>,
     /// A few of the entities, by the hash of their keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     pub examples: Vec<DifferenceExample>,
+}
+
+/// How many values fall into each of some bins of equal width, in both revisions. What is outside counts in the first and the
+/// last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Histogram {
+    /// The bounds of the bins, one more than there are bins; decimals, as text.
+    #[schemars(length(max = 65))]
+    pub edges: Vec<String>,
+    /// Of the revision that served.
+    #[schemars(length(max = 64))]
+    pub former: Vec<i64>,
+    /// Of the candidate.
+    #[schemars(length(max = 64))]
+    pub candidate: Vec<i64>,
 }
 
 /// An entity whose values differ.
@@ -266,6 +299,23 @@ pub struct Trial {
     /// How it gets its history; none before the topic's offsets are captured, and in modes without stream workers.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replay: Option<ReplayStatus>,
+    /// How far it was when it last advanced; none while that does not count.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub advance: Option<Advance>,
+}
+
+/// How far a revision had come when it last advanced. While it goes on advancing it is noted anew no
+/// more often than every twentieth of `catchUp.progressDeadlineSeconds`, and every 30 s at least.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Advance {
+    /// A number that changes whenever a marker moves or its replay reads a record.
+    pub position: i64,
+    /// The most of its pods that were ready at once.
+    pub ready_pods: i32,
+    /// When that was, in RFC 3339; `catchUp.progressDeadlineSeconds` counts from here.
+    #[schemars(extend("format" = "date-time"))]
+    pub time: String,
 }
 
 /// An attempt at comparing a revision with the one that serves.
@@ -295,6 +345,8 @@ pub enum AbortReason {
     ComparisonFailed,
     /// The Job of its replay failed.
     ReplayFailed,
+    /// Nothing of it advanced for `catchUp.progressDeadlineSeconds`.
+    NoProgress,
 }
 
 fn default_sample_keys() -> i32 {
@@ -322,4 +374,8 @@ fn default_stable_for() -> i32 {
 }
 fn default_deadline() -> i32 {
     86_400
+}
+/// As a Deployment's: long enough for an image to be pulled and a node to be added.
+fn default_progress_deadline() -> i32 {
+    600
 }

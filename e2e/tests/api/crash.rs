@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::children::{finish, serve};
 use crate::compares;
-use crate::cutover::{active, caught_up};
+use crate::cutover::{self, active, caught_up};
 use crate::faults::{Fault, Faults, What};
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with, with};
 use crate::mask::Mask;
@@ -43,6 +43,10 @@ enum Workload {
     Edit,
     /// Then change a window, which is compared with what serves, and wait as before.
     Compare,
+    /// The same, but the comparison fails, and a person lets it take over all the same.
+    Force,
+    /// The same, but the comparison fails, and so it is given up.
+    GiveUp,
     /// Then change a window, and once that is served go back by a pin, while both are kept.
     GoBack,
     /// Then change a window, and take that back while the new revision's history is read.
@@ -107,6 +111,23 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
         }
         if matches!(workload, Workload::Replay) {
             compute_anew(world, &served).await;
+        }
+        if matches!(workload, Workload::Force) {
+            world.apply::<FeatureView>(&compares::edited("2h", &json!({"scaleDownDelaySeconds": 0}))).await.unwrap();
+            let new = cutover::candidate(world).await;
+            compares::until(world, "it is held", compares::judged, |v| is(v, "Stalled", "True")).await;
+            cutover::annotate(world, "promote", &new).await;
+            compares::until(world, "it takes over", compares::judged, |v| is_alone(v) && active(v) == new).await;
+            finish(world).await;
+            removed(world).await;
+            cutover::answered(world).await;
+        }
+        if matches!(workload, Workload::GiveUp) {
+            let abort = json!({"comparison": {"sampleKeys": 100, "failurePolicy": "Abort"}});
+            world.apply::<FeatureView>(&compares::edited("2h", &abort)).await.unwrap();
+            let given_up = |v: &FeatureView| cutover::phase(v) == "Aborted" && is_alone(v);
+            compares::until(world, "it is given up", compares::judged, given_up).await;
+            removed(world).await;
         }
         if matches!(workload, Workload::GoBack) {
             go_back(world, &served).await;
@@ -228,6 +249,12 @@ async fn counted(world: &World, views: i32) {
     .await;
 }
 
+/// What befalls the write of this number: one thing in turn, or, with `FEATUREMILL_LONG` set, each in a run of its own.
+fn faults(nth: usize) -> Vec<What> {
+    let all = [What::CrashBefore, What::CrashAfter, What::LostReply];
+    if std::env::var_os("FEATUREMILL_LONG").is_some() { all.to_vec() } else { vec![all[nth % all.len()]] }
+}
+
 async fn matrix(name: &str, workload: Workload) {
     // One matrix at a time, a few runs at a time: more than that only measures how patient the API server is.
     static ONE: Mutex<()> = Mutex::const_new(());
@@ -239,7 +266,7 @@ async fn matrix(name: &str, workload: Workload) {
     assert!(points.len() > 3, "only {points:?} was learnt");
     let mut runs = Vec::new();
     for nth in points {
-        for what in [What::CrashBefore, What::CrashAfter, What::LostReply] {
+        for what in faults(nth) {
             let namespace = format!("{name}-{nth}-{}", format!("{what:?}").to_lowercase());
             let expected = &expected;
             runs.push(async move {
@@ -274,6 +301,16 @@ async fn dying_at_any_write_of_an_edit_ends_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_a_comparison_ends_the_same() {
     matrix("crash-compare", Workload::Compare).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_comparison_that_a_person_overrules_ends_the_same() {
+    matrix("crash-force", Workload::Force).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_comparison_that_gives_a_revision_up_ends_the_same() {
+    matrix("crash-give-up", Workload::GiveUp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

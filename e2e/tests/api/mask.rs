@@ -130,7 +130,7 @@ fn without_hashes(text: &str) -> String {
 
 /// Takes off what the API server counts and chooses.
 fn clean(value: &mut Value) {
-    const NOISE: [&str; 26] = [
+    const NOISE: [&str; 33] = [
         "uid",
         "resourceVersion",
         "generation",
@@ -157,6 +157,14 @@ fn clean(value: &mut Value) {
         "promotedTime",
         "caughtUpTime",
         "featuremill.dev/promoted",
+        // Of a revision that was given up: what was asked of it is hashed with UIDs, what was read bears times.
+        "definition",
+        "fence",
+        "capturedTime",
+        "completedTime",
+        "observedTime",
+        "completeFrom",
+        "asOf",
     ];
     match value {
         Value::Object(fields) => {

@@ -3,7 +3,7 @@
 use crds::{Architecture, FeatureView};
 use engine::row::{Trouble, trouble_key};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::api::core::v1::{Pod, PodTemplateSpec};
 use kube::api::{DeleteParams, Patch, PatchParams};
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -16,9 +16,9 @@ use crate::world::{World, eventually, has, is};
 
 const POD: &str = "played";
 
-/// Makes the pod of a Deployment as the controller would, in a state that the kubelet would report.
-async fn play_pod(world: &World, of: &Deployment, status: &Value) {
-    let template = of.spec.as_ref().unwrap().template.clone();
+/// Makes the pod of a template as the controller would, in a state that the kubelet would report.
+pub async fn play_pod(world: &World, template: &PodTemplateSpec, status: &Value) {
+    let template = template.clone();
     let labels = template.metadata.unwrap().labels.unwrap();
     let mut spec = serde_json::to_value(template.spec.unwrap()).unwrap();
     // No volume is ever mounted here.
@@ -29,13 +29,13 @@ async fn play_pod(world: &World, of: &Deployment, status: &Value) {
     api.patch_status(POD, &PatchParams::default(), &Patch::Merge(json!({"status": status}))).await.unwrap();
 }
 
-fn container(name: &str, state: &Value) -> Value {
+pub fn container(name: &str, state: &Value) -> Value {
     json!({"containerStatuses": [{
         "name": name, "image": "featuremill:dev", "imageID": "", "ready": false, "restartCount": 0, "state": state,
     }]})
 }
 
-async fn says(world: &World, type_: &str, status: &str, reason: &str, text: &str) {
+pub async fn says(world: &World, type_: &str, status: &str, reason: &str, text: &str) {
     world
         .view(VIEW, reason, |v| {
             let conditions = v.status.as_ref().map(|s| s.conditions.clone()).unwrap_or_default();
@@ -59,14 +59,14 @@ async fn a_pod_that_does_not_start_says_why_in_the_views_condition() {
     let unschedulable = json!({"phase": "Pending", "conditions": [
         {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": cpu},
     ]});
-    play_pod(&world, &stream, &unschedulable).await;
+    play_pod(&world, &stream.spec.as_ref().unwrap().template, &unschedulable).await;
     says(&world, "Ready", "False", "Unschedulable", cpu).await;
     let waiting = container("stream", &json!({"waiting": {"reason": "ErrImageNeverPull"}}));
-    play_pod(&world, &stream, &waiting).await;
+    play_pod(&world, &stream.spec.as_ref().unwrap().template, &waiting).await;
     says(&world, "Stalled", "True", "ImageUnavailable", "imagePullPolicy is Never").await;
     let crash =
         json!({"terminated": {"exitCode": 2, "reason": "Error", "message": "view shop/a: the plan is of semantics 2"}});
-    play_pod(&world, &stream, &container("stream", &crash)).await;
+    play_pod(&world, &stream.spec.as_ref().unwrap().template, &container("stream", &crash)).await;
     says(&world, "Ready", "False", "Crashing", "exit code 2: view shop/a").await;
     let quota = "pods \"x\" is forbidden: exceeded quota: small";
     let failure = json!({"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": quota});
@@ -93,7 +93,12 @@ async fn a_servers_pod_that_does_not_start_says_why_in_the_architectures_conditi
         deployments.get_opt(&name).await.unwrap().ok_or_else(String::new)
     })
     .await;
-    play_pod(&world, &server, &container("server", &json!({"waiting": {"reason": "ImagePullBackOff"}}))).await;
+    play_pod(
+        &world,
+        &server.spec.as_ref().unwrap().template,
+        &container("server", &json!({"waiting": {"reason": "ImagePullBackOff"}})),
+    )
+    .await;
     let api = world.api::<Architecture>();
     eventually("it is told", || async {
         let conditions = api.get(ARCHITECTURE).await.unwrap().status.unwrap_or_default().conditions;

@@ -94,8 +94,8 @@ pub struct Replay {
     /// The revision that must be live when it begins; whichever is if it is not given.
     #[arg(long)]
     pub revision: Option<String>,
-    /// From where the topic is read: `LongestWindow`, `Earliest`, `Latest`, or a time in RFC 3339; as the view's rollouts if it
-    /// is not given.
+    /// From where the topic is read: `LongestWindow`, `OfflineThenStream`, `Earliest`, `Latest`, or a time in RFC 3339; as the
+    /// view's rollouts if it is not given.
     #[arg(long, value_name = "FROM")]
     pub start_from: Option<String>,
     /// How many partitions are read at once.

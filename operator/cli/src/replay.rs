@@ -76,6 +76,7 @@ fn object(asked: &Replay) -> Result<FeatureReplay, CliError> {
 fn start(text: &str) -> Result<StartFrom, CliError> {
     let policy = match text {
         "LongestWindow" => StartPolicy::LongestWindow,
+        "OfflineThenStream" => StartPolicy::OfflineThenStream,
         "Earliest" => StartPolicy::Earliest,
         "Latest" => StartPolicy::Latest,
         time if time.parse::<Timestamp>().is_ok() => {
@@ -83,7 +84,7 @@ fn start(text: &str) -> Result<StartFrom, CliError> {
         }
         _ => {
             let message =
-                format!("--start-from {text:?} is neither LongestWindow, Earliest, Latest nor a time in RFC 3339");
+                format!("--start-from {text:?} is neither LongestWindow, OfflineThenStream, Earliest, Latest nor a time in RFC 3339");
             return Err(CliError::Nothing(message));
         }
     };

@@ -191,6 +191,7 @@ fn aborted(trial: &Trial) -> Option<(&'static str, String)> {
         AbortReason::AbortedByUser => reasons::ABORTED_BY_USER,
         AbortReason::ComparisonFailed => reasons::COMPARISON_FAILED,
         AbortReason::ReplayFailed => reasons::REPLAY_FAILED,
+        AbortReason::NoProgress => reasons::NO_PROGRESS,
     };
     Some((reason, trial.message.as_ref().map_or_else(String::new, |message| format!(": {message}"))))
 }
@@ -205,7 +206,10 @@ fn whole(mut replay: ReplayStatus, now: Timestamp) -> ReplayStatus {
 
 /// What is read, in words.
 fn amount(replay: &ReplayStatus) -> String {
-    format!("{} records of {} partitions", records(replay), replay.parts.len())
+    let archive = replay.archive.as_ref().map_or_else(String::new, |archive| {
+        format!(", and what {} of these no longer hold from {}", archive.partitions.len(), archive.table)
+    });
+    format!("{} records of {} partitions{archive}", records(replay), replay.parts.len())
 }
 
 /// How many records are read.

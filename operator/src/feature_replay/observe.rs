@@ -91,5 +91,6 @@ pub(super) async fn offsets(
     let rollout = runs::rollout(&view.spec.rollout, &observed.replay);
     let since = replay::since(&rollout.start_from, plan, now);
     let held = context.edges.topic(log, &stream.topic, since).await;
-    Ok(held.and_then(|held| replay::order(&rollout, plan, &held, now)))
+    let table = replay::archive(architecture, view, &stream.topic);
+    Ok(held.and_then(|held| replay::order(&rollout, plan, &held, table.as_deref(), now)))
 }

@@ -73,7 +73,10 @@ pub fn desire(
         if plan.mode.has_stream_lanes() {
             desired.config_maps.push(plan::config_map(view, plan));
             match decision.replay.as_ref().filter(|replay| replay.revision == plan.revision) {
-                None => desired.streams.extend(stream::deployment(view, architecture, plan, settings)),
+                None => {
+                    let replicas = replicas(view, decision, &plan.revision);
+                    desired.streams.extend(stream::deployment(view, architecture, plan, replicas, settings));
+                }
                 Some(replaying) => {
                     let made = Made { view, architecture, plan, settings };
                     replayed(&mut desired, observed, &made, replaying);
@@ -101,6 +104,12 @@ pub fn desire(
         }
     }
     Some(desired)
+}
+
+/// How many workers a revision has: a candidate may have more, so that it catches up sooner.
+fn replicas(view: &FeatureView, decision: &Decision, revision: &str) -> i32 {
+    let more = decision.workers.filter(|_| decision.memory.candidate.as_deref() == Some(revision));
+    if view.spec.suspend { 0 } else { view.spec.replicas.max(more.unwrap_or_default()) }
 }
 
 /// What reads the history of a revision, once what it reads stands in status. While workers are stopped on purpose it stops too.

@@ -48,6 +48,7 @@ pub fn observed(window: &str, replicas: i32, history: Vec<ControllerRevision>) -
         cron_jobs: Vec::new(),
         jobs: Vec::new(),
         pods: Vec::new(),
+        refused: std::collections::BTreeMap::new(),
         history,
         replays: Vec::new(),
         run: None,

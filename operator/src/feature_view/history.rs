@@ -75,6 +75,12 @@ pub(super) fn plan(observed: &Observed, revision: &str) -> Option<Arc<Plan>> {
     (!lacks).then_some(plan)
 }
 
+/// Whether a revision of the history has a feature of that name.
+pub(super) fn has_feature(observed: &Observed, name: &str) -> bool {
+    let features = observed.history.iter().filter_map(|entry| entry.data.as_ref()?.0["spec"]["features"].as_array());
+    features.flatten().any(|feature| feature["name"].as_str() == Some(name))
+}
+
 /// The entries of what runs.
 pub(super) fn desire(observed: &Observed, decision: &Decision, image_of_now: &str) -> Vec<ControllerRevision> {
     let last = observed.history.iter().map(|entry| entry.revision).max().unwrap_or_default();

@@ -15,7 +15,7 @@ use engine::row::{
 };
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
-use k8s_openapi::api::core::v1::{ConfigMap, Pod};
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
 use kube::{Api, ResourceExt as _};
@@ -56,6 +56,8 @@ pub struct Observed {
     pub jobs: Vec<Job>,
     /// Its pods, if not all of them are ready.
     pub pods: Vec<Pod>,
+    /// Why none of the pods of a Job can be made, by the Job's name.
+    pub refused: BTreeMap<String, String>,
     /// Its history.
     pub history: Vec<ControllerRevision>,
     /// The replays of it that have begun and not ended.
@@ -88,7 +90,8 @@ pub struct StoreFacts {
     pub live_head: Option<Head>,
     /// What became of the target's last batch run, if it has had one.
     pub run: Option<RunReport>,
-    /// What the last comparison of the target with the live revision said.
+    /// What the last comparison of the target with the live revision said; where the target is live and status has forgotten
+    /// it, with the one before.
     pub comparison: Option<Report>,
     /// How far the target has read; none if there is no target.
     pub markers: Option<Markers>,
@@ -133,6 +136,7 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     jobs.retain(|job| job.owner_references().iter().any(|o| owners.contains(&o.uid)));
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
+    let refused = refused(context, &namespace, &jobs, &pods).await?;
     let replays = runs::observe(context, &view).await?;
     Ok(Some(Observed {
         view,
@@ -144,6 +148,7 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
         cron_jobs,
         jobs,
         pods,
+        refused,
         history,
         replays,
         run: None,
@@ -185,6 +190,29 @@ impl Observed {
         let uid = self.view.uid().unwrap_or_default();
         self.jobs.iter().filter(move |job| job.owner_references().iter().any(|o| o.uid == uid))
     }
+}
+
+/// Why Jobs that should have pods have none. A Job has no condition for that: its controller tells it by events.
+async fn refused(
+    context: &Context,
+    namespace: &str,
+    jobs: &[Job],
+    pods: &[Pod],
+) -> Result<BTreeMap<String, String>, Error> {
+    let mut refused = BTreeMap::new();
+    let lacks = |job: &&Job| {
+        let uid = job.uid();
+        let has = |pod: &Pod| pod.owner_references().iter().any(|owner| Some(&owner.uid) == uid.as_ref());
+        !is_finished(job) && !pods.iter().any(has)
+    };
+    for job in jobs.iter().filter(lacks) {
+        let of = format!("involvedObject.uid={},reason=FailedCreate", job.uid().unwrap_or_default());
+        let api = Api::<Event>::namespaced(context.client.clone(), namespace);
+        let list = api.list(&ListParams::default().fields(&of)).await.map_err(Error::read("the list of events"))?;
+        let newest = list.items.into_iter().max_by_key(|event| event.last_timestamp.as_ref().map(|time| time.0));
+        refused.extend(newest.and_then(|event| event.message).map(|message| (job.name_any(), message)));
+    }
+    Ok(refused)
 }
 
 /// The pods that carry the labels, unless every one of them is ready and no Job is `busy`: then there is nothing to be
@@ -271,7 +299,9 @@ async fn facts(
     }
     let compares = comparison::is_on(&observed.view.spec.rollout.comparison);
     let comparison = match (&live, target) {
-        (Some(live), Some(target)) if compares && live.revision != target => {
+        (Some(live), Some(target))
+            if compares && (live.revision != target || !remembers_comparison(observed, target)) =>
+        {
             store.comparison(&comparison_key(&uid, target)).await.map_err(text)?
         }
         _ => None,
@@ -316,6 +346,12 @@ async fn facts(
     })
 }
 
+/// Whether status tells of the comparison that a revision stood.
+fn remembers_comparison(observed: &Observed, revision: &str) -> bool {
+    let rollout = observed.view.status.as_ref().and_then(|status| status.rollout.as_ref());
+    rollout.and_then(|rollout| rollout.comparison.as_ref()).is_some_and(|compared| compared.candidate == revision)
+}
+
 /// Whether status says of a replay of the revision that it is not complete.
 fn is_replayed(observed: &Observed, revision: &str) -> bool {
     let trial = observed.view.status.as_ref().and_then(|status| status.rollout.as_ref()?.trial.as_ref());
@@ -343,7 +379,8 @@ pub async fn offsets(
     let rollout = &observed.rollout(&replaying.revision);
     let since = replay::since(&rollout.start_from, plan, now);
     let held = context.edges.topic(log, topic, since).await;
-    Some(held.and_then(|held| replay::order(rollout, plan, &held, now)))
+    let table = observed.architecture.as_ref().and_then(|of| replay::archive(of, &observed.view, topic));
+    Some(held.and_then(|held| replay::order(rollout, plan, &held, table.as_deref(), now)))
 }
 
 /// What is read back of a configuration of batch runs.

@@ -8,14 +8,17 @@
 //! - The workers of a revision that is to take the place of another start once its history is replayed, and not before.
 //! - A revision whose removal has begun is not taken up again before the removal is complete.
 //! - While the store does not answer nothing is promoted, given up, superseded or removed.
+//! - What advances is not given up for standing still, nor is what a person holds.
 
 mod compare;
 mod facts;
 mod memory;
+mod progress;
 mod replay;
 
 pub use facts::{Facts, Policy, Request, Verb, caught_up, facts, pin};
 pub use memory::{Memory, Past, Trial};
+pub use progress::{Advance, Course, Reach};
 pub use replay::{Replaying, Seen};
 
 use std::collections::BTreeSet;
@@ -80,9 +83,11 @@ pub struct Decision {
     pub remove: BTreeSet<String>,
     /// Whether the target has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
+    /// How many workers the candidate may have until it takes over, where the spec lets it have more than others.
+    pub workers: Option<i32>,
     /// The revision that has had no batch run yet, and does not wait for its schedule.
     pub first: Option<String>,
-    /// The attempt at a comparison whose Job is to be made.
+    /// The attempt at a comparison whose Job is to be made, as status says.
     pub compare: Option<Attempt>,
     /// The attempts whose objects stay: the one that the trial is at, and the one of which status says so.
     pub compared: Vec<Attempt>,
@@ -114,11 +119,15 @@ pub fn decide(facts: &Facts) -> Decision {
     let reported: Vec<String> =
         memory.active.iter().chain(&memory.previous).chain(&memory.candidate).cloned().collect();
     if let Ok(live) = &facts.live {
-        memory.settle(live.as_deref(), &facts.history, facts.now);
+        memory.settle(live.as_deref(), facts.target().map(String::as_str), &facts.history, facts.now);
     }
     let target = facts.target().cloned();
     let answered = heed(facts, &mut memory);
     let step = step(facts, &mut memory);
+    // Only what reads, and is seen to, can be expected to advance.
+    if !matches!(step, Step::Replay | Step::CatchUp) {
+        memory.trial.iter_mut().for_each(|trial| trial.advance = None);
+    }
     let decides = facts.live.is_ok() && target.is_some() && step != Step::Unavailable;
 
     memory.candidate = match step {
@@ -152,12 +161,18 @@ pub fn decide(facts: &Facts) -> Decision {
     let next = next(facts, &memory, step);
     let remove = retire.intersection(&facts.memory.retiring).cloned().collect();
     let replay = Replaying::of(facts, &memory);
+    let workers = workers(facts, &memory);
     let (wanted, caught_up) = (facts.wanted.clone(), facts.caught_up && step != Step::Replay);
     let attempt = |memory: &Memory| memory.trial.as_ref().and_then(|trial| trial.comparison.clone());
     let compared: Vec<Attempt> = attempt(&memory).into_iter().chain(attempt(&facts.memory)).collect();
     let begun = facts.compared.as_ref().map(|c| (&c.definition, c.number)).filter(|_| !is_absent(facts));
-    let compare = attempt(&memory)
-        .filter(|attempt| step == Step::Compare && begun != Some((&attempt.definition, attempt.number)));
+    // It stands in status first: the report of one that status has forgotten would answer nothing, and replace one that does.
+    let stands = attempt(&facts.memory);
+    let is_asked = |attempt: &Attempt| {
+        let asked = Some((&attempt.definition, attempt.number));
+        asked == stands.as_ref().map(|stands| (&stands.definition, stands.number)) && asked != begun
+    };
+    let compare = attempt(&memory).filter(|attempt| step == Step::Compare && is_asked(attempt));
     Decision {
         step,
         wanted,
@@ -168,6 +183,7 @@ pub fn decide(facts: &Facts) -> Decision {
         retire,
         remove,
         caught_up,
+        workers,
         first,
         compare,
         compared,
@@ -246,8 +262,8 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
         }
         Some(trial) => {
             observe(facts, trial);
-            if trial.aborted.is_none() && !policy_holds(facts) && trial.is_steady(facts.now, facts.policy.stable_for) {
-                facts.compare(trial);
+            if trial.aborted.is_none() && trial.is_steady(facts.now, facts.policy.stable_for) {
+                facts.compare(trial, policy_holds(facts));
             }
             gate(facts, trial)
         }
@@ -277,6 +293,16 @@ fn observe(facts: &Facts, trial: &mut Trial) {
             trial.aborted = Some(AbortReason::DeadlineExceeded);
         }
     }
+    progress::observe(facts, trial);
+}
+
+/// How many workers the candidate may have: no more than there are partitions to be read, as far as that is known.
+fn workers(facts: &Facts, memory: &Memory) -> Option<i32> {
+    let candidate = memory.candidate.as_ref().filter(|_| memory.active.is_some())?;
+    let trial = memory.trial.as_ref().filter(|trial| trial.revision == *candidate);
+    let replayed = trial.and_then(|trial| i32::try_from(trial.replay.as_ref()?.parts.len()).ok());
+    let partitions = facts.partitions.filter(|_| facts.target() == Some(candidate)).max(replayed)?;
+    facts.policy.workers.map(|workers| workers.min(partitions))
 }
 
 /// The first gate that the revision has not passed: history, lag, comparison, a person's word, in this order. A gate is a
@@ -292,16 +318,15 @@ fn gate(facts: &Facts, trial: &Trial) -> Step {
     if !trial.is_steady(*now, policy.stable_for) {
         return Step::CatchUp;
     }
-    if policy.paused {
-        return Step::AwaitPromotion;
-    }
     match facts.gate(trial) {
-        Gate::Undecided => return Step::Compare,
+        // Shown in a pause, too: nobody should have to end it to learn what differs.
         Gate::Failed => return Step::Differs,
-        Gate::Open => {}
+        Gate::Undecided if !policy.paused => return Step::Compare,
+        Gate::Undecided | Gate::Open => {}
     }
     // A pin that names it is a person's word, too.
-    if !(policy.auto || trial.approved || policy.pin.is_some()) {
+    let approved = policy.auto || trial.approved || policy.pin.is_some();
+    if policy.paused || !approved {
         return Step::AwaitPromotion;
     }
     Step::Promote
@@ -342,8 +367,9 @@ fn next(facts: &Facts, memory: &Memory, step: Step) -> Option<SignedDuration> {
     let trial = memory.trial.as_ref().filter(|_| matches!(step, Step::Replay | Step::CatchUp | Step::Compare));
     let again = trial.filter(|_| step == Step::Compare).and_then(|trial| facts.next_comparison(trial));
     let deadline = trial.and_then(|t| t.started?.checked_add(policy.deadline).ok());
+    let progress = trial.and_then(|t| t.advance.as_ref()?.at.checked_add(policy.progress).ok());
     let steady = trial.and_then(|t| t.caught_up?.checked_add(policy.stable_for).ok());
-    [soak, deadline, steady, again]
+    [soak, deadline, progress, steady, again]
         .into_iter()
         .flatten()
         .map(|end| end.duration_since(*now))

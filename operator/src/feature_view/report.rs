@@ -5,6 +5,7 @@
 
 mod batch;
 mod comparison;
+mod fresh;
 mod replay;
 mod rollout;
 mod running;
@@ -22,10 +23,12 @@ use kube::ResourceExt as _;
 
 use super::act::Acted;
 use super::apply::Applied;
+use super::hindrance;
 use super::observe::{Observed, StoreView, revision_of};
 use super::phase::{Decision, Memory, Step};
 use super::resolve::Refusal;
 use crate::conditions::{Conditions, find, seconds};
+use crate::lag::{Standing, told};
 use crate::names;
 use crate::trouble::{self, Trouble};
 use crate::workload::{is_available, is_rolled_out, replicas};
@@ -46,6 +49,8 @@ pub struct Round<'a> {
     pub applied: &'a Applied,
     /// What was done.
     pub acted: &'a Acted,
+    /// What is known of the live revision's lag.
+    pub lag: &'a Standing,
     /// The time.
     pub now: Timestamp,
 }
@@ -67,6 +72,7 @@ impl Round<'_> {
 
         let mut conditions = Conditions::new(&previous.conditions, generation, self.now);
         let compared = self.compared(&previous, &memory);
+        let lag = told::status(self.lag, previous.lag.as_ref());
         let verdicts = [
             (types::READY, self.ready(&caught_up, stream)),
             (types::RECONCILING, self.reconciling(&caught_up, stream)),
@@ -75,8 +81,9 @@ impl Round<'_> {
             (types::CAUGHT_UP, caught_up.clone()),
             (types::COMPARISON_PASSED, self.comparison_passed(compared.as_ref())),
             (types::ROLLBACK_AVAILABLE, self.rollback_available()),
+            (types::FRESH, self.fresh(lag.as_ref(), stream)),
         ];
-        for (type_, (status, reason, message)) in verdicts.into_iter().chain(self.fresh().map(|v| (types::FRESH, v))) {
+        for (type_, (status, reason, message)) in verdicts {
             conditions.set(type_, status, reason, message);
         }
         let (served, horizon) = self.served(&previous);
@@ -100,6 +107,7 @@ impl Round<'_> {
             horizon,
             previous_generation,
             last_run,
+            lag,
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),
@@ -351,7 +359,7 @@ impl Round<'_> {
     /// What a revision's workers say keeps them from their work.
     fn told(&self, revision: Option<&str>) -> Option<Trouble> {
         let StoreView::Known(facts) = self.store else { return None };
-        trouble::of_workers(facts.troubles.get(revision?)?.iter(), self.now.as_millisecond())
+        hindrance::told(facts, revision?, self.now)
     }
 
     /// Whether something keeps workers from their work, whose end sends no event.

@@ -20,6 +20,7 @@ pub(super) fn deployment(
     view: &FeatureView,
     architecture: &Architecture,
     plan: &Plan,
+    replicas: i32,
     settings: &Settings,
 ) -> Option<Deployment> {
     let kafka = architecture.spec.kafka.as_ref()?;
@@ -34,7 +35,7 @@ pub(super) fn deployment(
             ..ObjectMeta::default()
         },
         spec: Some(DeploymentSpec {
-            replicas: Some(if view.spec.suspend { 0 } else { view.spec.replicas }),
+            replicas: Some(replicas),
             selector: LabelSelector { match_labels: Some(selector), ..LabelSelector::default() },
             // A new worker joins before an old one leaves: partitions move by hand-over, and nobody stands still.
             strategy: Some(DeploymentStrategy {

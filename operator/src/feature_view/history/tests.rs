@@ -22,6 +22,7 @@ fn runs(observed: &Observed, revisions: &[&str]) -> Decision {
         retire: BTreeSet::new(),
         remove: BTreeSet::new(),
         caught_up: true,
+        workers: None,
         first: None,
         compare: None,
         compared: Vec::new(),

@@ -11,6 +11,7 @@ use kube::ResourceExt as _;
 use shell::store::Markers;
 
 use super::memory::{Memory, Past};
+use super::progress::Course;
 use super::replay::Seen;
 use crate::feature_view::comparison::{self, Compared};
 use crate::feature_view::observe::{Observed, StoreView, revision_of};
@@ -45,6 +46,10 @@ pub struct Facts {
     pub replay: Seen,
     /// Whether the target has read its source up to now, and has a generation where its mode has them.
     pub caught_up: bool,
+    /// How far the target has read; `None` where it has nothing to read, or has read all there is by now.
+    pub course: Option<Course>,
+    /// How many partitions the target's topic has, as far as that is known.
+    pub partitions: Option<i32>,
     /// What is known of the comparison that the target has to stand; `None`: nothing is compared.
     pub compared: Option<Compared>,
     /// Whether the target has batch runs and has had none yet.
@@ -70,6 +75,10 @@ pub struct Policy {
     pub stable_for: SignedDuration,
     /// How long that may take.
     pub deadline: SignedDuration,
+    /// How long nothing of it may advance.
+    pub progress: SignedDuration,
+    /// How many workers it may have until it takes over.
+    pub workers: Option<i32>,
     /// How long the revision before is kept.
     pub soak: SignedDuration,
 }
@@ -120,6 +129,8 @@ impl Policy {
             // A generation is there or it is not; only lag comes and goes.
             stable_for: if streams { seconds(rollout.catch_up.stable_for_seconds) } else { SignedDuration::ZERO },
             deadline: seconds(rollout.catch_up.deadline_seconds),
+            progress: seconds(rollout.catch_up.progress_deadline_seconds),
+            workers: rollout.catch_up.replicas,
             soak: seconds(rollout.scale_down_delay_seconds),
         }
     }
@@ -167,6 +178,8 @@ pub fn facts(
         unread: unread(observed, plans),
         replay: Seen::default(),
         caught_up: false,
+        course: None,
+        partitions: None,
         compared: None,
         unrun: false,
         suspended: view.spec.suspend || target.is_some_and(|target| observed.is_held(target)),
@@ -183,6 +196,8 @@ pub fn facts(
         let from = known.live.as_ref().and_then(|live| migration::mode(observed, plans, &live.revision));
         facts.queued = migration::is_queued(observed, from, mode);
         facts.caught_up = facts.target().is_some() && (read || !streams) && (published || !batches);
+        facts.course = target.filter(|_| streams && !read).map(|target| Course::of(observed, known, target, now));
+        facts.partitions = known.markers.as_ref().and_then(|markers| markers.partitions);
         facts.compared = comparison::compared(observed, plans, known, facts.target().map(String::as_str));
         facts.unrun = batches && head.is_none() && known.run.is_none();
         let trial = facts.memory.trial.as_ref().filter(|trial| facts.target() == Some(&trial.revision));

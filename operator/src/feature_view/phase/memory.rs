@@ -9,6 +9,7 @@ use crds::FeatureViewStatus;
 use crds::feature_view::{AbortReason, Attempt, ReplayStatus, RolloutStatus, Trial as TrialStatus};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
+use super::progress::Advance;
 use crate::conditions::seconds;
 
 /// What is remembered.
@@ -28,6 +29,8 @@ pub struct Memory {
     pub trial: Option<Trial>,
     /// What is being removed, or is to be.
     pub retiring: BTreeSet<String>,
+    /// Whether no round ever told status what is being removed, or status was lost since.
+    pub forgot: bool,
 }
 
 /// How a revision proves itself.
@@ -49,6 +52,8 @@ pub struct Trial {
     pub message: Option<String>,
     /// How it gets its history, once that is decided.
     pub replay: Option<ReplayStatus>,
+    /// How far it was when it last advanced, and when; none while that does not count.
+    pub advance: Option<Advance>,
 }
 
 /// A revision of the history.
@@ -101,8 +106,11 @@ impl Memory {
                 aborted: trial.aborted,
                 message: trial.message,
                 replay: trial.replay,
+                advance: trial.advance.as_ref().and_then(Advance::of),
             }),
             retiring: status.retiring.iter().map(|r| r.revision.clone()).collect(),
+            // A round begins with the intent to move a pointer, and ends with all the rest.
+            forgot: status.observed_generation.is_none(),
         }
     }
 
@@ -121,6 +129,7 @@ impl Memory {
                 aborted: trial.aborted,
                 message: trial.message.clone(),
                 replay: trial.replay.clone(),
+                advance: trial.advance.as_ref().map(Advance::told),
             }),
             comparison: status.rollout.take().and_then(|rollout| rollout.comparison),
         };
@@ -132,7 +141,10 @@ impl Memory {
 
     /// Brings it into line with where the pointer is seen to be: it may have moved without status being told, and status
     /// may have been lost.
-    pub fn settle(&mut self, live: Option<&str>, history: &[Past], now: Timestamp) {
+    pub fn settle(&mut self, live: Option<&str>, target: Option<&str>, history: &[Past], now: Timestamp) {
+        if self.forgot || self.active.is_none() && live.is_some() {
+            self.recollect(live, target, history);
+        }
         match live {
             // The pointer was lost with its store: what was read, and what was kept, have no rows any more.
             None => {
@@ -160,9 +172,19 @@ impl Memory {
         self.promoted = of_live.and_then(|past| past.promoted).or(Some(now));
         self.previous = kept.map(|past| past.revision.clone());
         self.returned = kept.zip(of_live).is_some_and(|(kept, live)| kept.number > live.number);
-        // What was being removed was lost, too. What is gone already is removed once more, which does no harm.
-        let idle = history.iter().filter(|past| !past.stands && !past.replays && past.revision != live);
-        self.retiring.extend(idle.map(|past| past.revision.clone()));
+    }
+
+    /// What was being removed was lost with status: whatever no longer stands. What is gone already is removed once more, which
+    /// does no harm; what was never served, and is to be now, may only not have been begun yet.
+    fn recollect(&mut self, live: Option<&str>, target: Option<&str>, history: &[Past]) {
+        let begins = |past: &Past| live.is_none() && past.promoted.is_none() && Some(past.revision.as_str()) == target;
+        let kept = |past: &Past| {
+            [&self.previous, &self.candidate].into_iter().any(|kept| kept.as_ref() == Some(&past.revision))
+                || live == Some(past.revision.as_str())
+        };
+        let idle = history.iter().filter(|past| !past.stands && !past.replays && !kept(past) && !begins(past));
+        let idle: Vec<String> = idle.map(|past| past.revision.clone()).collect();
+        self.retiring.extend(idle);
     }
 
     /// The pointer moved to `to`.

@@ -1,14 +1,12 @@
 //! What a report says of a replay. How far it is stands in status; conditions change only with what is going on.
 
 use crds::condition::reasons;
-use kube::ResourceExt as _;
 
 use super::Round;
-use crate::feature_view::observe::revision_of;
+use crate::feature_view::hindrance;
+use crate::feature_view::observe::StoreView;
 use crate::feature_view::phase::Replaying;
-use crate::feature_view::replay::is_replay;
-use crate::names::{COMPONENT_LABEL, REPLAY};
-use crate::trouble::{self, Trouble};
+use crate::trouble::Trouble;
 
 impl Round<'_> {
     /// That the candidate's history is read, and what of it.
@@ -35,12 +33,7 @@ impl Round<'_> {
 
     /// What keeps a replay from its work: the topic, as its processes say, or as their pods and their Job show.
     pub(super) fn replay_trouble(&self, replay: &Replaying) -> Option<Trouble> {
-        let revision = Some(replay.revision.as_str());
-        let job = self.observed.own_jobs().find(|job| is_replay(job) && revision_of(*job) == revision);
-        let is_ours = |pod: &&k8s_openapi::api::core::v1::Pod| {
-            revision_of(*pod) == revision && pod.labels().get(COMPONENT_LABEL).is_some_and(|c| c == REPLAY)
-        };
-        let of_pods = || trouble::of_pods(self.observed.pods.iter().filter(is_ours));
-        replay.trouble.clone().or_else(|| job.and_then(|_| self.told(revision).or_else(of_pods)))
+        let StoreView::Known(facts) = self.store else { return replay.trouble.clone() };
+        replay.trouble.clone().or_else(|| hindrance::of_replay(self.observed, facts, &replay.revision, self.now))
     }
 }

@@ -161,6 +161,16 @@ impl Round<'_> {
                 let what = format!("the replay of revision {revision} failed and it was given up: {why}");
                 Some((reasons::REPLAY_FAILED, format!("{what}; {}{again}", self.serves_on())))
             }
+            Step::Aborted(AbortReason::NoProgress) => {
+                let trial = self.decision.memory.trial.as_ref();
+                let why = trial.and_then(|trial| trial.message.clone()).unwrap_or_default();
+                let deadline = rollout.catch_up.progress_deadline_seconds;
+                let what = format!(
+                    "nothing of revision {revision} advanced for spec.rollout.catchUp.progressDeadlineSeconds ({deadline}), \
+                     and it was given up: {why}"
+                );
+                Some((reasons::NO_PROGRESS, format!("{what}; {}{again}", self.serves_on())))
+            }
             Step::Unavailable => Some((reasons::REVISION_UNAVAILABLE, self.unavailable())),
             _ => None,
         }

@@ -48,6 +48,7 @@ fn case(step: Step) -> Case {
         retire: BTreeSet::new(),
         remove: BTreeSet::new(),
         caught_up: false,
+        workers: None,
         first: None,
         compare: None,
         compared: Vec::new(),
@@ -86,6 +87,7 @@ impl Case {
             decision: &self.decision,
             applied: &applied,
             acted: &self.acted,
+            lag: &Standing::None,
             now: "2026-01-01T01:00:00Z".parse().unwrap(),
         };
         round.status()
@@ -158,6 +160,17 @@ fn a_replay_that_failed_says_why() {
     it.decision.memory.trial.as_mut().unwrap().message = Some("SourceReset: it was made anew".to_owned());
     assert_eq!(it.looks(), look("Aborted", ["True Healthy", "False Idle", "True ReplayFailed"]));
     assert!(it.says(types::STALLED).contains("SourceReset: it was made anew"), "{}", it.says(types::STALLED));
+}
+
+#[test]
+fn what_stood_still_says_what_and_why() {
+    let mut it = case(Step::Aborted(AbortReason::NoProgress));
+    it.decision.memory.candidate = None;
+    let why = "its replay read no record, and stands at 3 %; pod a: Unschedulable: no room";
+    it.decision.memory.trial.as_mut().unwrap().message = Some(why.to_owned());
+    assert_eq!(it.looks(), look("Aborted", ["True Healthy", "False Idle", "True NoProgress"]));
+    let says = it.says(types::STALLED);
+    assert!(says.contains(why) && says.contains("progressDeadlineSeconds (600)") && says.contains("retry="), "{says}");
 }
 
 #[test]
@@ -238,4 +251,50 @@ fn a_revision_that_is_dropped_by_a_move_is_being_removed_from_then_on() {
     let status = it.status();
     assert_eq!(status.previous_revision.as_deref(), Some(BEFORE));
     assert_eq!(status.retiring.iter().map(|r| r.revision.as_str()).collect::<Vec<_>>(), [LIVE]);
+}
+
+/// What a comparison said of a revision.
+fn compared(candidate: &str, verdict: &str) -> crds::feature_view::ComparisonStatus {
+    serde_json::from_value(json!({
+        "former": BEFORE, "candidate": candidate, "verdict": verdict, "asOf": "2026-01-01T00:00:00Z", "entities": 90,
+        "message": (verdict == "Failed").then_some("feature clicks differs"),
+    }))
+    .unwrap()
+}
+
+#[test]
+fn the_comparison_that_was_passed_is_told_of_until_another_rollout() {
+    let remembers = |mut it: Case, candidate: &str| {
+        let rollout = crds::feature_view::RolloutStatus {
+            comparison: Some(compared(candidate, "Passed")),
+            ..crds::feature_view::RolloutStatus::default()
+        };
+        it.observed.view.status = Some(FeatureViewStatus { rollout: Some(rollout), ..FeatureViewStatus::default() });
+        it
+    };
+    let it = served();
+    let live = it.decision.wanted.clone().unwrap();
+    let it = remembers(it, &live);
+    let says = it.says(types::COMPARISON_PASSED);
+    assert!(says.contains(&format!("revision {live}, compared with {BEFORE} for 90 entities")), "{says}");
+    // What the live one passed says nothing of the next.
+    for step in [Step::Replay, Step::CatchUp] {
+        let it = remembers(case(step), LIVE);
+        assert!(it.says(types::COMPARISON_PASSED).contains("compared once it has caught up"));
+        assert!(it.status().rollout.unwrap().comparison.is_none());
+    }
+}
+
+#[test]
+fn a_pause_shows_a_comparison_that_failed() {
+    let mut it = case(Step::Differs);
+    it.observed.view.spec.rollout.paused = true;
+    let rollout = crds::feature_view::RolloutStatus {
+        comparison: Some(compared(it.decision.wanted.as_deref().unwrap(), "Failed")),
+        ..crds::feature_view::RolloutStatus::default()
+    };
+    it.observed.view.status = Some(FeatureViewStatus { rollout: Some(rollout), ..FeatureViewStatus::default() });
+    assert_eq!(it.looks(), look("ComparisonFailed", ["True Healthy", "False Idle", "True ComparisonFailed"]));
+    let says = it.says(types::STALLED);
+    assert!(says.contains("feature clicks differs") && says.contains("after spec.rollout.paused"), "{says}");
 }

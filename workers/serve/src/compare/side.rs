@@ -8,6 +8,7 @@ use shell::backoff::Backoff;
 
 use super::CompareError;
 use crate::catalog::Revision;
+use crate::completeness::complete_from;
 use crate::evaluate::{Rows, Status, evaluate_rows};
 use crate::generation::overtaken;
 use crate::pointers::{Check, Pointers};
@@ -95,6 +96,7 @@ impl Side {
             revision: &self.revision,
             generation: pointers.generation,
             horizon: pointers.horizon,
+            complete_from: complete_from(&reply.markers).map_err(|e| self.broken(e.to_string()))?,
             features: &self.features,
             entities,
             rows: &reply.rows,

@@ -55,10 +55,10 @@ pub(super) fn tagged(command: &Cmd) -> Result<Tagged, String> {
         })
         .collect();
     let name = args.first().map(|name| String::from_utf8_lossy(name).to_ascii_uppercase()).unwrap_or_default();
-    let Some(keys) = keys_of(&name) else {
+    let Some(named) = keys_of(&name) else {
         return Err(format!("it is not known which keys {name} names; add it to shell::redis::keys"));
     };
-    let keys = match keys {
+    let keys = match named {
         Keys::None => 0..0,
         Keys::First => 1..2,
         Keys::AllButName => 1..args.len(),
@@ -75,6 +75,7 @@ pub(super) fn tagged(command: &Cmd) -> Result<Tagged, String> {
         return Err(format!("{name} names {} keys and has {} arguments", keys.len(), args.len()));
     }
     let mut out = Cmd::with_capacity(args.len(), args.iter().map(|arg| arg.len() + 2).sum());
+    let is_pattern = matches!(named, Keys::Pattern);
     let mut tag: Option<&[u8]> = None;
     for (at, arg) in args.iter().enumerate() {
         if !keys.contains(&at) {
@@ -91,7 +92,9 @@ pub(super) fn tagged(command: &Cmd) -> Result<Tagged, String> {
             rest => out.arg([b"{", of, b"}", rest].concat()),
         };
     }
-    Ok(Tagged { command: out, slot: tag.map(slot) })
+    // A pattern's tag is no pattern: it names one UID, whose odd characters are escaped.
+    let literal = |tag: &[u8]| tag.iter().copied().filter(|byte| !is_pattern || *byte != b'\\').collect::<Vec<_>>();
+    Ok(Tagged { command: out, slot: tag.map(|tag| slot(&literal(tag))) })
 }
 
 /// The UID of a key, and what follows from the slash on.
@@ -158,6 +161,8 @@ mod tests {
         let mut scan = cmd("SCAN");
         scan.arg(7).arg("MATCH").arg("u/r/*").arg("COUNT").arg(10);
         assert_eq!(words(&tagged(&scan).unwrap().command), ["SCAN", "7", "MATCH", "{u}/r/*", "COUNT", "10"]);
+        let escaped = tagged(cmd("SCAN").arg(0).arg("MATCH").arg(r"u-\[1\]/*")).unwrap();
+        assert_eq!(escaped.slot, Some(slot(b"u-[1]")), "a pattern is looked for where the keys are");
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
-    CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field, parse_lane_field,
+    COMPLETE_FROM_FIELD, CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key,
+    lane_field, parse_lane_field,
 };
 use redis::{Cmd, Pipeline, cmd};
 
@@ -218,6 +219,12 @@ impl RowStore for RedisStore {
         pipeline.add_command(call);
         let (digit,): (i64,) = self.scripted(doing, &pipeline).await?;
         Ok(self.outcome(doing, digit)?)
+    }
+
+    async fn put_complete_from(&self, key: &str, time_ms: i64) -> Result<(), StoreError> {
+        let mut set = cmd("HSET");
+        set.arg(key).arg(COMPLETE_FROM_FIELD).arg(time_ms);
+        Ok(self.connection.run("saying from when on rows are complete", &set).await?)
     }
 
     async fn erased_version(&self, uid: &str) -> Result<u64, StoreError> {

@@ -1,5 +1,5 @@
 //! What is told, word for word.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use insta::assert_snapshot;
 use serde_json::{Value, json};

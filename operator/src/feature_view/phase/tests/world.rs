@@ -5,12 +5,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crds::FeatureViewStatus;
 use crds::condition::reasons;
-use crds::feature_view::{Attempt, FailurePolicy, ReplayPart, ReplayStatus, RetiringRevision};
+use crds::feature_view::{AbortReason, Attempt, FailurePolicy, ReplayPart, ReplayStatus, RetiringRevision};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 
 use crate::conditions::seconds;
 use crate::feature_view::comparison::{Compared, Outcome};
-use crate::feature_view::phase::{Decision, Facts, Memory, Past, Policy, Request, Seen, Step, decide};
+use crate::feature_view::phase::{Course, Decision, Facts, Memory, Past, Policy, Reach, Request, Seen, Step, decide};
 use crate::feature_view::replay::Standing;
 use crate::trouble::Trouble;
 
@@ -54,6 +54,14 @@ pub struct World {
     /// The revisions whose rows hold what a replay read.
     pub replayed: BTreeSet<String>,
     captures: usize,
+    /// The revisions of which nothing moves, whatever runs.
+    pub stuck: BTreeSet<String>,
+    /// How many of the pods of each revision are ready; one if nothing is said.
+    pub ready: BTreeMap<String, i32>,
+    /// How far each revision has come, and when it last did.
+    pub reached: BTreeMap<String, (i64, i64)>,
+    /// How many partitions the topic has.
+    pub partitions: Option<i32>,
     /// The revisions whose plan stands as a ConfigMap.
     pub plans: BTreeSet<String>,
     pub history: Vec<Past>,
@@ -67,11 +75,18 @@ pub struct World {
     pub comparisons: BTreeMap<(String, i32), Option<i64>>,
     /// By candidate, the attempt whose report stands, and whether it passed.
     pub reports: BTreeMap<String, ((String, i32), bool)>,
+    /// How many rounds there were, and which of them is cut off, and where.
+    pub rounds: usize,
+    pub dies: Option<(usize, Cut)>,
 }
 
 pub const SOAK: i64 = 100;
 pub const STABLE: i64 = 10;
 pub const DEADLINE: i64 = 50;
+/// Nobody waits for so long.
+pub const PATIENT: i64 = 1_000_000;
+/// How long nothing may advance, where that is told of.
+pub const PROGRESS: i64 = 20;
 
 impl World {
     /// A view that is applied for the first time.
@@ -86,6 +101,8 @@ impl World {
                 paused: false,
                 stable_for: SignedDuration::from_secs(STABLE),
                 deadline: SignedDuration::from_secs(DEADLINE),
+                progress: SignedDuration::from_secs(PATIENT),
+                workers: None,
                 soak: SignedDuration::from_secs(SOAK),
             },
             suspended: false,
@@ -103,6 +120,10 @@ impl World {
             slow: BTreeSet::new(),
             replayed: BTreeSet::new(),
             captures: 0,
+            stuck: BTreeSet::new(),
+            ready: BTreeMap::new(),
+            reached: BTreeMap::new(),
+            partitions: None,
             plans: BTreeSet::new(),
             history: Vec::new(),
             asked: 0,
@@ -110,6 +131,8 @@ impl World {
             broken: false,
             comparisons: BTreeMap::new(),
             reports: BTreeMap::new(),
+            rounds: 0,
+            dies: None,
         }
     }
 
@@ -145,6 +168,8 @@ impl World {
             unread: BTreeSet::new(),
             replay: Seen::default(),
             caught_up: false,
+            course: None,
+            partitions: self.partitions,
             compared: None,
             unrun: false,
             suspended: self.suspended,
@@ -162,7 +187,32 @@ impl World {
         let reads = |r: &String| self.rows.get(r) == Some(&true) && !self.lagging.contains(r);
         facts.compared = target.as_ref().filter(|_| !self.away).and_then(|target| self.compared(target));
         facts.caught_up = !self.away && target.as_ref().is_some_and(reads);
+        let behind = target.as_ref().filter(|_| !self.away && !facts.caught_up);
+        facts.course = behind.map(|target| self.course(target));
         facts
+    }
+
+    /// How far a target is that has not read all there is.
+    fn course(&self, target: &str) -> Course {
+        let position = self.reached.get(target).map_or(0, |(position, _)| *position);
+        let ready = self.ready.get(target).copied().unwrap_or(1);
+        let stands = self.workloads.contains(target) || self.jobs.contains_key(target);
+        Course { reach: Reach { position, ready }, stands, kept: Some("no node has room".to_owned()) }
+    }
+
+    /// What must hold where a revision is given up because nothing of it advances.
+    fn checked_patience(&self, facts: &Facts, decision: &Decision) {
+        let known = facts.memory.trial.as_ref().and_then(|trial| trial.aborted);
+        let Some(trial) = decision.memory.trial.as_ref().filter(|_| known != Some(AbortReason::NoProgress)) else {
+            return;
+        };
+        if trial.aborted != Some(AbortReason::NoProgress) {
+            return;
+        }
+        let moved = self.reached.get(&trial.revision).map_or(0, |(_, at)| *at);
+        assert!(self.now - moved >= self.policy.progress.as_secs(), "it moved at {moved}: {decision:#?}\n{self:#?}");
+        assert!(!self.away && !self.suspended && !self.policy.paused && !facts.caught_up, "{decision:#?}");
+        assert!(trial.message.is_some(), "it is not said what stood still: {decision:#?}");
     }
 
     /// What is known of the comparison of a target with what is live.
@@ -185,7 +235,9 @@ impl World {
     }
 
     pub fn round(&mut self) -> Decision {
-        self.cut(Cut::Never)
+        let cut = self.dies.filter(|(round, _)| *round == self.rounds).map_or(Cut::Never, |(_, cut)| cut);
+        self.rounds += 1;
+        self.cut(cut)
     }
 
     /// One round, cut off somewhere.
@@ -198,6 +250,7 @@ impl World {
             decision = decide(&facts);
             check(&facts, &decision);
         }
+        self.checked_patience(&facts, &decision);
 
         // Kubernetes: what runs, and what no longer does.
         for revision in &decision.run {
@@ -271,6 +324,7 @@ impl World {
         retiring.retain(|r| {
             !removed.contains(r) && memory.active.as_ref() != Some(r) && memory.previous.as_ref() != Some(r)
         });
+        self.status.observed_generation = Some(1);
         self.status.retiring =
             retiring.into_iter().map(|revision| RetiringRevision { revision, since: String::new() }).collect();
         if cut == Cut::BeforeAnswer {
@@ -323,8 +377,13 @@ impl World {
         if self.away || self.suspended {
             return;
         }
+        let runs = self.jobs.iter().filter(|(_, (_, s))| *s == Standing::Running).map(|(revision, _)| revision);
+        for revision in runs.chain(&self.workloads).filter(|revision| !self.stuck.contains(*revision)) {
+            let (position, at) = self.reached.entry(revision.clone()).or_default();
+            (*position, *at) = (*position + 1, self.now);
+        }
         for (revision, (_, standing)) in &mut self.jobs {
-            if *standing == Standing::Running && !self.slow.contains(revision) {
+            if *standing == Standing::Running && !self.slow.contains(revision) && !self.stuck.contains(revision) {
                 *standing = Standing::Complete;
                 self.rows.entry(revision.clone()).or_default();
                 self.replayed.insert(revision.clone());
@@ -332,7 +391,7 @@ impl World {
         }
         for revision in &self.workloads {
             let whole = self.rows.entry(revision.clone()).or_default();
-            *whole |= !self.lagging.contains(revision);
+            *whole |= !self.lagging.contains(revision) && !self.stuck.contains(revision);
         }
         for (attempt, ended) in self.comparisons.iter_mut().filter(|(_, ended)| ended.is_none()) {
             let candidate = attempt.0[..1].to_owned();
@@ -409,7 +468,7 @@ fn check(facts: &Facts, decision: &Decision) {
     }
     let mut settled = facts.memory.clone();
     if let Ok(live) = &facts.live {
-        settled.settle(live.as_deref(), &facts.history, facts.now);
+        settled.settle(live.as_deref(), facts.target().map(String::as_str), &facts.history, facts.now);
     }
     if let Some(previous) = settled.previous.filter(|p| retire.contains(p) && !facts.memory.retiring.contains(p)) {
         let over = settled.promoted.is_some_and(|since| facts.now.duration_since(since) >= facts.policy.soak);
@@ -418,6 +477,10 @@ fn check(facts: &Facts, decision: &Decision) {
     for revision in run {
         let removed = facts.memory.retiring.contains(revision) && memory.active.as_ref() != Some(revision);
         assert!(!removed, "{revision} runs while it is removed: {decision:#?}");
+    }
+    if let Some(trial) = &memory.trial {
+        let held = facts.live.is_err() || facts.policy.paused || facts.suspended;
+        assert!(trial.advance.is_none() || !(held || decision.caught_up), "its clock runs: {decision:#?}");
     }
     if facts.live.is_err() {
         assert!(decision.step == Step::Hold && retire.is_subset(&facts.memory.retiring), "{decision:#?}");
