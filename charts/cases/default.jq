@@ -1,6 +1,6 @@
 # The definitions stay when the release goes, and say which release they are of.
-[.[] | select(.kind == "CustomResourceDefinition")] | length == 4 and all(.[]; .metadata.annotations["helm.sh/resource-policy"] == "keep")
-[.[] | select(.kind == "CustomResourceDefinition").metadata.labels["app.kubernetes.io/instance"]] | length == 4 and all(.[]; . == "featuremill")
+[.[] | select(.kind == "CustomResourceDefinition")] | length == 5 and all(.[]; .metadata.annotations["helm.sh/resource-policy"] == "keep")
+[.[] | select(.kind == "CustomResourceDefinition").metadata.labels["app.kubernetes.io/instance"]] | length == 5 and all(.[]; . == "featuremill")
 # One image for everything, of the chart's version.
 ."Deployment/featuremill-operator".spec.template.spec.containers[0].image == "featuremill:0.1.0"
 ."Deployment/featuremill-operator".spec.template.spec.containers[0].env | from_entries | .FEATUREMILL_IMAGE == "featuremill:0.1.0" and .FEATUREMILL_IMAGE_PULL_POLICY == "IfNotPresent"

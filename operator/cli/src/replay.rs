@@ -164,7 +164,7 @@ mod tests {
         replay.status = serde_json::from_value(status.clone()).unwrap();
         texts += &told(&replay);
         status["phase"] = json!("Succeeded");
-        status["replay"]["progress"]["percent"] = json!(100);
+        status["replay"]["progress"] = json!({"percent": 100, "observedTime": "2026-11-28T12:00:23Z"});
         status["conditions"] = json!([condition("Complete", "FeatureView \"shopper\" serves revision 3f0a55c81e")]);
         replay.status = serde_json::from_value(status.clone()).unwrap();
         texts += &told(&replay);
