@@ -117,7 +117,8 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         (false, true) => context.settings.poll * 5,
         (false, false) => resync_after(&context, &observed.view),
     };
-    let next = decision.next.into_iter().chain(belonging::next(&observed, &decision, now)).min();
+    let next = decision.next.into_iter().chain(belonging::next(&observed, &decision, now));
+    let next = next.chain(observed.until_overdue(now)).min();
     let next = next.and_then(|next| Duration::try_from(next).ok());
     Ok(Action::requeue(next.map_or(again, |next| next.min(again))))
 }

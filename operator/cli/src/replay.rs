@@ -83,8 +83,9 @@ fn start(text: &str) -> Result<StartFrom, CliError> {
             return Ok(StartFrom { policy: StartPolicy::Timestamp, timestamp: Some(time.to_owned()) });
         }
         _ => {
-            let message =
-                format!("--start-from {text:?} is neither LongestWindow, OfflineThenStream, Earliest, Latest nor a time in RFC 3339");
+            let message = format!(
+                "--start-from {text:?} is neither LongestWindow, OfflineThenStream, Earliest, Latest nor a time in RFC 3339"
+            );
             return Err(CliError::Nothing(message));
         }
     };
@@ -164,7 +165,8 @@ mod tests {
         replay.status = serde_json::from_value(status.clone()).unwrap();
         texts += &told(&replay);
         status["phase"] = json!("Succeeded");
-        status["replay"]["progress"] = json!({"percent": 100, "observedTime": "2026-11-28T12:00:23Z"});
+        status["replay"]["progress"] =
+            json!({"percent": 100, "remainingRecords": 0, "observedTime": "2026-11-28T12:00:23Z"});
         status["conditions"] = json!([condition("Complete", "FeatureView \"shopper\" serves revision 3f0a55c81e")]);
         replay.status = serde_json::from_value(status.clone()).unwrap();
         texts += &told(&replay);

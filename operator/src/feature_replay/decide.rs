@@ -3,7 +3,7 @@
 use crds::FeatureReplay;
 use crds::condition::{ConditionStatus, reasons, types};
 use crds::feature_view::{AbortReason, ReplayProgress, ReplayStatus, Trial};
-use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::observe::Observed;
@@ -165,10 +165,9 @@ fn go_on(observed: &Observed, run: &str, now: Timestamp) -> State {
     if base.is_some_and(|plan| runs::name(&plan.revision, &observed.replay) != run) {
         return give_up(reasons::SUPERSEDED, format!("FeatureView {name:?} was edited: what was read is of no use"));
     }
-    let since = known.progress.start_time.as_ref().and_then(|time| time.parse::<Timestamp>().ok());
-    if let (Some(seconds), Some(since), false) = (spec.active_deadline_seconds, since, spec.suspend)
-        && now.duration_since(since) >= SignedDuration::from_secs(seconds)
-    {
+    let candidate = status.candidate_revision.as_deref() == Some(run);
+    // Of a candidate the view says that its time is over: it alone knows whether the pointer was moved by then.
+    if let Some(seconds) = runs::overdue(&observed.replay, now).filter(|_| !candidate) {
         let message = format!("revision {run} did not serve within spec.activeDeadlineSeconds, {seconds}");
         return give_up(reasons::DEADLINE_EXCEEDED, message);
     }
@@ -176,7 +175,6 @@ fn go_on(observed: &Observed, run: &str, now: Timestamp) -> State {
         let message = "spec.suspend is set: what was read stays, and it goes on from there".to_owned();
         return State::Running { reason: reasons::SUSPENDED, message, replay };
     }
-    let candidate = status.candidate_revision.as_deref() == Some(run);
     // A condition of the view that says what is wrong, or else what is going on.
     let told = [types::STALLED, types::RECONCILING].into_iter().filter_map(|type_| find(&status.conditions, type_));
     let told = told.filter(|c| candidate && c.status == ConditionStatus::True).map(|c| c.message.clone()).next();

@@ -116,8 +116,9 @@ fn replicas(view: &FeatureView, decision: &Decision, revision: &str) -> i32 {
 fn replayed(desired: &mut Desired, observed: &Observed, made: &Made<'_>, replaying: &Replaying) {
     let Some(order) = &replaying.order else { return };
     let Some(config) = replay::config_map(made.view, made.plan, order) else { return };
-    if !made.view.spec.suspend && !observed.is_held(&replaying.revision) {
-        let (parallelism, retries) = observed.effort(&replaying.revision);
+    let revision = &replaying.revision;
+    if !made.view.spec.suspend && !observed.is_held(revision) && observed.is_told(revision, order) {
+        let (parallelism, retries) = observed.effort(revision);
         let effort = replay::Effort { parallelism, retries };
         desired.replay = replay::job(made, order, &config.name_any(), effort);
     }

@@ -8,10 +8,11 @@
 
 use std::sync::Arc;
 
-use crds::feature_view::Rollout;
+use crds::feature_view::{ReplayStatus, Rollout};
 use crds::{FeatureReplay, FeatureView};
 use engine::plan::Plan;
 use k8s_openapi::api::apps::v1::ControllerRevision;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::{Api, ResourceExt as _};
 
 use super::observe::{Observed, revision_of};
@@ -91,11 +92,30 @@ pub fn run_of(replay: &FeatureReplay) -> Option<&String> {
     replay.status.as_ref()?.run.as_ref()
 }
 
+/// Of which offsets a replay says that they are read.
+#[must_use]
+pub fn fence(replay: &FeatureReplay) -> Option<&String> {
+    replay.status.as_ref()?.replay.as_ref().map(|replay| &replay.fence)
+}
+
 /// Whether a replay has begun and not ended.
 #[must_use]
 pub fn is_under_way(replay: &FeatureReplay) -> bool {
     let ended = replay.status.as_ref().is_some_and(|status| status.progress.phase.is_final());
     run_of(replay).is_some() && !ended && replay.metadata.deletion_timestamp.is_none()
+}
+
+/// How many seconds a replay was given, if these are over. While it stands still on purpose no time passes.
+#[must_use]
+pub fn overdue(replay: &FeatureReplay, now: Timestamp) -> Option<i64> {
+    until_overdue(replay, now).filter(|left| !left.is_positive()).and(replay.spec.active_deadline_seconds)
+}
+
+/// How much time a replay has left, if that is bounded.
+fn until_overdue(replay: &FeatureReplay, now: Timestamp) -> Option<SignedDuration> {
+    let given = SignedDuration::from_secs(replay.spec.active_deadline_seconds.filter(|_| !replay.spec.suspend)?);
+    let since: Timestamp = replay.status.as_ref()?.progress.start_time.as_ref()?.parse().ok()?;
+    Some(given.saturating_sub(now.duration_since(since)))
 }
 
 /// A rollout as a replay would have it.
@@ -127,6 +147,24 @@ impl Observed {
     pub(super) fn effort(&self, revision: &str) -> (i32, i32) {
         let retries = self.replay_of(revision).map_or(RETRIES, |replay| replay.spec.backoff_limit);
         (self.rollout(revision).replay.parallelism, retries)
+    }
+
+    /// How many seconds the replay was given whose run a revision is, if these are over.
+    pub(super) fn overdue(&self, revision: &str, now: Timestamp) -> Option<i64> {
+        overdue(self.replay_of(revision)?, now)
+    }
+
+    /// How long until that is so of a replay that is under way.
+    pub(super) fn until_overdue(&self, now: Timestamp) -> Option<SignedDuration> {
+        let left = self.replays.iter().filter_map(|replay| until_overdue(replay, now));
+        left.filter(SignedDuration::is_positive).min()
+    }
+
+    /// Whether the replay whose run a revision is says itself what is read: who asks for records is to be told, however soon it
+    /// is over.
+    pub(super) fn is_told(&self, revision: &str, order: &ReplayStatus) -> bool {
+        let told = |replay: &FeatureReplay| fence(replay) == Some(&order.fence);
+        self.replay_of(revision).is_none_or(told)
     }
 
     /// Whether the replay whose run a revision is stands still on purpose.
@@ -215,5 +253,39 @@ mod tests {
         }
         assert!(is_under_way(&replay("u1", &json!({"run": "r"}))) && !is_under_way(&unbegun));
         assert!(!is_under_way(&replay("u1", &json!({"run": "r", "phase": "Succeeded"}))));
+    }
+
+    #[test]
+    fn a_replay_is_overdue_when_its_time_is_over_and_it_does_not_stand_still() {
+        let mut observed = observed("1h", 1, Vec::new());
+        let mut one = replay("u1", &json!({"run": "r", "startTime": "2026-11-28T12:00:00Z"}));
+        let at = |seconds: i64| Timestamp::from_second(1_795_867_200 + seconds).unwrap();
+        assert_eq!(at(0).to_string(), "2026-11-28T12:00:00Z");
+        assert_eq!(overdue(&one, at(3600)), None, "it has all the time in the world");
+        one.spec.active_deadline_seconds = Some(60);
+        observed.replays = vec![one.clone()];
+        assert_eq!((overdue(&one, at(59)), observed.overdue("r", at(60))), (None, Some(60)));
+        assert_eq!(
+            (observed.until_overdue(at(59)), observed.until_overdue(at(60))),
+            (Some(SignedDuration::from_secs(1)), None)
+        );
+        assert_eq!(observed.overdue("another", at(60)), None);
+        one.spec.suspend = true;
+        assert_eq!(overdue(&one, at(60)), None);
+    }
+
+    #[test]
+    fn a_job_waits_until_its_replay_says_what_is_read() {
+        let mut observed = observed("1h", 1, Vec::new());
+        let order = ReplayStatus { fence: "f".to_owned(), ..ReplayStatus::default() };
+        assert!(observed.is_told("r", &order), "the replay of an edit is told by its view");
+        for (status, told) in [
+            (json!({"run": "r"}), false),
+            (json!({"run": "r", "replay": {"fence": "e", "capturedTime": "", "parts": []}}), false),
+            (json!({"run": "r", "replay": {"fence": "f", "capturedTime": "", "parts": []}}), true),
+        ] {
+            observed.replays = vec![replay("u1", &status)];
+            assert_eq!(observed.is_told("r", &order), told, "{status}");
+        }
     }
 }

@@ -8,6 +8,7 @@ use kube::{Resource, ResourceExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::feature_view::phase::Verb;
+use crate::feature_view::runs;
 use crate::names::{ARCHITECTURE_LABEL, ERASURE_LABEL, TRAINING_SET_LABEL, VIEW_LABEL};
 use crate::once::{Once, is_pending};
 use crate::watch::Changes;
@@ -144,7 +145,8 @@ impl Requests {
             if own.is_new(replay, (meta.generation, meta.deletion_timestamp.clone())) {
                 let _ = self.replays.send(ObjectRef::from_obj(replay));
             }
-            let seen = (meta.generation, meta.deletion_timestamp.clone(), status.run, status.progress.phase);
+            let fence = runs::fence(replay).cloned();
+            let seen = (meta.generation, meta.deletion_timestamp.clone(), status.run, status.progress.phase, fence);
             // One that is deleted is seen once more as it was.
             if theirs.is_new(replay, seen) || meta.deletion_timestamp.is_some() {
                 let view = ObjectRef::new(&replay.spec.view_ref.name);

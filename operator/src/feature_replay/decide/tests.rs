@@ -102,6 +102,9 @@ fn a_run_ends_when_it_serves_or_when_it_cannot_any_more() {
     assert_eq!(reason(&observed(&json!({"suspend": true, "activeDeadlineSeconds": 60}), &begun)), reasons::SUSPENDED);
     assert_eq!(reason(&observed(&json!({"activeDeadlineSeconds": 60}), &begun)), reasons::DEADLINE_EXCEEDED);
     assert_eq!(reason(&observed(&json!({"activeDeadlineSeconds": 61}), &begun)), reasons::RUNNING);
+    let mut late = observed(&json!({"activeDeadlineSeconds": 60}), &begun);
+    late.view.as_mut().unwrap().status.as_mut().unwrap().candidate_revision = Some(run.clone());
+    assert_eq!(reason(&late), reasons::RUNNING, "its view says when it is over");
     let serves = |v: &mut FeatureView| v.status.as_mut().unwrap().active_revision = Some(run.clone());
     assert_eq!(reason(&with_view(serves, &begun)), reasons::SUCCEEDED);
     let aborted = |v: &mut FeatureView| {
