@@ -33,7 +33,7 @@ use crate::pod::LocalReference;
     printcolumn(name = "Finished", type_ = "date", json_path = ".status.completionTime"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
 )]
-#[x_kube(validation = Rule::new("self.viewRef == oldSelf.viewRef && self.dryRun == oldSelf.dryRun && self.?revision == oldSelf.?revision && self.?startFrom == oldSelf.?startFrom && self.?parallelism == oldSelf.?parallelism && self.?maxRecordsPerSecond == oldSelf.?maxRecordsPerSecond && self.backoffLimit == oldSelf.backoffLimit && self.?activeDeadlineSeconds == oldSelf.?activeDeadlineSeconds")
+#[x_kube(validation = Rule::new("self.viewRef.name == oldSelf.viewRef.name && self.dryRun == oldSelf.dryRun && self.backoffLimit == oldSelf.backoffLimit && has(self.revision) == has(oldSelf.revision) && (!has(self.revision) || self.revision == oldSelf.revision) && has(self.startFrom) == has(oldSelf.startFrom) && (!has(self.startFrom) || self.startFrom == oldSelf.startFrom) && has(self.parallelism) == has(oldSelf.parallelism) && (!has(self.parallelism) || self.parallelism == oldSelf.parallelism) && has(self.maxRecordsPerSecond) == has(oldSelf.maxRecordsPerSecond) && (!has(self.maxRecordsPerSecond) || self.maxRecordsPerSecond == oldSelf.maxRecordsPerSecond) && has(self.activeDeadlineSeconds) == has(oldSelf.activeDeadlineSeconds) && (!has(self.activeDeadlineSeconds) || self.activeDeadlineSeconds == oldSelf.activeDeadlineSeconds)")
     .message("only suspend and ttlSecondsAfterFinished may be changed: a replay is carried out once; make a new FeatureReplay"))]
 #[serde(rename_all = "camelCase")]
 pub struct FeatureReplaySpec {
