@@ -102,6 +102,11 @@ fn begin(observed: &Observed) -> Result<State, Refusal> {
         let message = format!("spec.revision: {wanted} is not live: {active} is, of FeatureView {name:?}");
         return Err(refuses(reasons::REVISION_NOT_LIVE, message));
     }
+    let first = observed.others.iter().find(|other| comes_first(other, &observed.replay, &active));
+    // Said before what that one does to the view.
+    if let Some(first) = first.filter(|_| !spec.dry_run) {
+        return Err(waits(reasons::AWAITING_REPLAY, format!("FeatureReplay {:?} comes first", first.name_any())));
+    }
     let wanted = runs::served(&observed.history, Some(&active), &plan.revision);
     let seen = status.observed_generation == view.metadata.generation;
     if !seen || wanted != active || status.candidate_revision.is_some() {
@@ -126,9 +131,6 @@ fn begin(observed: &Observed) -> Result<State, Refusal> {
         let message =
             format!("FeatureView {name:?} is pinned by spec.rollout.servingRevision, and nothing is rolled out");
         return Err(waits(reasons::PINNED, message));
-    }
-    if let Some(first) = observed.others.iter().find(|other| comes_first(other, &observed.replay, &active)) {
-        return Err(waits(reasons::AWAITING_REPLAY, format!("FeatureReplay {:?} comes first", first.name_any())));
     }
     let run = runs::name(&plan.revision, &observed.replay);
     Ok(State::Begins { revision: active, run })
