@@ -165,8 +165,7 @@ mod tests {
         replay.status = serde_json::from_value(status.clone()).unwrap();
         texts += &told(&replay);
         status["phase"] = json!("Succeeded");
-        status["replay"]["progress"] =
-            json!({"percent": 100, "remainingRecords": 0, "observedTime": "2026-11-28T12:00:23Z"});
+        status["replay"]["progress"] = json!({"percent": 100, "remainingRecords": 0, "recordsPerSecond": 0, "observedTime": "2026-11-28T12:00:23Z"});
         status["conditions"] = json!([condition("Complete", "FeatureView \"shopper\" serves revision 3f0a55c81e")]);
         replay.status = serde_json::from_value(status.clone()).unwrap();
         texts += &told(&replay);
