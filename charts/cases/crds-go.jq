@@ -1,1 +1,1 @@
-[.[] | select(.kind == "CustomResourceDefinition").metadata.annotations["helm.sh/resource-policy"]] == [null, null, null, null]
+[.[] | select(.kind == "CustomResourceDefinition").metadata.annotations["helm.sh/resource-policy"]] == [null, null, null, null, null]

@@ -1,6 +1,6 @@
 # The definitions stay when the release goes, and say which release they are of.
-[.[] | select(.kind == "CustomResourceDefinition")] | length == 4 and all(.[]; .metadata.annotations["helm.sh/resource-policy"] == "keep")
-[.[] | select(.kind == "CustomResourceDefinition").metadata.labels["app.kubernetes.io/instance"]] | length == 4 and all(.[]; . == "featuremill")
+[.[] | select(.kind == "CustomResourceDefinition")] | length == 5 and all(.[]; .metadata.annotations["helm.sh/resource-policy"] == "keep")
+[.[] | select(.kind == "CustomResourceDefinition").metadata.labels["app.kubernetes.io/instance"]] | length == 5 and all(.[]; . == "featuremill")
 # One image for everything, of the chart's version.
 ."Deployment/featuremill-operator".spec.template.spec.containers[0].image == "featuremill:0.1.0"
 ."Deployment/featuremill-operator".spec.template.spec.containers[0].env | from_entries | .FEATUREMILL_IMAGE == "featuremill:0.1.0" and .FEATUREMILL_IMAGE_PULL_POLICY == "IfNotPresent"
@@ -18,7 +18,7 @@
 # Everybody who may look at a namespace may look at its FeatureViews; who may edit may edit them, but not write their status.
 ."ClusterRole/featuremill-system-featuremill-operator-view" | .metadata.labels["rbac.authorization.k8s.io/aggregate-to-view"] == "true" and ([.rules[].verbs[]] | unique == ["get", "list", "watch"])
 ."ClusterRole/featuremill-system-featuremill-operator-edit" | .metadata.labels | has("rbac.authorization.k8s.io/aggregate-to-view") | not
-[."ClusterRole/featuremill-system-featuremill-operator-edit".rules[].resources[]] == ["featureviews", "architectures", "trainingsets", "erasures", "erasures", "erasures/status", "featureviews/scale"]
+[."ClusterRole/featuremill-system-featuremill-operator-edit".rules[].resources[]] == ["featureviews", "architectures", "trainingsets", "featurereplays", "erasures", "erasures", "erasures/status", "featureviews/scale"]
 # Who may only look does not see whom an Erasure is about.
 [."ClusterRole/featuremill-system-featuremill-operator-view".rules[].resources[]] | contains(["erasures"]) | not
 [."ClusterRole/featuremill-system-featuremill-operator".rules[] | select(.resources | index("cronjobs")).apiGroups] == [["batch"]]

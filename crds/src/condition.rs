@@ -249,6 +249,12 @@ pub mod reasons {
     pub const VIEW_NOT_FOUND: &str = "ViewNotFound";
     /// A view that is named has no revision that could be asked yet.
     pub const VIEW_NOT_READY: &str = "ViewNotReady";
+    /// The revision that a `FeatureReplay` names is not the one that serves.
+    pub const REVISION_NOT_LIVE: &str = "RevisionNotLive";
+    /// Another `FeatureReplay` of the view comes first.
+    pub const AWAITING_REPLAY: &str = "AwaitingReplay";
+    /// A `FeatureReplay` says what it would read.
+    pub const DRY_RUN: &str = "DryRun";
     /// A view keeps no events in tables, so nothing can be asked of its past.
     pub const NO_OFFLINE_SIDE: &str = "NoOfflineSide";
     /// No view has the entity's keys.

@@ -7,6 +7,7 @@
 pub mod architecture;
 pub mod condition;
 pub mod erasure;
+pub mod feature_replay;
 pub mod feature_view;
 pub mod once;
 pub mod pod;
@@ -16,6 +17,7 @@ pub mod training_set;
 pub use architecture::{Architecture, ArchitectureSpec, ArchitectureStatus};
 pub use condition::Condition;
 pub use erasure::{Erasure, ErasureSpec, ErasureStatus};
+pub use feature_replay::{FeatureReplay, FeatureReplaySpec, FeatureReplayStatus};
 pub use feature_view::{FeatureView, FeatureViewSpec, FeatureViewStatus};
 pub use training_set::{TrainingSet, TrainingSetSpec, TrainingSetStatus};
 
@@ -31,6 +33,7 @@ pub fn definitions() -> Vec<(&'static str, CustomResourceDefinition)> {
     vec![
         ("architectures.yaml", known(Architecture::crd())),
         ("erasures.yaml", known(Erasure::crd())),
+        ("featurereplays.yaml", known(FeatureReplay::crd())),
         ("featureviews.yaml", known(FeatureView::crd())),
         ("trainingsets.yaml", known(TrainingSet::crd())),
     ]

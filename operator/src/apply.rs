@@ -138,6 +138,20 @@ impl Writer {
         }
     }
 
+    /// Deletes the root, iff it is still as it was read.
+    ///
+    /// # Errors
+    /// What the API server says; that it is gone is no error.
+    pub async fn end<K: Object>(&self, root: &K) -> Result<(), Error> {
+        let preconditions = Preconditions { uid: root.uid(), resource_version: root.resource_version() };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let api = Api::<K>::namespaced(self.client.clone(), &self.namespace);
+        match api.delete(&root.name_any(), &parameters).await {
+            Err(error) if !is_not_found(&error) => Err(Error::write(describe(root))(error)),
+            _ => Ok(()),
+        }
+    }
+
     /// Writes the root's status, iff the root is still as it was read. Answers with the root as it stands then.
     ///
     /// # Errors

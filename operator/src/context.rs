@@ -3,8 +3,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crds::FeatureReplay;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
+use kube::runtime::reflector::Store;
 use tokio_util::sync::CancellationToken;
 
 use crate::edges::Edges;
@@ -30,6 +32,8 @@ pub struct Context {
     pub recorders: Recorders,
     /// What specs resolved to, so that an unchanged one is planned once.
     pub resolutions: Resolutions,
+    /// The replays that there are; how each stands is read anew.
+    pub replays: Store<FeatureReplay>,
     /// How far each view is behind its topic.
     pub lags: Lags,
     /// What topics hold, asked beside reconciliation.

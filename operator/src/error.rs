@@ -37,6 +37,9 @@ pub enum Error {
         /// Why it failed.
         source: serde_json::Error,
     },
+    /// Leadership ended in the middle of a round.
+    #[error("leadership has ended")]
+    Ended,
 }
 
 impl Error {
@@ -59,6 +62,7 @@ impl Error {
             Self::Write { .. } => "Write",
             Self::NotOurs { .. } => "NotOurs",
             Self::Encode { .. } => "Encode",
+            Self::Ended => "Ended",
         }
     }
 

@@ -21,6 +21,7 @@ mod pin;
 pub mod replay;
 pub mod report;
 pub mod resolve;
+pub mod runs;
 pub mod source;
 
 pub use history::MADE_OF;
@@ -40,6 +41,13 @@ use crate::lag;
 use crate::names::VIEW_FINALIZER;
 use crate::resync_after;
 
+/// A view and its Architecture, for the tests of other drivers.
+#[cfg(test)]
+pub(crate) fn example() -> (FeatureView, crds::Architecture) {
+    let observed = fixtures::observed("1h", 1, Vec::new());
+    (observed.view, observed.architecture.unwrap_or_else(|| unreachable!()))
+}
+
 /// One round.
 ///
 /// # Errors
@@ -54,6 +62,10 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     }
 
     let resolved = resolve::resolve(&context.resolutions, &observed);
+    let resolved = resolved.map(|plan| {
+        let run = observed.run.insert(runs::current(&observed, &plan.revision));
+        runs::named(plan, &run.revision)
+    });
     // A view that was never accepted owns nothing outside of Kubernetes, and so needs no finalizer.
     if resolved.is_ok() && !observed.view.finalizers().iter().any(|f| f == VIEW_FINALIZER) {
         observed.view = writer.finalizer(&observed.view, VIEW_FINALIZER, true).await?;
@@ -105,7 +117,8 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         (false, true) => context.settings.poll * 5,
         (false, false) => resync_after(&context, &observed.view),
     };
-    let next = decision.next.into_iter().chain(belonging::next(&observed, &decision, now)).min();
+    let next = decision.next.into_iter().chain(belonging::next(&observed, &decision, now));
+    let next = next.chain(observed.until_overdue(now)).min();
     let next = next.and_then(|next| Duration::try_from(next).ok());
     Ok(Action::requeue(next.map_or(again, |next| next.min(again))))
 }

@@ -15,6 +15,7 @@ pub mod edges;
 pub mod erasure;
 pub mod error;
 mod events;
+pub mod feature_replay;
 pub mod feature_view;
 mod jobs;
 pub mod lag;

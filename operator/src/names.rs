@@ -55,6 +55,8 @@ pub const IMAGE_ANNOTATION: &str = "featuremill.dev/image";
 pub const ARCHITECTURE_ANNOTATION: &str = "featuremill.dev/architecture";
 /// On a ControllerRevision: how the revision's batch runs are carried out.
 pub const RUNS_ANNOTATION: &str = "featuremill.dev/runs";
+/// On a ControllerRevision that is a definition computed anew: the revision that the definition has by itself.
+pub const BASE_ANNOTATION: &str = "featuremill.dev/base";
 /// On a ControllerRevision: when the revision last became live.
 pub const PROMOTED_ANNOTATION: &str = "featuremill.dev/promoted";
 

@@ -5,7 +5,7 @@ mod requests;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use crds::{Architecture, Erasure, FeatureView, TrainingSet};
+use crds::{Architecture, Erasure, FeatureReplay, FeatureView, TrainingSet};
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, StreamExt as _, stream};
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::names::CONTROLLER;
 use crate::settings::Settings;
 use crate::watch::{Watches, kind_name};
-use crate::{architecture, error, feature_view, lag, once};
+use crate::{architecture, error, feature_replay, feature_view, lag, once};
 use requests::{Requests, Stores, once_seen};
 
 /// How long rounds that have begun may take to end after a request to stop.
@@ -100,6 +100,7 @@ pub async fn run(world: World, shutdown: CancellationToken) -> Result<(), RunErr
     installed::<Architecture>(&world, "Architecture").await?;
     installed::<TrainingSet>(&world, "TrainingSet").await?;
     installed::<Erasure>(&world, "Erasure").await?;
+    installed::<FeatureReplay>(&world, "FeatureReplay").await?;
     world.readiness.clear(START);
     let Some(namespace) = &world.lease_namespace else {
         lead(&world, &shutdown).await;
@@ -142,6 +143,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
     let ended = CancellationToken::new();
     let _ended = ended.clone().drop_guard();
     let reporter = Reporter { controller: CONTROLLER.to_owned(), instance: Some(world.identity.clone()) };
+    let (replays, replay_writer) = store::<FeatureReplay>();
     let context = Arc::new(Context {
         client: world.client.clone(),
         edges: world.edges.clone(),
@@ -149,6 +151,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         metrics: world.metrics.clone(),
         recorders: Recorders::new(world.client.clone(), reporter),
         resolutions: feature_view::resolve::Resolutions::default(),
+        replays: replays.clone(),
         lags: lag::Lags::default(),
         topics: feature_view::source::Topics::default(),
         purges: crate::purge::Purges::default(),
@@ -179,6 +182,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         watches.clone().roots(architecture_writer, requests.clone().architecture_seen(stores)).boxed(),
         watches.clone().roots(training_set_writer, once_seen(requests.training_sets.clone())).boxed(),
         watches.clone().roots(erasure_writer, once_seen(requests.erasures.clone())).boxed(),
+        watches.clone().roots(replay_writer, requests.clone().replay_seen()).boxed(),
         watches.clone().children::<Deployment, _>(views_too.clone()).boxed(),
         watches.clone().children::<ConfigMap, _>(views_too.clone()).boxed(),
         watches.clone().children::<ControllerRevision, _>(views_too.clone()).boxed(),
@@ -192,11 +196,12 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         watches.ours::<Job>("jobs".to_owned(), requests.labelled()).boxed(),
     ];
     let stop = || shutdown.clone();
-    let drivers = futures::future::join4(
+    let drivers = futures::future::join5(
         drive(&context, views, queues.views, stop(), feature_view::reconcile),
         drive(&context, architectures, queues.architectures, stop(), architecture::reconcile),
         drive(&context, training_sets, queues.training_sets, stop(), once::reconcile),
         drive(&context, erasures, queues.erasures, stop(), once::reconcile),
+        drive(&context, replays, queues.replays, stop(), feature_replay::reconcile),
     );
     tokio::select! {
         _ = futures::future::join_all(pumps) => {}

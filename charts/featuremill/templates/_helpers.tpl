@@ -54,8 +54,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [featuremill.dev]
   resources: [trainingsets, erasures]
   verbs: [get, list, watch]
+# Deleted some time after their end, where they say so.
 - apiGroups: [featuremill.dev]
-  resources: [featureviews/status, architectures/status, trainingsets/status, erasures/status]
+  resources: [featurereplays]
+  verbs: [get, list, watch, delete]
+- apiGroups: [featuremill.dev]
+  resources: [featureviews/status, architectures/status, trainingsets/status, erasures/status, featurereplays/status]
   verbs: [patch]
 # To own objects in a way that blocks the owner's deletion, where the API server checks that.
 - apiGroups: [featuremill.dev]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
-use crds::{Architecture, FeatureView};
+use crds::{Architecture, FeatureReplay, FeatureView};
 use futures::StreamExt as _;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::CronJob;
@@ -16,11 +16,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::children::{finish, serve};
 use crate::compares;
-use crate::cutover::{self, active};
+use crate::cutover::{self, active, caught_up};
 use crate::faults::{Fault, Faults, What};
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with, with};
 use crate::mask::Mask;
 use crate::modes;
+use crate::replay_objects;
 use crate::tally::Tally;
 use crate::world::{World, eventually, is, is_alone};
 
@@ -50,6 +51,8 @@ enum Workload {
     GoBack,
     /// Then change a window, and take that back while the new revision's history is read.
     TakeBack,
+    /// Then compute it anew by a replay, and wait until that serves and the revision before is gone.
+    Replay,
     /// Then delete the view.
     Delete,
     /// Apply as a Lakehouse, whose runs and archive are played, and wait until it is served.
@@ -105,6 +108,9 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
             .await;
             finish(world).await;
             removed(world).await;
+        }
+        if matches!(workload, Workload::Replay) {
+            compute_anew(world, &served).await;
         }
         if matches!(workload, Workload::Force) {
             world.apply::<FeatureView>(&compares::edited("2h", &json!({"scaleDownDelaySeconds": 0}))).await.unwrap();
@@ -197,6 +203,24 @@ async fn take_back(world: &World) -> Mask {
     removed(world).await;
     assert!(world.replays().await.is_empty());
     changed
+}
+
+/// Has the view computed anew, and waits until that is over.
+async fn compute_anew(world: &World, served: &FeatureView) {
+    world.create::<FeatureReplay>(&replay_objects::object("again", &json!({}))).await.unwrap();
+    eventually("it is live", || async {
+        let view = caught_up(world).await;
+        if active(&view) == active(served) { Err(format!("{:#?}", view.status)) } else { Ok(()) }
+    })
+    .await;
+    eventually("it is complete", || async {
+        let replay = world.api::<FeatureReplay>().get("again").await.unwrap();
+        let complete = replay_objects::is_so(&replay, "Complete", "True", "Succeeded");
+        if complete { Ok(()) } else { Err(format!("{:#?}", replay.status)) }
+    })
+    .await;
+    finish(world).await;
+    removed(world).await;
 }
 
 /// Changes a window, and goes back to where it was once that is served.
@@ -297,6 +321,11 @@ async fn dying_at_any_write_while_an_edit_is_taken_back_in_its_replay_ends_the_s
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_a_rollback_ends_the_same() {
     matrix("crash-back", Workload::GoBack).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_replay_on_demand_ends_the_same() {
+    matrix("crash-replay", Workload::Replay).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

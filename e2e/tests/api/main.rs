@@ -27,6 +27,7 @@ mod modes;
 mod once;
 mod progress;
 mod removal;
+mod replay_objects;
 mod replays;
 mod rollout;
 mod tally;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::{Architecture, Erasure, FeatureView, TrainingSet};
+use crds::{Architecture, Erasure, FeatureReplay, FeatureView, TrainingSet};
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret, Service, ServiceAccount};
@@ -27,6 +27,9 @@ impl Mask {
         for view in world.api::<FeatureView>().list(&ListParams::default()).await.unwrap() {
             words.push((view.uid().unwrap(), "<view uid>".to_owned()));
             words.extend(view.status.and_then(|s| s.plan_hash).map(|hash| (hash, "<plan>".to_owned())));
+        }
+        for replay in world.api::<FeatureReplay>().list(&ListParams::default()).await.unwrap() {
+            words.extend(replay.status.and_then(|s| s.run).map(|run| (run, "<run>".to_owned())));
         }
         let runs = ListParams::default().labels("app.kubernetes.io/component=batch");
         for config in world.api::<ConfigMap>().list(&runs).await.unwrap() {
@@ -64,6 +67,7 @@ impl Mask {
         self.add::<PodDisruptionBudget>(world, &mut state).await;
         self.add::<TrainingSet>(world, &mut state).await;
         self.add::<Erasure>(world, &mut state).await;
+        self.add::<FeatureReplay>(world, &mut state).await;
         self.add_secrets(world, &mut state).await;
         state
     }
@@ -91,6 +95,10 @@ impl Mask {
         // Topics are looked at beside reconciliation, sooner or later.
         if let Some(status) = value.get_mut("status").and_then(Value::as_object_mut) {
             status.remove("source");
+            // What a replay on demand says of its progress is what its view said whenever it was looked at.
+            for field in ["replay", "records"] {
+                status.remove(field);
+            }
         }
         state.insert(name, serde_json::from_str(&self.text(&value.to_string())).unwrap());
     }

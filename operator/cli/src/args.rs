@@ -80,8 +80,36 @@ pub enum Command {
         #[arg(short, long, value_name = "FILE")]
         filename: String,
     },
+    /// Compute a view anew from its topic, by the definition that serves, and show how far it is; Ctrl-C leaves it running.
+    Replay(Replay),
     /// Read features of one entity from the feature server.
     GetFeatures(GetFeatures),
+}
+
+/// What is read again, and how.
+#[derive(Debug, clap::Args)]
+pub struct Replay {
+    /// The view.
+    pub view: String,
+    /// The revision that must be live when it begins; whichever is if it is not given.
+    #[arg(long)]
+    pub revision: Option<String>,
+    /// From where the topic is read: `LongestWindow`, `OfflineThenStream`, `Earliest`, `Latest`, or a time in RFC 3339; as the
+    /// view's rollouts if it is not given.
+    #[arg(long, value_name = "FROM")]
+    pub start_from: Option<String>,
+    /// How many partitions are read at once.
+    #[arg(long)]
+    pub parallelism: Option<i32>,
+    /// The most records that each pod reads in a second.
+    #[arg(long)]
+    pub max_records_per_second: Option<i32>,
+    /// Only say what would be read.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Do not wait for its end.
+    #[arg(long)]
+    pub no_wait: bool,
 }
 
 /// Which features, of whom.

@@ -12,9 +12,11 @@ use std::io::Read as _;
 
 use crds::{Architecture, FeatureView};
 use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{ListParams, Patch, PatchParams, ValidationDirective};
 use kube::{Api, Client, Resource, ResourceExt as _};
+use operator::names::VIEW_LABEL;
 use serde::Deserialize as _;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -59,7 +61,13 @@ pub async fn run(client: &Client, namespace: &str, file: &str) -> Result<bool, C
     let known = Architectures::read(client, &architectures, &views).await?;
     let mut told: Vec<(bool, String)> = architectures.iter().map(tell::architecture).collect();
     for (i, Change { before, after }) in views.iter().enumerate() {
-        let before = before.as_ref().map(|view| Before { view, architecture: known.stands(view) });
+        let before = match before {
+            Some(view) => {
+                let history = history(client, view).await?;
+                Some(Before { view, architecture: known.stands(view), history })
+            }
+            None => None,
+        };
         let view = View { before, after, architecture: known.would_be(after), in_file: i < in_file };
         told.push(tell::view(&view, Timestamp::now()).map_err(CliError::Nothing)?);
     }
@@ -70,6 +78,15 @@ pub async fn run(client: &Client, namespace: &str, file: &str) -> Result<bool, C
         eprintln!("featuremill: not told of here: {}; ask `kubectl diff`", others.join(", "));
     }
     Ok(told.iter().any(|(differs, _)| *differs))
+}
+
+/// The revisions of a view that are remembered.
+async fn history(client: &Client, view: &FeatureView) -> Result<Vec<ControllerRevision>, CliError> {
+    let (namespace, name) = place(view);
+    let api = Api::<ControllerRevision>::namespaced(client.clone(), &namespace);
+    let of_view = ListParams::default().labels(&format!("{VIEW_LABEL}={name}"));
+    let doing = CliError::api(format!("listing the revisions of featureview {namespace}/{name}"));
+    Ok(api.list(&of_view).await.map_err(doing)?.items)
 }
 
 fn text(file: &str) -> Result<String, CliError> {

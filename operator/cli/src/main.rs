@@ -7,6 +7,8 @@ mod args;
 mod diff;
 mod error;
 mod features;
+mod replay;
+mod screen;
 mod status;
 mod tell;
 
@@ -53,6 +55,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Status { view, watch } => status::run(&client, &namespace, view.as_deref(), watch).await,
         Command::History { view } => status::history(&client, &namespace, &view).await,
         Command::GetFeatures(asked) => features::run(&client, &namespace, &asked).await,
+        Command::Replay(asked) => replay::run(&client, &namespace, &asked).await,
         Command::Promote { view } => act::run(&client, &namespace, &view, act::Act::Promote).await,
         Command::Abort { view } => act::run(&client, &namespace, &view, act::Act::Abort).await,
         Command::Retry { view } => act::run(&client, &namespace, &view, act::Act::Retry).await,

@@ -10,6 +10,7 @@ use kube::{Api, Client, ResourceExt as _};
 use operator::names::{IMAGE_ANNOTATION, PROMOTED_ANNOTATION, REVISION_LABEL, VIEW_LABEL};
 
 use crate::error::CliError;
+use crate::screen::Screen;
 use crate::tell;
 
 /// How often a view that is watched is looked at: its bars move with the clock.
@@ -27,19 +28,11 @@ pub async fn run(client: &Client, namespace: &str, view: Option<&str>, watch: bo
         print!("{}", tell::table(&views.items));
         return Ok(());
     };
-    let mut last = String::new();
+    let mut screen = Screen::default();
     loop {
         let doing = CliError::api(format!("reading featureview {namespace}/{name}"));
         let view = api.get(name).await.map_err(doing)?;
-        let text = tell::whole(&view, Timestamp::now());
-        if text != last {
-            // Over what was told before; where there is no terminal, under it.
-            if !last.is_empty() && std::io::IsTerminal::is_terminal(&std::io::stdout()) {
-                print!("\x1b[{}A\x1b[J", last.lines().count());
-            }
-            print!("{text}");
-            last = text;
-        }
+        screen.show(tell::whole(&view, Timestamp::now()));
         if !watch || tell::settled(&view) {
             return Ok(());
         }

@@ -149,11 +149,16 @@ fn replayed(replay: &ReplayStatus) -> Option<String> {
     if replay.completed_time.is_some() {
         return None;
     }
+    Some(format!("    replay   {}", read(replay)))
+}
+
+/// How much of a replay is read.
+pub fn read(replay: &ReplayStatus) -> String {
     let progress = replay.progress.clone().unwrap_or_default();
     let rate = (progress.records_per_second > 0).then(|| format!(", {} records/s", progress.records_per_second));
     let rest = progress.eta_seconds.map(|seconds| format!(", {} left", duration(seconds)));
     let bar = filled(progress.percent.into(), 100);
-    Some(format!("    replay   {bar} {} %{}{}", progress.percent, rate.unwrap_or_default(), rest.unwrap_or_default()))
+    format!("{bar} {} %{}{}", progress.percent, rate.unwrap_or_default(), rest.unwrap_or_default())
 }
 
 /// Seconds since a time of status.

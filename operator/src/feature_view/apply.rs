@@ -79,8 +79,8 @@ pub async fn apply(
     for cron_job in observed.cron_jobs.iter().filter(|c| goes(decision, revision_of(*c))) {
         writer.delete(cron_job).await?;
     }
-    let suspended = observed.view.spec.suspend;
     for job in observed.own_jobs() {
+        let suspended = observed.view.spec.suspend || revision_of(job).is_some_and(|r| observed.is_held(r));
         if goes(decision, revision_of(job)) || is_surplus(job, decision, suspended) || is_past(job, observed, decision)
         {
             writer.delete(job).await?;

@@ -77,7 +77,10 @@ pub fn desire(
                     let replicas = replicas(view, decision, &plan.revision);
                     desired.streams.extend(stream::deployment(view, architecture, plan, replicas, settings));
                 }
-                Some(replaying) => replayed(&mut desired, view, architecture, plan, replaying, settings),
+                Some(replaying) => {
+                    let made = Made { view, architecture, plan, settings };
+                    replayed(&mut desired, observed, &made, replaying);
+                }
             }
         }
         if plan.mode.has_generations()
@@ -110,18 +113,22 @@ fn replicas(view: &FeatureView, decision: &Decision, revision: &str) -> i32 {
 }
 
 /// What reads the history of a revision, once what it reads stands in status. While workers are stopped on purpose it stops too.
-fn replayed(
-    desired: &mut Desired,
-    view: &FeatureView,
-    architecture: &Architecture,
-    plan: &Plan,
-    replaying: &Replaying,
-    settings: &Settings,
-) {
+fn replayed(desired: &mut Desired, observed: &Observed, made: &Made<'_>, replaying: &Replaying) {
     let Some(order) = &replaying.order else { return };
-    let Some(config) = replay::config_map(view, plan, order) else { return };
-    if !view.spec.suspend {
-        desired.replay = replay::job(view, architecture, plan, order, &config.name_any(), settings);
+    let Some(config) = replay::config_map(made.view, made.plan, order) else { return };
+    let revision = &replaying.revision;
+    if !made.view.spec.suspend && !observed.is_held(revision) && observed.is_told(revision, order) {
+        let (parallelism, retries) = observed.effort(revision);
+        let effort = replay::Effort { parallelism, retries };
+        desired.replay = replay::job(made, order, &config.name_any(), effort);
     }
     desired.config_maps.push(config);
+}
+
+/// A revision as it is run.
+struct Made<'a> {
+    view: &'a FeatureView,
+    architecture: &'a Architecture,
+    plan: &'a Plan,
+    settings: &'a Settings,
 }

@@ -50,5 +50,7 @@ pub fn observed(window: &str, replicas: i32, history: Vec<ControllerRevision>) -
         pods: Vec::new(),
         refused: std::collections::BTreeMap::new(),
         history,
+        replays: Vec::new(),
+        run: None,
     }
 }

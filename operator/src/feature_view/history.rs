@@ -21,7 +21,7 @@ use serde_json::{Map, Value, json};
 
 use super::observe::{Observed, revision_of};
 use super::phase::{Decision, Past};
-use super::{replay, resolve};
+use super::{replay, resolve, runs};
 use crate::conditions::seconds;
 use crate::names::{self, IMAGE_ANNOTATION, PROMOTED_ANNOTATION};
 
@@ -66,7 +66,9 @@ pub(super) fn view<'a>(observed: &'a Observed, revision: &str, wanted: Option<&s
 /// The plan of a revision of the history, if its Architecture has what its mode needs.
 pub(super) fn plan(observed: &Observed, revision: &str) -> Option<Arc<Plan>> {
     let mode = resolve::text(&under::mode(observed, revision)?);
-    let plan = resolve::plan(&view(observed, revision, None), &mode).ok().filter(|plan| plan.revision == revision)?;
+    let base = runs::base(entry(observed, revision)?).unwrap_or(revision);
+    let plan = resolve::plan(&view(observed, revision, None), &mode).ok().filter(|plan| plan.revision == base)?;
+    let plan = runs::named(plan, revision);
     let spec = &under::architecture(observed, revision, None)?.spec;
     let lacks = plan.mode.has_stream_lanes() && spec.kafka.is_none()
         || plan.mode.has_generations() && spec.offline_store.is_none();
@@ -97,6 +99,7 @@ pub(super) fn desire(observed: &Observed, decision: &Decision, image_of_now: &st
             None => known.and_then(|known| known.annotations().get(PROMOTED_ANNOTATION).cloned()),
         };
         annotations.extend(under::notes(observed, revision, wanted == Some(revision.as_str())));
+        annotations.extend(runs::base_note(observed, known, revision));
         annotations.extend(promoted.map(|promoted| (PROMOTED_ANNOTATION.to_owned(), promoted)));
         let name = observed.view.name_any();
         let labels = names::labels([(names::VIEW_LABEL, &name), (names::REVISION_LABEL, revision)]);

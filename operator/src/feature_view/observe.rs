@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crds::architecture::Mode;
 use crds::feature_view::{ReplayStatus, ServingArchitecture};
-use crds::{Architecture, FeatureView};
+use crds::{Architecture, FeatureReplay, FeatureView};
 use engine::compare::Report;
 use engine::plan::{Assignment, Assignments, Plan};
 use engine::replay::Progress;
@@ -25,6 +25,7 @@ use super::belonging::{self, Belonging};
 use super::comparison;
 use super::phase::{Decision, pin};
 use super::resolve::Refusal;
+use super::runs::{self, Run};
 use super::{history, replay};
 use crate::apply::Object;
 use crate::context::Context;
@@ -59,6 +60,10 @@ pub struct Observed {
     pub refused: BTreeMap<String, String>,
     /// Its history.
     pub history: Vec<ControllerRevision>,
+    /// The replays of it that have begun and not ended.
+    pub replays: Vec<FeatureReplay>,
+    /// As what its definition is computed; none before that is resolved.
+    pub run: Option<Run>,
 }
 
 /// What the online store holds of the view.
@@ -132,6 +137,7 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     let busy = jobs.iter().any(|job| !is_finished(job));
     let pods = unready_pods(context, &view, &deployments, busy, &selector).await?;
     let refused = refused(context, &namespace, &jobs, &pods).await?;
+    let replays = runs::observe(context, &view).await?;
     Ok(Some(Observed {
         view,
         architecture,
@@ -144,6 +150,8 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
         pods,
         refused,
         history,
+        replays,
+        run: None,
     }))
 }
 
@@ -368,7 +376,7 @@ pub async fn offsets(
     let StoreView::Known(facts) = store else { return None };
     let plan = plans.get(&replaying.revision)?;
     let (topic, log) = (&plan.source.stream.as_ref()?.topic, facts.secrets.log.as_ref()?);
-    let rollout = &observed.view.spec.rollout;
+    let rollout = &observed.rollout(&replaying.revision);
     let since = replay::since(&rollout.start_from, plan, now);
     let held = context.edges.topic(log, topic, since).await;
     let table = observed.architecture.as_ref().and_then(|of| replay::archive(of, &observed.view, topic));

@@ -252,6 +252,12 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
     if memory.previous.as_ref() == Some(target) && !removed {
         return Step::Return;
     }
+    // Decided here and nowhere else: who moves the pointer knows that it was not moved.
+    if let (Some(seconds), Some(trial)) = (facts.overdue, memory.trial.as_mut().filter(|trial| trial.aborted.is_none()))
+    {
+        let message = format!("it did not serve within spec.activeDeadlineSeconds of its FeatureReplay, {seconds}");
+        (trial.aborted, trial.message) = (Some(AbortReason::DeadlineExceeded), Some(message));
+    }
     match &mut memory.trial {
         Some(trial) if trial.aborted.is_none() && removed => {
             (trial.started, trial.caught_up, trial.replay) = (None, None, None);

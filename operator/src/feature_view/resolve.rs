@@ -69,12 +69,7 @@ pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
         };
         return Err(Refusal { reason, message, pending: false });
     };
-    needs(&observed.view, architecture).map_err(|message| Refusal {
-        reason: reasons::INVALID_SPEC,
-        message,
-        pending: false,
-    })?;
-    let plan = planned(known, observed, &mode_of(architecture))?;
+    let plan = base(known, &observed.view, architecture)?;
     // Until the Architecture is observed, the version of its Secrets is unknown, and pods would be made only to be rolled.
     if architecture.status.as_ref().is_none_or(|s| s.observed_generation.is_none()) {
         let message = format!("Architecture {:?} has not been observed yet", architecture.name_any());
@@ -90,6 +85,15 @@ pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
 pub fn plan_under(view: &FeatureView, architecture: &Architecture) -> Result<Arc<Plan>, Refusal> {
     needs(view, architecture).map_err(|message| Refusal { reason: reasons::INVALID_SPEC, message, pending: false })?;
     plan(view, &mode_of(architecture))
+}
+
+/// As [`plan_under`], of a view that stands.
+///
+/// # Errors
+/// [`Refusal`]
+pub(crate) fn base(known: &Resolutions, view: &FeatureView, architecture: &Architecture) -> Resolution {
+    needs(view, architecture).map_err(|message| Refusal { reason: reasons::INVALID_SPEC, message, pending: false })?;
+    planned(known, view, &mode_of(architecture))
 }
 
 /// What the architecture's mode needs of a view beyond what the engine does.
@@ -117,15 +121,14 @@ fn needs(view: &FeatureView, architecture: &Architecture) -> Result<(), String> 
     Ok(())
 }
 
-fn planned(known: &Resolutions, observed: &Observed, mode: &str) -> Resolution {
-    let (uid, generation) =
-        (observed.view.uid().unwrap_or_default(), observed.view.metadata.generation.unwrap_or_default());
+fn planned(known: &Resolutions, view: &FeatureView, mode: &str) -> Resolution {
+    let (uid, generation) = (view.uid().unwrap_or_default(), view.metadata.generation.unwrap_or_default());
     if let Some((at, of, resolution)) = known.0.lock().unwrap_or_else(PoisonError::into_inner).get(&uid)
         && (*at, of.as_str()) == (generation, mode)
     {
         return resolution.clone();
     }
-    let resolution = plan(&observed.view, mode);
+    let resolution = plan(view, mode);
     known
         .0
         .lock()

@@ -1,13 +1,14 @@
 //! Who asks for whose round: what watches see becomes requests.
 
 use crds::condition::types;
-use crds::{Architecture, Erasure, FeatureView, TrainingSet};
+use crds::{Architecture, Erasure, FeatureReplay, FeatureView, TrainingSet};
 use kube::core::PartialObjectMeta;
 use kube::runtime::reflector::{ObjectRef, Store};
 use kube::{Resource, ResourceExt as _};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::feature_view::phase::Verb;
+use crate::feature_view::runs;
 use crate::names::{ARCHITECTURE_LABEL, ERASURE_LABEL, TRAINING_SET_LABEL, VIEW_LABEL};
 use crate::once::{Once, is_pending};
 use crate::watch::Changes;
@@ -22,6 +23,7 @@ pub(super) struct Requests {
     pub architectures: Sender<Architecture>,
     pub training_sets: Sender<TrainingSet>,
     pub erasures: Sender<Erasure>,
+    pub replays: Sender<FeatureReplay>,
 }
 
 /// Where they come from.
@@ -30,6 +32,7 @@ pub(super) struct Queues {
     pub architectures: UnboundedReceiver<ObjectRef<Architecture>>,
     pub training_sets: UnboundedReceiver<ObjectRef<TrainingSet>>,
     pub erasures: UnboundedReceiver<ObjectRef<Erasure>>,
+    pub replays: UnboundedReceiver<ObjectRef<FeatureReplay>>,
 }
 
 /// What is known of every kind.
@@ -47,13 +50,15 @@ impl Requests {
         let (architectures, of_architectures) = unbounded_channel();
         let (training_sets, of_training_sets) = unbounded_channel();
         let (erasures, of_erasures) = unbounded_channel();
+        let (replays, of_replays) = unbounded_channel();
         let queues = Queues {
             views: of_views,
             architectures: of_architectures,
             training_sets: of_training_sets,
             erasures: of_erasures,
+            replays: of_replays,
         };
-        (Self { views, architectures, training_sets, erasures }, queues)
+        (Self { views, architectures, training_sets, erasures, replays }, queues)
     }
 
     /// A view asks for its own round when its spec, annotations, finalizers or deletion changed, for its architecture's when it comes or
@@ -127,6 +132,25 @@ impl Requests {
                 status.conditions.into_iter().map(|c| (c.type_, c.observed_generation, c.reason)).collect();
             if accepted.is_new(architecture, conditions) {
                 self.wake(&stores, namespace.as_ref(), &name);
+            }
+        }
+    }
+
+    /// A replay asks for its own round when its spec changed, and for its view's when that is to begin, stop or end something.
+    pub fn replay_seen(self) -> impl FnMut(&FeatureReplay) {
+        let (mut own, mut theirs) = (Changes::default(), Changes::default());
+        move |replay| {
+            let meta = &replay.metadata;
+            let status = replay.status.clone().unwrap_or_default();
+            if own.is_new(replay, (meta.generation, meta.deletion_timestamp.clone())) {
+                let _ = self.replays.send(ObjectRef::from_obj(replay));
+            }
+            let fence = runs::fence(replay).cloned();
+            let seen = (meta.generation, meta.deletion_timestamp.clone(), status.run, status.progress.phase, fence);
+            // One that is deleted is seen once more as it was.
+            if theirs.is_new(replay, seen) || meta.deletion_timestamp.is_some() {
+                let view = ObjectRef::new(&replay.spec.view_ref.name);
+                let _ = self.views.send(view.within(&replay.namespace().unwrap_or_default()));
             }
         }
     }

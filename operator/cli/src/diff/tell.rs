@@ -6,10 +6,11 @@ use std::sync::Arc;
 use crds::feature_view::{Feature, StartPolicy, WindowType};
 use crds::{Architecture, FeatureView};
 use engine::plan::Plan;
+use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use operator::feature_view::resolve::plan_under;
-use operator::feature_view::{MADE_OF, replay};
+use operator::feature_view::{MADE_OF, replay, runs};
 
 use super::Change;
 use super::change::{Difference, differences};
@@ -21,6 +22,8 @@ pub struct Before<'a> {
     pub view: &'a FeatureView,
     /// The Architecture that it names.
     pub architecture: Option<&'a Architecture>,
+    /// The revisions that are remembered.
+    pub history: Vec<ControllerRevision>,
 }
 
 /// A view, and what it would be.
@@ -84,6 +87,10 @@ pub fn view(view: &View<'_>, now: Timestamp) -> Result<(bool, String), String> {
         lines(&mut text, "  ~ ", &found);
         return Ok((true, text));
     }
+    // It may have been computed anew since, under another name.
+    let active = before.view.status.as_ref().and_then(|status| status.active_revision.as_deref());
+    let revision = runs::served(&before.history, active, &plan.revision);
+    let plan = runs::named(plan, &revision);
     Ok((true, revised(view, before, &plan, former.as_deref(), &found, now)))
 }
 

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 
+use crds::FeatureView;
 use crds::feature_view::ReplayStatus;
-use crds::{Architecture, FeatureView};
 use engine::plan::{Assignment, Plan};
 use engine::replay::{Part, Replay};
 use k8s_openapi::api::batch::v1::{Job, JobSpec};
@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, ConfigMapVolumeSource, PodTemplateSp
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 
-use super::stream;
+use super::{Made, stream};
 use crate::architecture::archive::SPILL_GIB;
 use crate::feature_view::observe::revision_of;
 use crate::feature_view::phase::{Decision, Step};
@@ -20,10 +20,7 @@ use crate::feature_view::replay::{archived, complete_from_ms, fence, is_replay};
 use crate::jobs;
 use crate::names::{self, FENCE_ANNOTATION, PLAN_ANNOTATION, REPLAY_KEY};
 use crate::pods::{Mount, path};
-use crate::settings::Settings;
 
-/// How often each part is tried again. What can heal, a process waits for; this is for nodes and memory.
-const RETRIES: i32 = 6;
 /// The exit code after which no other attempt can succeed.
 const REFUSED: i32 = 2;
 /// The container's name.
@@ -34,6 +31,15 @@ const ARCHIVE_CONTAINER: &str = "archive";
 const SORT_MEMORY_MIB: i64 = 256;
 /// The memory that it takes beside, for files that are read, in MiB.
 const TABLES_MEMORY_MIB: i64 = 256;
+
+/// How hard it is tried.
+#[derive(Clone, Copy)]
+pub(super) struct Effort {
+    /// How many parts are read at once.
+    pub parallelism: i32,
+    /// How often each of them is tried again.
+    pub retries: i32,
+}
 
 /// What the processes are handed; none if it cannot be written, which a plan always can.
 pub(super) fn config_map(view: &FeatureView, plan: &Plan, order: &ReplayStatus) -> Option<ConfigMap> {
@@ -62,14 +68,8 @@ pub(super) fn config_map(view: &FeatureView, plan: &Plan, order: &ReplayStatus) 
 }
 
 /// The Job: one index a part.
-pub(super) fn job(
-    view: &FeatureView,
-    architecture: &Architecture,
-    plan: &Plan,
-    order: &ReplayStatus,
-    config: &str,
-    settings: &Settings,
-) -> Option<Job> {
+pub(super) fn job(made: &Made<'_>, order: &ReplayStatus, config: &str, effort: Effort) -> Option<Job> {
+    let Made { view, architecture, plan, settings } = made;
     let kafka = architecture.spec.kafka.as_ref()?;
     let name = view.name_any();
     let labels = names::with_common(&names::replay_selector(view, &plan.revision), &name);
@@ -98,12 +98,12 @@ pub(super) fn job(
     let parts = i32::try_from(order.parts.len()).unwrap_or(i32::MAX);
     let mut metadata = jobs::metadata(names::replay_job(&name, &plan.revision), view.namespace(), labels);
     metadata.annotations = Some(names::labels([(FENCE_ANNOTATION, &order.fence)]));
-    let parallelism = view.spec.rollout.replay.parallelism.clamp(1, parts.max(1));
+    let parallelism = effort.parallelism.clamp(1, parts.max(1));
     let spec = JobSpec {
         completion_mode: Some("Indexed".to_owned()),
         completions: Some(parts),
         parallelism: Some(parallelism),
-        backoff_limit_per_index: Some(RETRIES),
+        backoff_limit_per_index: Some(effort.retries),
         // A history with a hole in it is none.
         max_failed_indexes: Some(0),
         pod_failure_policy: Some(failures),
@@ -150,6 +150,7 @@ mod tests {
     use super::super::super::fixtures::observed;
     use super::super::super::resolve;
     use super::*;
+    use crate::settings::Settings;
 
     fn order(parts: i32) -> ReplayStatus {
         let part = |partition| ReplayPart { partition, from: 1, to: 5 };
@@ -169,7 +170,8 @@ mod tests {
         let (view, order, settings) = (&observed.view, order(parts), Settings::default());
         let map = config_map(view, &plan, &order).unwrap();
         let architecture = observed.architecture.as_ref().unwrap();
-        (job(view, architecture, &plan, &order, &map.name_any(), &settings).unwrap(), map)
+        let made = Made { view, architecture, plan: &plan, settings: &settings };
+        (job(&made, &order, &map.name_any(), Effort { parallelism: 2, retries: 6 }).unwrap(), map)
     }
 
     #[test]
@@ -212,7 +214,8 @@ mod tests {
         let archive = Some(ReplayArchive { table, since, partitions: vec![1] });
         let order = ReplayStatus { archive, ..order(2) };
         let map = config_map(&observed.view, &plan, &order).unwrap();
-        let job = job(&observed.view, architecture, &plan, &order, "config", &Settings::default()).unwrap();
+        let made = Made { view: &observed.view, architecture, plan: &plan, settings: &Settings::default() };
+        let job = job(&made, &order, "config", Effort { parallelism: 2, retries: 6 }).unwrap();
         let spec = serde_json::to_value(job.spec.as_ref().unwrap()).unwrap();
         let pod = &spec["template"]["spec"];
         assert_eq!(pod["containers"].as_array().unwrap().len(), 1);

@@ -56,6 +56,8 @@ pub struct Facts {
     pub unrun: bool,
     /// Whether the workers are stopped on purpose.
     pub suspended: bool,
+    /// How many seconds the replay was given whose run the target is, if these are over.
+    pub overdue: Option<i64>,
     /// Whether the target changes the mode, and it is not the view's turn to do so.
     pub queued: bool,
 }
@@ -182,7 +184,8 @@ pub fn facts(
         partitions: None,
         compared: None,
         unrun: false,
-        suspended: view.spec.suspend,
+        suspended: view.spec.suspend || target.is_some_and(|target| observed.is_held(target)),
+        overdue: target.and_then(|target| observed.overdue(target, now)),
         queued: false,
     };
     if let StoreView::Known(known) = store {

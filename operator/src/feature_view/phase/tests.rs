@@ -310,6 +310,31 @@ fn a_suspended_view_promotes_nothing_and_no_deadline_counts() {
 }
 
 #[test]
+fn what_a_replay_on_demand_was_given_is_over_only_where_it_does_not_serve() {
+    let mut world = World::serving("a");
+    edited(&mut world, "b");
+    world.overdue = Some(7);
+    assert_eq!(world.round().step, Step::Aborted(AbortReason::DeadlineExceeded), "before anything was read");
+    let message = world.status.rollout.clone().unwrap().trial.unwrap().message.unwrap();
+    assert!(message.contains("activeDeadlineSeconds") && message.ends_with('7'), "{message}");
+    for serves in [false, true] {
+        let mut world = World::serving("a");
+        edited(&mut world, "b");
+        world.settle();
+        world.pass(STABLE);
+        // The pointer moves, and who moved it dies before status says so.
+        if serves {
+            assert_eq!(world.cut(Cut::AfterMove).step, Step::Promote);
+        }
+        world.overdue = Some(7);
+        world.settle();
+        assert_eq!(world.live.as_deref(), Some(if serves { "b" } else { "a" }));
+        let trial = world.status.rollout.clone().unwrap_or_default().trial;
+        assert_eq!(trial.is_some_and(|trial| trial.aborted.is_some()), !serves);
+    }
+}
+
+#[test]
 fn a_revision_that_is_being_removed_must_be_gone_before_it_comes_back() {
     let mut world = soaking();
     world.pass(SOAK);

@@ -137,6 +137,11 @@ impl Round<'_> {
         );
         match self.decision.step {
             Step::Aborted(AbortReason::DeadlineExceeded) => {
+                let told = self.decision.memory.trial.as_ref().and_then(|trial| trial.message.clone());
+                if let Some(why) = told {
+                    let what = format!("revision {revision} was given up: {why}");
+                    return Some((reasons::DEADLINE_EXCEEDED, format!("{what}; {}{again}", self.serves_on())));
+                }
                 let deadline = rollout.catch_up.deadline_seconds;
                 let what = format!(
                     "revision {revision} did not catch up, and pass its comparison, within spec.rollout.catchUp.deadlineSeconds ({deadline}) and was \

@@ -67,7 +67,7 @@ fn serving() -> Value {
 
 fn told(before: Option<&FeatureView>, after: &FeatureView, mode: &str) -> String {
     let (stands, would_be) = (arch("Kappa"), arch(mode));
-    let before = before.map(|view| Before { view, architecture: Some(&stands) });
+    let before = before.map(|view| Before { view, architecture: Some(&stands), history: Vec::new() });
     let view = View { before, after, architecture: Some(&would_be), in_file: true };
     match super::view(&view, NOW.parse().unwrap()) {
         Ok((differs, text)) => format!("{text}differs: {differs}\n"),

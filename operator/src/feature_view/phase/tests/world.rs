@@ -32,6 +32,8 @@ pub struct World {
     pub wanted: Option<String>,
     pub policy: Policy,
     pub suspended: bool,
+    /// How many seconds a replay on demand was given, if these are over.
+    pub overdue: Option<i64>,
     /// Whether other views have their turn: every revision here changes the mode.
     pub queued: bool,
     pub requests: Vec<Request>,
@@ -106,6 +108,7 @@ impl World {
                 soak: SignedDuration::from_secs(SOAK),
             },
             suspended: false,
+            overdue: None,
             queued: false,
             requests: Vec::new(),
             away: false,
@@ -173,6 +176,7 @@ impl World {
             compared: None,
             unrun: false,
             suspended: self.suspended,
+            overdue: self.overdue,
             queued: self.queued && self.policy.pin.is_none(),
         };
         let known = |pin: &&String| self.history.iter().any(|past| past.revision == **pin);
