@@ -211,8 +211,17 @@ fn number(value: Option<&Value>, value_type: Option<&ValueType>) -> Option<f64> 
     }
 }
 
+/// How far two values that differ are apart; as far as can be where they are no numbers.
+pub(crate) fn distance(a: (Option<&Value>, &ValueType), b: (Option<&Value>, &ValueType)) -> f64 {
+    match (number(a.0, Some(a.1)), number(b.0, Some(b.1))) {
+        // Of what JSON can hold.
+        (Some(a), Some(b)) => (a - b).abs().min(f64::MAX),
+        _ => f64::MAX,
+    }
+}
+
 /// The value for people.
-fn text(value: Option<&Value>, value_type: Option<&ValueType>) -> String {
+pub(crate) fn text(value: Option<&Value>, value_type: Option<&ValueType>) -> String {
     let text = match (value, value_type) {
         (None, _) => "NULL".to_owned(),
         (Some(Value::Boolean(b)), _) => b.to_string(),

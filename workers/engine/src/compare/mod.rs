@@ -15,6 +15,7 @@ mod report;
 mod tests;
 
 pub use judge::{Judge, Reading};
+pub(crate) use judge::{distance, text};
 pub use kind::{Kind, equal};
 pub use report::{Example, FeatureComparison, Report, Verdict};
 

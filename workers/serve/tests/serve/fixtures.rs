@@ -90,6 +90,7 @@ pub fn entry(plans: &[&Plan]) -> Vec<u8> {
         freshness_target_ms: 60_000,
         horizon_target_ms: None,
         plans,
+        shadow: None,
     })
     .unwrap()
 }

@@ -122,7 +122,7 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     store.put_comparison(&key("comparison"), &comparison).await.unwrap();
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), Some(comparison));
     let catalog = key("catalog");
-    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![] };
+    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
     store.put_catalog(&catalog, "a", &entry).await.unwrap();
     store.put_catalog(&catalog, "b", &entry).await.unwrap();
     store.remove_catalog(&catalog, "b").await.unwrap();
@@ -135,6 +135,9 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     store.say_trouble(&troubles, "pod-c", None, 60_000).await.unwrap();
     seen.push(format!("{:?}", store.troubles(&troubles).await.unwrap()));
     seen.push(say_replays(&store, &key("replay")).await);
+    let shadow = engine::shadow::Report { former: "a".into(), reads: 3, ..Default::default() };
+    store.say_shadow(&key("shadow"), "server-a", &shadow, 60_000).await.unwrap();
+    assert_eq!(store.shadows(&key("shadow")).await.unwrap(), [("server-a".to_owned(), shadow)].into());
     seen.push(format!("{:?}", store.refusal(&key("write-test")).await.unwrap()));
     let (mut cursor, mut removed) = (0, 0);
     loop {
@@ -350,7 +353,7 @@ async fn every_write_of_a_catalog_raises_its_version_and_an_empty_one_leaves_not
     let version = async || -> Option<u64> {
         store.connection().run("testing", ::redis::cmd("GET").arg(catalog_version_key("a/catalog"))).await.unwrap()
     };
-    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![] };
+    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
     let mut before = 0;
     for view in ["a", "b", "b", "c"] {
         store.put_catalog("a/catalog", view, &entry).await.unwrap();
