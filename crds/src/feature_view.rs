@@ -12,7 +12,7 @@ pub use feature::{Aggregate, Feature, Hop, WindowType};
 pub use replay::{Replay, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
 pub use rollout::{
     AbortReason, Advance, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
-    FailurePolicy, FeatureDifference, Rollout, RolloutStatus, Trial,
+    FailurePolicy, FeatureDifference, Rollout, RolloutStatus, ShadowDifference, ShadowPolicy, ShadowStatus, Trial,
 };
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{

@@ -21,6 +21,7 @@ mod pin;
 pub mod replay;
 pub mod report;
 pub mod resolve;
+mod shadow;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -26,6 +26,7 @@ mod progress;
 mod removal;
 mod replays;
 mod rollout;
+mod shadow;
 mod tally;
 mod troubles;
 mod world;

@@ -26,6 +26,7 @@ use super::hindrance;
 use super::observe::{Observed, StoreView, revision_of};
 use super::phase::{Decision, Memory, Step};
 use super::resolve::Refusal;
+use super::shadow;
 use crate::conditions::{Conditions, find, seconds};
 use crate::names;
 use crate::trouble::{self, Trouble};
@@ -110,6 +111,14 @@ impl Round<'_> {
         memory.write(&mut status);
         if compared.is_some() {
             status.rollout.get_or_insert_default().comparison = compared;
+        }
+        let known = match self.store {
+            StoreView::Known(facts) => Some(&**facts),
+            StoreView::NotAsked | StoreView::Unreachable(_) => None,
+        };
+        let shadow = previous.rollout.as_ref().and_then(|rollout| rollout.shadow.as_ref());
+        if let Some(shadow) = shadow::told(shadow, known, self.decision, &memory, self.now) {
+            status.rollout.get_or_insert_default().shadow = Some(shadow);
         }
         status
     }

@@ -220,6 +220,21 @@ impl Store for FakeStore {
         .boxed()
     }
 
+    fn say_shadow<'a>(
+        &'a self,
+        key: &'a str,
+        server: &'a str,
+        json: Vec<u8>,
+        _: i64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut contents = self.contents.lock().unwrap();
+            contents.hashes.entry(key.to_owned()).or_default().insert(server.to_owned(), json);
+            Ok(())
+        }
+        .boxed()
+    }
+
     fn catalog<'a>(&'a self, key: &'a str, known: Option<&'a [u8]>) -> BoxFuture<'a, Result<CatalogReply, StoreError>> {
         async move {
             let contents = self.contents.lock().unwrap();

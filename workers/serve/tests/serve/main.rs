@@ -13,3 +13,4 @@ mod live;
 mod read;
 mod redis_server;
 mod select;
+mod shadow;

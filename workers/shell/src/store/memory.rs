@@ -5,16 +5,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use engine::compare::Report;
 use engine::replay::Progress;
-use engine::shadow::Report as Shadows;
 use engine::row::{
     CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field,
 };
+use engine::shadow::Report as Shadows;
 
 use super::guard::{decide, decide_marker, fenced};
 use super::{
     Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError,
-    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_shadows, parse_tombstones, parse_troubles,
-    value_error,
+    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_shadows, parse_tombstones,
+    parse_troubles, value_error,
 };
 use crate::redis::RedisError;
 

@@ -5,17 +5,17 @@ use std::sync::Arc;
 
 use engine::compare::Report;
 use engine::replay::Progress;
-use engine::shadow::Report as Shadows;
 use engine::row::{
     CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field, parse_lane_field,
 };
+use engine::shadow::Report as Shadows;
 use redis::{Cmd, Pipeline, cmd};
 
 use super::scripts::{CATALOG, ERASE, FLUSH, MARKER, SWAP, header};
 use super::{
     Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError,
-    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_shadows, parse_tombstones, parse_troubles,
-    value_error,
+    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_shadows, parse_tombstones,
+    parse_troubles, value_error,
 };
 use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
 

@@ -122,7 +122,8 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     store.put_comparison(&key("comparison"), &comparison).await.unwrap();
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), Some(comparison));
     let catalog = key("catalog");
-    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
+    let entry =
+        CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
     store.put_catalog(&catalog, "a", &entry).await.unwrap();
     store.put_catalog(&catalog, "b", &entry).await.unwrap();
     store.remove_catalog(&catalog, "b").await.unwrap();
@@ -353,7 +354,8 @@ async fn every_write_of_a_catalog_raises_its_version_and_an_empty_one_leaves_not
     let version = async || -> Option<u64> {
         store.connection().run("testing", ::redis::cmd("GET").arg(catalog_version_key("a/catalog"))).await.unwrap()
     };
-    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
+    let entry =
+        CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
     let mut before = 0;
     for view in ["a", "b", "b", "c"] {
         store.put_catalog("a/catalog", view, &entry).await.unwrap();
