@@ -142,9 +142,7 @@ async fn a_store_that_takes_no_writes_is_named_while_workers_are_not_ready() {
     world.edges.store.set_refusal(Some("OOM command not allowed when used memory > 'maxmemory'"));
     let unready = json!({"status": {"readyReplicas": 0, "availableReplicas": 0}});
     let api = world.api::<Deployment>();
-    api.patch_status(&stream.spec.as_ref().unwrap().template, &PatchParams::default(), &Patch::Merge(unready))
-        .await
-        .unwrap();
+    api.patch_status(&stream, &PatchParams::default(), &Patch::Merge(unready)).await.unwrap();
     says(&world, "Ready", "False", "StoreRefusesWrites", "OOM command").await;
     world.edges.store.set_refusal(None);
     finish(&world).await;
