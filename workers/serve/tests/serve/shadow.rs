@@ -31,7 +31,7 @@ fn candidate() -> Plan {
     plan("v", &[("u", "String")], vec![count("x", "a", None), count("y", "a", None)])
 }
 
-/// Every user has seen one `a`, and as many `b` as the user's number and one more.
+/// Every user has seen one `a`, and as many `b` as the user's number and two more.
 fn fill(contents: &mut Contents, plan: &Plan) {
     let then = now_ms() - 600_000;
     let of = |user: usize| {
