@@ -131,6 +131,10 @@ pub fn decide(facts: &Facts) -> Decision {
     let target = facts.target().cloned();
     let answered = heed(facts, &mut memory);
     let step = step(facts, &mut memory);
+    // Only what reads, and is seen to, can be expected to advance.
+    if !matches!(step, Step::Replay | Step::CatchUp) {
+        memory.trial.iter_mut().for_each(|trial| trial.advance = None);
+    }
     let decides = facts.live.is_ok() && target.is_some() && step != Step::Unavailable;
 
     memory.candidate = match step {
@@ -236,11 +240,7 @@ fn heed(facts: &Facts, memory: &mut Memory) -> Vec<(Request, bool)> {
 }
 
 fn step(facts: &Facts, memory: &mut Memory) -> Step {
-    let (Ok(live), Some(target)) = (&facts.live, facts.target()) else {
-        // How far it is cannot be seen.
-        memory.trial.iter_mut().for_each(|trial| trial.advance = None);
-        return Step::Hold;
-    };
+    let (Ok(live), Some(target)) = (&facts.live, facts.target()) else { return Step::Hold };
     if live.as_ref() == Some(target) {
         return Step::Serve;
     }
@@ -256,7 +256,7 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
     }
     match &mut memory.trial {
         Some(trial) if trial.aborted.is_none() && removed => {
-            (trial.started, trial.caught_up, trial.replay, trial.advance) = (None, None, None, None);
+            (trial.started, trial.caught_up, trial.replay) = (None, None, None);
             Step::AwaitRemoval
         }
         Some(trial) if trial.aborted.is_none() && facts.queued && memory.candidate.as_ref() != Some(target) => {
