@@ -106,10 +106,7 @@ pub fn desire(
 /// How many workers a revision has: a candidate may have more, so that it catches up sooner.
 fn replicas(view: &FeatureView, decision: &Decision, revision: &str) -> i32 {
     let more = decision.workers.filter(|_| decision.memory.candidate.as_deref() == Some(revision));
-    match view.spec.suspend {
-        true => 0,
-        false => view.spec.replicas.max(more.unwrap_or_default()),
-    }
+    if view.spec.suspend { 0 } else { view.spec.replicas.max(more.unwrap_or_default()) }
 }
 
 /// What reads the history of a revision, once what it reads stands in status. While workers are stopped on purpose it stops too.
