@@ -91,7 +91,7 @@ pub struct CatchUp {
     /// How many workers a new revision has until it takes over, if that is more than `replicas`: its history is read sooner.
     /// Never more than the topic has partitions.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1000))]
+    #[schemars(range(min = 1, max = 256))]
     pub replicas: Option<i32>,
 }
 
