@@ -22,3 +22,5 @@
 # Who may only look does not see whom an Erasure is about.
 [."ClusterRole/featuremill-system-featuremill-operator-view".rules[].resources[]] | contains(["erasures"]) | not
 [."ClusterRole/featuremill-system-featuremill-operator".rules[] | select(.resources | index("cronjobs")).apiGroups] == [["batch"]]
+# The console listens where only a port-forward reaches it.
+."Deployment/featuremill-operator".spec.template.spec.containers[0] | (.env | from_entries | .FEATUREMILL_CONSOLE == "127.0.0.1:8090") and [.ports[].name] == ["admin"]

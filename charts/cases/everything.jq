@@ -14,9 +14,17 @@
 . as $all | [$all["Service/the-mill-metrics"].spec.ports[].name] == [$all["ServiceMonitor/the-mill"].spec.endpoints[].port]
 ."PodMonitor/the-mill-workers".spec | .namespaceSelector.any and .selector.matchLabels == {"app.kubernetes.io/managed-by": "featuremill-operator"}
 [."ServiceMonitor/the-mill", ."PodMonitor/the-mill-workers" | .metadata.labels.release] == ["prometheus", "prometheus"]
+# The namespace of a view's metrics is the view's. Every alert leads to its runbook, and keeps what Prometheus is to fill in.
+."ServiceMonitor/the-mill".spec.endpoints[0].honorLabels
+."PrometheusRule/the-mill" | .metadata.labels.release == "prometheus" and ([.spec.groups[].rules[] | .annotations.runbook_url == "https://runbooks.example/featuremill/" + .alert + ".md"] | length == 6 and all)
+."PrometheusRule/the-mill".spec.groups[0].rules[0].annotations.summary | test("{{ \\$labels.namespace }}")
 # Scrapers of one namespace in; names, the API server, Kafka at its own address and Redis out.
 ."NetworkPolicy/the-mill".spec | [.ingress[0].ports[0].port, .ingress[0].from[0].namespaceSelector.matchLabels["kubernetes.io/metadata.name"]] == ["admin", "monitoring"]
 [."NetworkPolicy/the-mill".spec.egress[] | [.ports[].port]] == [[53, 53], [443, 6443], [9094], [6379, 6380]]
 [."NetworkPolicy/the-mill".spec.egress[].to] == [null, null, [{ipBlock: {cidr: "10.0.0.0/8"}}], null]
 # The dashboard is one.
 ."ConfigMap/the-mill-dashboard" | .metadata.labels.grafana_dashboard == "yes" and (.data["featuremill.json"] | fromjson | .panels | length > 5)
+# The console is reached through its Service, at a port that the pod has, by whom the policy lets.
+. as $all | [$all["Service/the-mill-console"].spec.ports[].targetPort] == ["console"] and ([$all["Deployment/the-mill"].spec.template.spec.containers[0].ports[].name] == ["admin", "console"])
+."Deployment/the-mill".spec.template.spec.containers[0].env | from_entries | .FEATUREMILL_CONSOLE == "0.0.0.0:8090"
+."NetworkPolicy/the-mill".spec.ingress[1] | [.ports[0].port, .from[0].podSelector.matchLabels.app] == ["console", "gateway"]

@@ -5,6 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::condition::Condition;
+use crate::feature_view::FreshnessDefaults;
 use crate::pod::{LocalReference, PodOverrides};
 
 /// What is wanted of an architecture.
@@ -69,6 +70,9 @@ pub struct ArchitectureSpec {
     /// The feature server.
     #[serde(default)]
     pub serving: Serving,
+    /// What holds for all views that say nothing else.
+    #[serde(default)]
+    pub freshness: FreshnessDefaults,
 }
 
 /// Who lays the tiles.
@@ -146,7 +150,7 @@ pub struct OnlineStore {
     pub redis: Redis,
 }
 
-/// A Redis; it must run with `maxmemory-policy noeviction`.
+/// A Redis, or a Redis Cluster, of which the URL names any server; it must run with `maxmemory-policy noeviction`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Redis {

@@ -63,7 +63,8 @@ pub mod types {
     pub const COMPARISON_PASSED: &str = "ComparisonPassed";
     /// The revision before is kept, and can be gone back to at once.
     pub const ROLLBACK_AVAILABLE: &str = "RollbackAvailable";
-    /// The horizon of the served generation is no older than its target; only of views with batch runs.
+    /// What is served is as young as it should be: the lag exceeds no tier, and the horizon of the served generation is no older
+    /// than its target.
     pub const FRESH: &str = "Fresh";
     /// The work is done; only of what is done once, in the words of a Job.
     pub const COMPLETE: &str = "Complete";
@@ -177,6 +178,8 @@ pub mod reasons {
     pub const REPLAY_COMPLETED: &str = "ReplayCompleted";
     /// A replay's Job failed.
     pub const REPLAY_FAILED: &str = "ReplayFailed";
+    /// A replay is to begin in the topic's archive, and it has none.
+    pub const NOT_ARCHIVED: &str = "NotArchived";
     /// The topic no longer holds what the longest window needs.
     pub const RETENTION_TOO_SHORT: &str = "RetentionTooShort";
     /// A person gave up the new revision.
@@ -216,6 +219,23 @@ pub mod reasons {
     pub const WITHIN_TARGET: &str = "WithinTarget";
     /// The horizon is older than its target.
     pub const OVERDUE: &str = "Overdue";
+
+    /// The lag exceeds no tier.
+    pub const ON_TIME: &str = "OnTime";
+    /// The lag exceeds the most urgent tier, or nothing is read.
+    pub const LAG_TIER_1: &str = "LagTier1";
+    /// The lag exceeds the second tier.
+    pub const LAG_TIER_2: &str = "LagTier2";
+    /// The lag exceeds the third tier.
+    pub const LAG_TIER_3: &str = "LagTier3";
+    /// A tier is exceeded that was not before.
+    pub const LAG_TIER_1_RAISED: &str = "LagTier1Raised";
+    /// As above.
+    pub const LAG_TIER_2_RAISED: &str = "LagTier2Raised";
+    /// As above.
+    pub const LAG_TIER_3_RAISED: &str = "LagTier3Raised";
+    /// A tier is no longer exceeded.
+    pub const LAG_TIER_CLEARED: &str = "LagTierCleared";
 
     /// The Architecture's own spec cannot be carried out.
     pub const ARCHITECTURE_NOT_ACCEPTED: &str = "ArchitectureNotAccepted";

@@ -2,6 +2,7 @@
 
 mod batch;
 mod feature;
+mod freshness;
 mod replay;
 mod rollout;
 mod source;
@@ -9,15 +10,17 @@ mod status;
 
 pub use batch::{ConcurrencyPolicy, QualityGate, Schedule, Silver, SilverRule};
 pub use feature::{Aggregate, Feature, Hop, WindowType};
-pub use replay::{Replay, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
+pub use freshness::{AlertTier, Freshness, FreshnessDefaults};
+pub use replay::{Replay, ReplayArchive, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
 pub use rollout::{
     AbortReason, Advance, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
-    FailurePolicy, FeatureDifference, Rollout, RolloutStatus, ShadowDifference, ShadowPolicy, ShadowStatus, Trial,
+    FailurePolicy, FeatureDifference, Histogram, Rollout, RolloutStatus, ShadowDifference, ShadowPolicy, ShadowStatus,
+    Trial,
 };
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{
-    ArchivedTopic, FeatureViewStatus, LastRun, PreviousGeneration, RetiringRevision, RunningRevision,
-    ServingArchitecture,
+    ArchivedTopic, ExceededTier, FeatureViewStatus, HeldTopic, LagStatus, LastRun, PreviousGeneration,
+    RetiringRevision, RunningRevision, ServingArchitecture,
 };
 
 use kube::{CustomResource, KubeSchema};
@@ -56,6 +59,7 @@ use crate::pod::{LocalReference, PodOverrides};
     printcolumn(name = "Replayed", type_ = "integer", json_path = ".status.rollout.trial.replay.progress.percent", priority = 1),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", priority = 1),
     printcolumn(name = "Generation", type_ = "integer", json_path = ".status.generation", priority = 1),
+    printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.seconds"),
     printcolumn(name = "Horizon", type_ = "date", json_path = ".status.horizon"),
     printcolumn(name = "Promoted", type_ = "date", json_path = ".status.rollout.promotedTime", priority = 1),
     printcolumn(name = "Features", type_ = "integer", json_path = ".status.features", priority = 1),
@@ -157,27 +161,6 @@ pub enum DeletionPolicy {
     Retain,
 }
 
-/// How old served features may be.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Freshness {
-    /// Answers whose source has not been read for longer than this are marked as degraded.
-    #[serde(default = "default_freshness_target")]
-    #[schemars(range(min = 1, max = 86_400))]
-    pub target_seconds: i32,
-    /// How old the horizon of the served generation may be before its batch counts as overdue: `Fresh` is then False, and
-    /// a Lambda's answers are marked as degraded.
-    #[serde(default = "default_horizon_target")]
-    #[schemars(range(min = 60, max = 31_536_000))]
-    pub horizon_target_seconds: i32,
-}
-
-impl Default for Freshness {
-    fn default() -> Self {
-        Self { target_seconds: default_freshness_target(), horizon_target_seconds: default_horizon_target() }
-    }
-}
-
 /// The stream workers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -208,13 +191,6 @@ fn default_replicas() -> i32 {
 }
 fn default_deletion_deadline() -> i32 {
     300
-}
-fn default_freshness_target() -> i32 {
-    60
-}
-/// A day and a half: a nightly run that is missed once.
-fn default_horizon_target() -> i32 {
-    129_600
 }
 fn default_memory() -> i32 {
     256

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
@@ -75,6 +75,28 @@ impl Feed {
         match admin.delete_topics(&[&self.topic], &options).await?.remove(0) {
             Ok(_) | Err((_, RDKafkaErrorCode::UnknownTopicOrPartition)) => Ok(()),
             Err((_, code)) => Err(KafkaError::AdminOp(code)),
+        }
+    }
+
+    /// Gives the topic more partitions, and waits until the producer knows of them.
+    ///
+    /// # Errors
+    /// [`KafkaError`].
+    pub async fn grow(&self, partitions: usize) -> Result<(), KafkaError> {
+        let admin: AdminClient<DefaultClientContext> = self.config.create()?;
+        let options = AdminOptions::new().operation_timeout(Some(TIMEOUT));
+        let more = NewPartitions::new(&self.topic, partitions);
+        admin.create_partitions([&more], &options).await?.remove(0).map_err(|(_, code)| KafkaError::AdminOp(code))?;
+        let deadline = tokio::time::Instant::now() + TIMEOUT;
+        loop {
+            let metadata = self.producer.client().fetch_metadata(Some(&self.topic), TIMEOUT)?;
+            if metadata.topics().first().is_some_and(|topic| topic.partitions().len() >= partitions) {
+                return Ok(());
+            }
+            if tokio::time::Instant::now() >= deadline {
+                return Err(KafkaError::AdminOp(RDKafkaErrorCode::UnknownPartition));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
         }
     }
 

@@ -2,14 +2,17 @@
 //!
 //! [`services`] are a real Kafka and Redis on this machine, [`control_plane`] a real API server without a node, [`cluster`]
 //! the local cluster. [`clickstream`] is the real input, [`oracle`] what DuckDB computes from it, [`online`] a client of
-//! the feature server, [`feed`] a producer, [`history`] writes the events as a table. [`bench`] takes the figures.
+//! the feature server, [`browser`] one of the console, [`feed`] a producer, [`history`] writes the events as a table. [`bench`] takes the figures.
+//! [`flips`] is a load that checks every answer while revisions are flipped.
 
 pub mod bench;
+pub mod browser;
 pub mod clickstream;
 pub mod cluster;
 pub mod control_plane;
 pub mod demo;
 pub mod feed;
+pub mod flips;
 pub mod history;
 pub mod in_step;
 pub mod online;

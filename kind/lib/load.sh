@@ -34,11 +34,18 @@ forget_old() {
   done
 }
 
-# forget_on_node NAME: the node forgets those that the engine has forgotten.
+# forget_on_node NAME: the node forgets those that the engine has forgotten. Kubernetes names each image a second time, by
+# its hash, and would keep it for that: a few builds fill a disk.
 forget_on_node() {
   local image
   on_node images ls -q | { grep -E "/$1:[0-9a-f]{12}$" || true; } | while read -r image; do
     have_image "$1:${image##*:}" || on_node images rm "$image" >/dev/null || true
+  done
+  on_node images ls | awk '
+    $1 ~ /^sha256:/ {hash[$1] = $3}
+    $1 !~ /^sha256:/ {named[$3] = 1}
+    END {for (image in hash) if (!(hash[image] in named)) print image}' | while read -r image; do
+    on_node images rm --sync "$image" >/dev/null || true
   done
 }
 

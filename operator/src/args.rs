@@ -35,6 +35,10 @@ pub struct Args {
     /// Where /livez, /readyz and /metrics are served.
     #[arg(long, env = "FEATUREMILL_ADMIN", default_value = "0.0.0.0:8080")]
     pub admin: SocketAddr,
+    /// Where the console is served, a page that shows all views: such as `127.0.0.1:8090`. It asks nobody who they are. Not
+    /// served if not given.
+    #[arg(long, env = "FEATUREMILL_CONSOLE")]
+    pub console: Option<SocketAddr>,
     /// How log lines are written, here and by workers and servers.
     #[arg(long, env = "FEATUREMILL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
@@ -57,6 +61,7 @@ impl Args {
             concurrency,
             resync_seconds,
             admin: _,
+            console: _,
             log_format,
             cpu_request,
         } = self.clone();

@@ -10,6 +10,8 @@ use tokio_util::sync::CancellationToken;
 use crate::edges::Edges;
 use crate::events::Recorders;
 use crate::feature_view::resolve::Resolutions;
+use crate::feature_view::source::Topics;
+use crate::lag::Lags;
 use crate::metrics::Metrics;
 use crate::purge::Purges;
 use crate::settings::Settings;
@@ -28,6 +30,10 @@ pub struct Context {
     pub recorders: Recorders,
     /// What specs resolved to, so that an unchanged one is planned once.
     pub resolutions: Resolutions,
+    /// How far each view is behind its topic.
+    pub lags: Lags,
+    /// What topics hold, asked beside reconciliation.
+    pub topics: Topics,
     /// The removals that run beside reconciliation.
     pub purges: Purges,
     /// How often each object failed in a row.

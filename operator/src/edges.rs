@@ -3,12 +3,13 @@
 //! Behind traits, so that tests need neither. Every call is bounded in time; none is made while a Kubernetes object is
 //! half written.
 
+mod ends;
 mod kafka;
 mod secrets;
 mod store;
 mod topic;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use engine::compare::Report;
@@ -23,6 +24,7 @@ pub use secrets::{MissingSecret, Secrets};
 pub use store::Shared;
 pub use topic::{Held, Topic};
 
+use crate::lag::measure::Bounds;
 use crate::trouble;
 
 /// Why the store or the log did not do what was asked.
@@ -51,6 +53,9 @@ pub struct LogAddress {
     pub properties: BTreeMap<String, Vec<u8>>,
 }
 
+/// What the partitions of topics hold that can be read, of those topics that exist.
+pub type Ends = BTreeMap<String, BTreeMap<i32, Bounds>>;
+
 /// The way to stores and logs.
 pub trait Edges: Send + Sync {
     /// A connection to a store; kept and shared while it works.
@@ -66,6 +71,9 @@ pub trait Edges: Send + Sync {
         topic: &'a str,
         since_ms: Option<i64>,
     ) -> BoxFuture<'a, Result<Topic, trouble::Trouble>>;
+
+    /// Where topics begin and end, of all of them at once.
+    fn ends<'a>(&'a self, address: &'a LogAddress, topics: &'a BTreeSet<String>) -> EdgeResult<'a, Ends>;
 }
 
 /// What the operator does in an online store. Keys are those of [`engine::row`].
@@ -108,6 +116,7 @@ pub trait Store: Send + Sync {
 #[derive(Default)]
 pub struct RealEdges {
     stores: store::Connections,
+    logs: ends::Clients,
 }
 
 impl Edges for RealEdges {
@@ -126,5 +135,9 @@ impl Edges for RealEdges {
         since_ms: Option<i64>,
     ) -> BoxFuture<'a, Result<Topic, trouble::Trouble>> {
         Box::pin(topic::ask(address, topic, since_ms))
+    }
+
+    fn ends<'a>(&'a self, address: &'a LogAddress, topics: &'a BTreeSet<String>) -> EdgeResult<'a, Ends> {
+        Box::pin(self.logs.ends(address, topics))
     }
 }

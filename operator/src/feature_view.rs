@@ -22,6 +22,9 @@ pub mod replay;
 pub mod report;
 pub mod resolve;
 mod shadow;
+pub mod source;
+
+pub use history::MADE_OF;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +37,7 @@ use self::phase::Decision;
 use crate::apply::Writer;
 use crate::context::Context;
 use crate::error::Error;
+use crate::lag;
 use crate::names::VIEW_FINALIZER;
 use crate::resync_after;
 
@@ -43,8 +47,10 @@ use crate::resync_after;
 /// [`Error`]; the round is tried again.
 pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<Action, Error> {
     let Some(mut observed) = observe::objects(&context, &view).await? else { return Ok(Action::await_change()) };
+    let uid = observed.view.uid().unwrap_or_default();
     let writer = Writer::new(context.client.clone(), &observed.view);
     if observed.view.metadata.deletion_timestamp.is_some() {
+        context.lags.forget(&uid);
         return finalize::finalize(&context, &writer, observed).await;
     }
 
@@ -58,6 +64,8 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     let store = observe::store(&context, &observed, pin.as_ref().or(wanted.as_ref()).map(String::as_str)).await;
     let now = (context.now)();
     let plans = observe::plans(&observed, &resolved, &store);
+    let resolved = comparison::accept(resolved, &observed, &plans, &store);
+    let wanted = resolved.as_ref().ok().map(|plan| plan.revision.clone());
     let mut facts = phase::facts(&observed, wanted.as_deref(), &plans, &store, now);
     let mut decision = phase::decide(&facts);
     facts.replay.captured = observe::offsets(&context, &observed, &store, &plans, &decision, now).await;
@@ -69,6 +77,9 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     let applied = Box::pin(apply::apply(desired, &writer, &observed, &decision)).await?;
     let acted = act::act(&context, &writer, &mut observed, &store, &plans, &decision).await?;
 
+    let stands = observed.view.status.as_ref().and_then(|status| status.lag.as_ref());
+    let live = acted.moved.as_ref().or(decision.memory.active.as_ref()).map(String::as_str);
+    let lag = context.lags.follow(&uid, lag::of_round(&observed, &store, &plans, live), stands);
     let round = report::Round {
         observed: &observed,
         resolved: &resolved,
@@ -77,9 +88,11 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         decision: &decision,
         applied: &applied,
         acted: &acted,
+        lag: &lag,
         now,
     };
-    let status = round.status();
+    let mut status = round.status();
+    status.source = source::held(&context, &observed, &store, &resolved, now);
     let previous = observed.view.status.clone().unwrap_or_default();
     let (waits, troubled) = (round.waits(&status), round.is_troubled());
     if status != previous {

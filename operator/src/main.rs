@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use operator::args::Args;
+use operator::console;
 use operator::edges::RealEdges;
 use operator::metrics::Metrics;
 use operator::run::{World, not_ready_yet, run};
@@ -37,8 +38,19 @@ async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     not_ready_yet(&readiness);
     let listener = tokio::net::TcpListener::bind(args.admin).await?;
     tokio::spawn(admin::serve(listener, Arc::new(registry), readiness.clone(), shutdown.clone()));
+    let client = operator::client::build(kube::Config::infer().await?, metrics.clone())?;
+    if let Some(address) = args.console {
+        let listener = tokio::net::TcpListener::bind(address).await?;
+        tokio::spawn(console::serve(
+            listener,
+            client.clone(),
+            args.namespace.clone(),
+            metrics.lag.clone(),
+            shutdown.clone(),
+        ));
+    }
     let world = World {
-        client: operator::client::build(kube::Config::infer().await?, metrics.clone())?,
+        client,
         edges: Arc::new(RealEdges::default()),
         settings: args.settings(),
         metrics,

@@ -1,4 +1,5 @@
-//! The operator's metrics. Labels are bounded: kinds, reasons, verbs and codes, never names or texts of errors.
+//! The operator's metrics. Labels are bounded: kinds, reasons, verbs and codes, never texts of errors; names only those of the
+//! views that there are ([`crate::lag::figures`]).
 
 use std::time::Duration;
 
@@ -8,6 +9,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
+
+use crate::lag::figures::Figures;
 
 /// A kind of object.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -43,10 +46,12 @@ pub struct Metrics {
     queue: Family<Kind, Gauge>,
     requests: Family<Request, Counter>,
     leader: Gauge,
+    /// How far views are behind.
+    pub lag: Figures,
 }
 
 impl Metrics {
-    /// Registers them, under the prefix `featuremill_operator`.
+    /// Registers them, under the prefix `featuremill_operator`, and those of lag.
     pub fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             reconciles: Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 14))),
@@ -55,6 +60,7 @@ impl Metrics {
             queue: Family::default(),
             requests: Family::default(),
             leader: Gauge::default(),
+            lag: Figures::register(registry),
         };
         let registry = registry.sub_registry_with_prefix("featuremill_operator");
         registry.register("reconcile_duration_seconds", "How long rounds took", metrics.reconciles.clone());
@@ -100,3 +106,6 @@ impl Metrics {
         self.leader.set(i64::from(leads));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::names::CONTROLLER;
 use crate::settings::Settings;
 use crate::watch::{Watches, kind_name};
-use crate::{architecture, error, feature_view, once};
+use crate::{architecture, error, feature_view, lag, once};
 use requests::{Requests, Stores, once_seen};
 
 /// How long rounds that have begun may take to end after a request to stop.
@@ -149,6 +149,8 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         metrics: world.metrics.clone(),
         recorders: Recorders::new(world.client.clone(), reporter),
         resolutions: feature_view::resolve::Resolutions::default(),
+        lags: lag::Lags::default(),
+        topics: feature_view::source::Topics::default(),
         purges: crate::purge::Purges::default(),
         failures: Failures::default(),
         now: Timestamp::now,
@@ -168,7 +170,11 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
     let (requests, queues) = Requests::new();
 
     let (views_too, architectures_too) = (requests.views.clone(), requests.architectures.clone());
+    let of_lagging = requests.views.clone();
+    // Nobody listens any more when leadership ended.
+    let wake = move |view| drop(of_lagging.send(view));
     let pumps: Vec<BoxFuture<'_, ()>> = vec![
+        lag::sweep::watch(context.clone(), views.clone(), wake).boxed(),
         watches.clone().roots(view_writer, requests.clone().view_seen(stores.clone())).boxed(),
         watches.clone().roots(architecture_writer, requests.clone().architecture_seen(stores)).boxed(),
         watches.clone().roots(training_set_writer, once_seen(requests.training_sets.clone())).boxed(),

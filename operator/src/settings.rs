@@ -23,6 +23,8 @@ pub struct Settings {
     pub poll: Duration,
     /// How often the Secrets that an Architecture names are looked at, so that a rotated one is seen.
     pub secrets_poll: Duration,
+    /// How often the lag of all views is measured.
+    pub lag_poll: Duration,
     /// How long the rows of a revision stay readable after the pointer left it, in seconds. Not for people to choose:
     /// servers may be a few seconds behind, and readers finish what they began.
     pub readable_seconds: u32,
@@ -40,6 +42,7 @@ impl Default for Settings {
             resync_seconds: 300,
             poll: Duration::from_secs(2),
             secrets_poll: Duration::from_secs(30),
+            lag_poll: Duration::from_secs(15),
             readable_seconds: 60,
         }
     }

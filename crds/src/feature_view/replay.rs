@@ -21,10 +21,15 @@ pub struct StartFrom {
 /// Which rule tells from where a new revision reads its topic.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum StartPolicy {
-    /// From the first record that the longest window may count, lateness included. If a Kappa's topic no longer holds all of
-    /// these, the revision does not start: `Stalled` says `RetentionTooShort`, and how much is held.
+    /// From the first record that the longest window may count, lateness included. Reads of a time so long ago that they would
+    /// need older ones say `INVALID`. If a Kappa's topic no longer holds all of
+    /// these, what it lacks is read from its archive (Bronze), where it has one. Without, the revision does not start: `Stalled`
+    /// says `RetentionTooShort`, and how much is held.
     #[default]
     LongestWindow,
+    /// As `LongestWindow`, in whatever mode, and only where the topic is archived (`archive: true`, or a Lakehouse): what the topic
+    /// lacks is read from Bronze, and the topic from there on.
+    OfflineThenStream,
     /// From the first record that the topic holds, however many that are. Windows that reach further back fill as time goes by.
     Earliest,
     /// From the end: what came before is not read, and windows fill as time goes by.
@@ -73,6 +78,14 @@ pub struct ReplayStatus {
     /// The most records that each pod reads in a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_records_per_second: Option<i32>,
+    /// From which event time on the revision's rows hold every event, in RFC 3339: a read whose window begins before it says
+    /// `INVALID`. Of the policy `LongestWindow`, unless a feature is over all time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub complete_from: Option<String>,
+    /// What the topic no longer held, and is read from its archive before the parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ReplayArchive>,
     /// How far it is, told every few seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub progress: Option<ReplayProgress>,
@@ -80,6 +93,22 @@ pub struct ReplayStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub completed_time: Option<String>,
+}
+
+/// What a replay reads from the archive of its topic (Bronze): of some partitions the records up to where the archive ends, and at
+/// least to where their parts begin.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplayArchive {
+    /// The table.
+    pub table: String,
+    /// The record time from which on records are read, in RFC 3339; all there ever were if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("format" = "date-time"))]
+    pub since: Option<String>,
+    /// The partitions whose topic began too late.
+    #[schemars(length(max = 9999))]
+    pub partitions: Vec<i32>,
 }
 
 /// The records `[from, to)` of a partition.

@@ -120,12 +120,14 @@ pub struct ComparisonPolicy {
     #[serde(default = "default_max_mismatch_ratio")]
     #[schemars(length(max = 16), regex(pattern = r"^(0(\.[0-9]+)?|1(\.0+)?)$"))]
     pub max_mismatch_ratio: String,
-    /// Features whose values are meant to change.
+    /// Features whose values are meant to change: each one of the new revision, or of one before it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[x_kube(merge_strategy = ListMerge::Set)]
     #[schemars(length(max = 1024), inner(length(min = 1, max = 63)))]
     pub expected_changes: Vec<String>,
-    /// How far those may move: the largest population stability index, such as `"0.25"`. None: as far as they will.
+    /// How far those may move: the largest population stability index, such as `"0.25"`; NULL counts as a value of its own.
+    /// One of which it cannot be told, for there are fewer than 200 entities, does not pass unless it is equal. None: as far as
+    /// they will.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 16), regex(pattern = r"^[0-9]+(\.[0-9]+)?$"))]
     pub max_psi: Option<String>,
@@ -187,7 +189,7 @@ pub struct RolloutStatus {
     /// The newest revision that has to prove itself, or did not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trial: Option<Trial>,
-    /// What the last comparison said of the revision that is to take over, or did.
+    /// What the last comparison said of the revision that is to take over; where there is none, of the active one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<ComparisonStatus>,
     /// What shadow reads say of the revision that is to take over, or did.
@@ -296,10 +298,28 @@ pub struct FeatureDifference {
     /// Kolmogorov and Smirnov's statistic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ks: Option<String>,
+    /// How the values of both revisions are spread; of numbers alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram: Option<Histogram>,
     /// A few of the entities, by the hash of their keys.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 3))]
     pub examples: Vec<DifferenceExample>,
+}
+
+/// How many values fall into each of some bins of equal width, in both revisions. What is outside counts in the first and the
+/// last.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Histogram {
+    /// The bounds of the bins, one more than there are bins; decimals, as text.
+    #[schemars(length(max = 65))]
+    pub edges: Vec<String>,
+    /// Of the revision that served.
+    #[schemars(length(max = 64))]
+    pub former: Vec<i64>,
+    /// Of the candidate.
+    #[schemars(length(max = 64))]
+    pub candidate: Vec<i64>,
 }
 
 /// An entity whose values differ.

@@ -1,4 +1,5 @@
-//! What is observed of a view. Nothing here changes from minute to minute: lag and the like are metrics.
+//! What is observed of a view. Nothing here changes from minute to minute: lag is written when it moved noticeably, and is a
+//! metric besides.
 
 use kube::KubeSchema;
 use schemars::JsonSchema;
@@ -55,6 +56,10 @@ pub struct FeatureViewStatus {
     /// How many features the newest accepted plan has.
     #[serde(default)]
     pub features: i32,
+    /// What the view's topic held when the operator last looked, which is once an hour; written when it changed by a tenth or
+    /// more. `featuremill diff` tells by it what a new revision would read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source: Option<HeldTopic>,
     /// The bytes of a busy entity's row under the newest accepted plan: one with an event a minute around the clock, all
     /// of which count. A view whose rows would exceed 256 KiB is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -72,6 +77,9 @@ pub struct FeatureViewStatus {
     /// The last batch run that ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_run: Option<LastRun>,
+    /// How far the active revision is behind its topic; of views that read one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<LagStatus>,
     /// Workers of the active revision that run.
     #[serde(default)]
     pub replicas: i32,
@@ -86,6 +94,63 @@ pub struct FeatureViewStatus {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["type".into()]))]
     #[schemars(length(max = 16))]
     pub conditions: Vec<Condition>,
+}
+
+/// How far a revision is behind its topic. It is measured every 15 s and written when the tier changes, and otherwise once a
+/// minute at most while it moves by more than half; the metrics have it as it is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LagStatus {
+    /// Of which revision.
+    pub revision: String,
+    /// When, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub measured_time: String,
+    /// How many records of the topic were not read yet.
+    pub records: i64,
+    /// For how long the oldest of them may have been waiting; 0 if there are none.
+    pub seconds: i64,
+    /// How many records a second it falls; negative if it rises.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drained_per_second: Option<i64>,
+    /// After how many seconds it would be nothing, if it falls on like that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub eta_seconds: Option<i64>,
+    /// Partitions with records that nobody reads although others are read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 1024))]
+    pub stalled_partitions: Vec<i32>,
+    /// Partitions of which records that were not read are gone, or that end before what was read of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Set)]
+    #[schemars(length(max = 1024))]
+    pub broken_partitions: Vec<i32>,
+    /// Whether there are records and none is read.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub stopped: bool,
+    /// Whether the revision never was at the end of its topic yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub first_reading: bool,
+    /// The most urgent tier that holds: 1, 2 or 3; none if it is on time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 3))]
+    pub tier: Option<i32>,
+    /// The tiers whose lag is exceeded, raised or not yet.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[x_kube(merge_strategy = ListMerge::Map(vec!["tier".into()]))]
+    #[schemars(length(max = 3))]
+    pub exceeded: Vec<ExceededTier>,
+}
+
+/// A tier whose lag is exceeded.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ExceededTier {
+    /// Which.
+    pub tier: i32,
+    /// Since when without a break, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub since: String,
 }
 
 /// A revision that runs.
@@ -125,6 +190,21 @@ pub struct ServingArchitecture {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(extend("format" = "date-time"))]
     pub left_time: Option<String>,
+}
+
+/// What a topic holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldTopic {
+    /// The topic.
+    pub topic: String,
+    /// How many partitions it has.
+    pub partitions: i32,
+    /// How many records they hold together.
+    pub records: i64,
+    /// When this was seen, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub observed_time: String,
 }
 
 /// A revision that is being removed.

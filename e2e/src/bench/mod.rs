@@ -9,9 +9,9 @@
 
 mod answers;
 mod batch;
-mod error;
+pub(crate) mod error;
 mod figure;
-mod load;
+pub(crate) mod load;
 mod replay;
 mod rows;
 mod serve;

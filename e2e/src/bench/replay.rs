@@ -125,7 +125,7 @@ fn start(world: &World<'_>, plan: &Plan) -> Result<Vec<Member>, BenchError> {
     let memory = (world.scale.memory_mib / u32::try_from(parts.len()).unwrap_or(1)).max(16).to_string();
     let indices = 0..parts.len();
     let assignment = Assignment { incarnation: 0, plan: plan.clone() };
-    let replay = Replay { assignment, parts, records_per_second: None };
+    let replay = Replay { assignment, parts, records_per_second: None, complete_from_ms: None, archive: None };
     let path = world.directory.path().join(format!("{}.json", plan.view.uid));
     let json = serde_json::to_vec(&replay).map_err(std::io::Error::other).map_err(io("write the replay"))?;
     std::fs::write(&path, json).map_err(io(format!("write {}", path.display())))?;

@@ -14,26 +14,37 @@ use crate::fixtures::VIEW;
 use crate::world::World;
 
 /// What the command prints, and whether it ended well.
-struct CommandLine {
+pub struct CommandLine {
     program: std::path::PathBuf,
     kubeconfig: tempfile::NamedTempFile,
     namespace: String,
 }
 
 impl CommandLine {
-    fn of(world: &World) -> Self {
+    pub fn of(world: &World) -> Self {
         let kubeconfig = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(kubeconfig.path(), ControlPlane::shared().unwrap().kubeconfig()).unwrap();
         let program = Program::of_workspace("featuremill").unwrap().path;
         Self { program, kubeconfig, namespace: world.namespace.clone() }
     }
 
-    async fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        let mut command = Command::new(&self.program);
-        command.env("KUBECONFIG", self.kubeconfig.path()).args(["-n", &self.namespace]).args(arguments);
+    pub async fn run(&self, arguments: &[&str]) -> Result<String, String> {
+        let (code, out, err) = self.output(arguments).await;
+        if code == 0 { Ok(out) } else { Err(err) }
+    }
+
+    /// The exit code, and both outputs.
+    pub async fn output(&self, arguments: &[&str]) -> (i32, String, String) {
+        let mut command = self.command(arguments);
         let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+        (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    }
+
+    pub fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&self.program);
+        command.env("KUBECONFIG", self.kubeconfig.path()).args(["-n", &self.namespace]).args(arguments);
+        command
     }
 }
 

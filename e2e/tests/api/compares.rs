@@ -4,7 +4,7 @@
 use crds::FeatureView;
 use crds::feature_view::ComparisonVerdict;
 use engine::compare::{Comparison, Example, FeatureComparison, Kind, Report, Verdict};
-use engine::row::comparison_key;
+use engine::row::{RunOutcome, comparison_key};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
@@ -15,6 +15,8 @@ use shell::store::RowStore as _;
 use crate::children::serve;
 use crate::cutover::{self, active, annotate, candidate, caught_up, is_told, phase};
 use crate::faults::Faults;
+use crate::fixtures::{VIEW, with};
+use crate::modes;
 use crate::world::{Running, World, eventually, has, is, is_alone};
 
 /// The view with a window; `rollout` beside a comparison that is on.
@@ -34,7 +36,7 @@ pub fn passed(_: &Comparison) -> Option<Verdict> {
 
 /// As the worker judges: fails unless the change was announced.
 #[allow(clippy::unnecessary_wraps, reason = "of the type of all ends")]
-fn judged(comparison: &Comparison) -> Option<Verdict> {
+pub fn judged(comparison: &Comparison) -> Option<Verdict> {
     let reasons =
         vec!["feature clicks_1h was changed, and its values differ for 50 of 100 entities (50.00 %)".to_owned()];
     let announced = comparison.expected_changes.iter().any(|feature| feature == "clicks_1h");
@@ -84,6 +86,7 @@ fn report(comparison: &Comparison, verdict: Verdict) -> Report {
         candidate_null_share: 0.0,
         psi: Some(1.5),
         ks: Some(0.5),
+        histogram: None,
         examples: vec![example],
     };
     Report {
@@ -125,6 +128,12 @@ pub async fn until(world: &World, what: &str, ends: Ends, is: impl Fn(&FeatureVi
         if is(&view) { Ok(view) } else { Err(format!("{:#?}", view.status)) }
     })
     .await
+}
+
+/// Waits for the Job of a comparison that is under way: the attempt stands in status a round before it.
+async fn under_way(world: &World) -> Job {
+    cutover::played(world, "it is compared", |v| phase(v) == "Comparing").await;
+    eventually("its Job", || async { jobs(world).await.pop().ok_or_else(String::new) }).await
 }
 
 /// A view whose edit is rolled out with a comparison.
@@ -228,8 +237,7 @@ async fn the_spec_may_let_in_what_differs_and_it_is_told() {
 #[tokio::test]
 async fn a_comparison_that_comes_to_no_verdict_is_told_and_tried_again() {
     let (world, operator, _, new) = rolled("no-verdict", &json!({})).await;
-    cutover::played(&world, "it is compared", |v| phase(v) == "Comparing").await;
-    let first = jobs(&world).await[0].name_any();
+    let first = under_way(&world).await.name_any();
     assert!(first.ends_with("-1"), "{first}");
     // It ended long ago, by its own clock, so the next attempt begins at once.
     let view = until(
@@ -274,4 +282,100 @@ async fn a_job_that_is_deleted_is_made_again_and_one_that_is_superseded_goes() {
     assert_ne!(active(&view), new);
     nothing_is_left(&world).await;
     operator.stop().await;
+}
+
+fn condition(view: &FeatureView, type_: &str) -> String {
+    let status = view.status.clone().unwrap_or_default();
+    status.conditions.into_iter().find(|c| c.type_ == type_).map(|c| c.message).unwrap_or_default()
+}
+
+#[tokio::test]
+async fn an_entry_of_expected_changes_that_no_revision_has_refuses_the_spec() {
+    let world = World::new("misnamed").await;
+    let operator = world.start(Faults::default());
+    let old = active(&serve(&world).await);
+    let listed = |names: Value| json!({"comparison": {"sampleKeys": 100, "expectedChanges": names}});
+    world.apply::<FeatureView>(&edited("2h", &listed(json!(["clicks_1h", "clicks1h"])))).await.unwrap();
+    let view = world.view(VIEW, "refused", |v| is(v, "SpecAccepted", "False")).await;
+    let says = condition(&view, "SpecAccepted");
+    for part in ["spec.rollout.comparison.expectedChanges", r#""clicks1h" (is "clicks_1h" meant?)"#] {
+        assert!(says.contains(part), "{says}");
+    }
+    assert!(is(&view, "Stalled", "True") && phase(&view) == "Invalid" && active(&view) == old, "{view:#?}");
+    assert_eq!(view.status.unwrap().candidate_revision, None);
+    // One that the edit takes away is named on purpose; it stays accepted once it is gone.
+    let mut without = edited("2h", &listed(json!(["clicks_1h", "price_p95_7d"])));
+    without["spec"]["features"].as_array_mut().unwrap().retain(|feature| feature["name"] != "price_p95_7d");
+    world.apply::<FeatureView>(&without).await.unwrap();
+    let view = until(&world, "it takes over", judged, |v| active(v) != old).await;
+    assert!(is(&view, "SpecAccepted", "True"), "{view:#?}");
+    without["spec"]["rollout"]["scaleDownDelaySeconds"] = json!(0);
+    world.apply::<FeatureView>(&without).await.unwrap();
+    let view = world.view(VIEW, "the one before is gone", is_alone).await;
+    assert!(is(&view, "SpecAccepted", "True"), "{view:#?}");
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_pause_shows_what_differs() {
+    let (world, operator, old, new) = rolled("paused-differs", &json!({})).await;
+    under_way(&world).await;
+    world.apply::<FeatureView>(&edited("2h", &json!({"paused": true}))).await.unwrap();
+    let view = until(&world, "it is shown", judged, |v| is(v, "Stalled", "True")).await;
+    assert_eq!((phase(&view).as_str(), active(&view)), ("ComparisonFailed", old.clone()));
+    assert!(condition(&view, "Stalled").contains("clicks_1h") && is(&view, "ComparisonPassed", "False"), "{view:#?}");
+    annotate(&world, "promote", &new).await;
+    let view = until(&world, "it waits for the end of the pause", judged, |v| phase(v) == "Paused").await;
+    assert!(active(&view) == old && is(&view, "ComparisonPassed", "False"), "{view:#?}");
+    world.apply::<FeatureView>(&edited("2h", &json!({}))).await.unwrap();
+    until(&world, "it takes over", judged, |v| active(v) == new).await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn what_the_live_revision_passed_is_told_of_again_when_another_came_to_nothing() {
+    let (world, operator, old, new) = rolled("told-again", &json!({})).await;
+    until(&world, "it takes over", passed, |v| active(v) == new && is(v, "Reconciling", "False")).await;
+    let says = format!("revision {new}, compared with {old} for 100 entities");
+    let tells = |v: &FeatureView| is(v, "ComparisonPassed", "True") && condition(v, "ComparisonPassed").contains(&says);
+    cutover::played(&world, "it is told of", tells).await;
+    // Another is on trial: what was passed says nothing of it.
+    world.apply::<FeatureView>(&edited("3h", &json!({"paused": true}))).await.unwrap();
+    candidate(&world).await;
+    cutover::played(&world, "not compared yet", |v| is(v, "ComparisonPassed", "Unknown")).await;
+    world.apply::<FeatureView>(&edited("2h", &json!({}))).await.unwrap();
+    cutover::played(&world, "it is told of again", |v| tells(v) && phase(v) == "Soaking").await;
+    // Back, where there was nothing to be compared, and forward again.
+    world.apply::<FeatureView>(&edited("2h", &json!({"servingRevision": old}))).await.unwrap();
+    cutover::played(&world, "gone back", |v| phase(v) == "RolledBack" && is(v, "ComparisonPassed", "Unknown")).await;
+    world.apply::<FeatureView>(&edited("2h", &json!({}))).await.unwrap();
+    cutover::played(&world, "it is told of again", |v| active(v) == new && tells(v)).await;
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn generations_are_compared_like_any_other_revision() {
+    for mode in ["Batch", "Lakehouse"] {
+        let world = World::new(&format!("compare-{}", mode.to_lowercase())).await;
+        let operator = world.start(Faults::default());
+        let served = modes::serve(&world, mode).await;
+        let (uid, old) = (served.uid().unwrap(), active(&served));
+        let compared = |window: &str, expected: Value| {
+            let rollout =
+                json!({"comparison": {"sampleKeys": 100, "expectedChanges": expected}, "scaleDownDelaySeconds": 0});
+            with(with(modes::view_of_all_modes(), "/spec/features/0/window", json!(window)), "/spec/rollout", rollout)
+        };
+        world.apply::<FeatureView>(&compared("2h", json!([]))).await.unwrap();
+        let new = candidate(&world).await;
+        assert!(jobs(&world).await.is_empty(), "{mode}: it has no generation yet");
+        modes::publish(&world, &uid, &new, RunOutcome::Published).await;
+        let view = until(&world, "it is held", judged, |v| is(v, "Stalled", "True")).await;
+        assert_eq!((phase(&view).as_str(), active(&view)), ("ComparisonFailed", old), "{mode}");
+        assert!(condition(&view, "Stalled").contains("clicks_1h"), "{mode}: {view:#?}");
+        world.apply::<FeatureView>(&compared("2h", json!(["clicks_1h"]))).await.unwrap();
+        let view = until(&world, "it takes over", judged, |v| active(v) == new && is_alone(v)).await;
+        assert!(is(&view, "ComparisonPassed", "True"), "{mode}: {view:#?}");
+        nothing_is_left(&world).await;
+        operator.stop().await;
+    }
 }

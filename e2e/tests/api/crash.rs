@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::children::{finish, serve};
 use crate::compares;
-use crate::cutover::active;
+use crate::cutover::{self, active};
 use crate::faults::{Fault, Faults, What};
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view, view_with, with};
 use crate::mask::Mask;
@@ -42,6 +42,10 @@ enum Workload {
     Edit,
     /// Then change a window, which is compared with what serves, and wait as before.
     Compare,
+    /// The same, but the comparison fails, and a person lets it take over all the same.
+    Force,
+    /// The same, but the comparison fails, and so it is given up.
+    GiveUp,
     /// Then change a window, and once that is served go back by a pin, while both are kept.
     GoBack,
     /// Then change a window, and take that back while the new revision's history is read.
@@ -100,6 +104,23 @@ async fn run(name: &str, workload: Workload, fault: Option<Fault>) -> Run {
             })
             .await;
             finish(world).await;
+            removed(world).await;
+        }
+        if matches!(workload, Workload::Force) {
+            world.apply::<FeatureView>(&compares::edited("2h", &json!({"scaleDownDelaySeconds": 0}))).await.unwrap();
+            let new = cutover::candidate(world).await;
+            compares::until(world, "it is held", compares::judged, |v| is(v, "Stalled", "True")).await;
+            cutover::annotate(world, "promote", &new).await;
+            compares::until(world, "it takes over", compares::judged, |v| is_alone(v) && active(v) == new).await;
+            finish(world).await;
+            removed(world).await;
+            cutover::answered(world).await;
+        }
+        if matches!(workload, Workload::GiveUp) {
+            let abort = json!({"comparison": {"sampleKeys": 100, "failurePolicy": "Abort"}});
+            world.apply::<FeatureView>(&compares::edited("2h", &abort)).await.unwrap();
+            let given_up = |v: &FeatureView| cutover::phase(v) == "Aborted" && is_alone(v);
+            compares::until(world, "it is given up", compares::judged, given_up).await;
             removed(world).await;
         }
         if matches!(workload, Workload::GoBack) {
@@ -250,6 +271,16 @@ async fn dying_at_any_write_of_an_edit_ends_the_same() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dying_at_any_write_of_a_comparison_ends_the_same() {
     matrix("crash-compare", Workload::Compare).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_comparison_that_a_person_overrules_ends_the_same() {
+    matrix("crash-force", Workload::Force).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn dying_at_any_write_of_a_comparison_that_gives_a_revision_up_ends_the_same() {
+    matrix("crash-give-up", Workload::GiveUp).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

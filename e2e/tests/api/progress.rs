@@ -53,7 +53,7 @@ async fn a_replay_that_gets_no_pod_says_why_is_given_up_and_goes_on_when_asked()
     let (first, job) = replaying(&world, &json!({})).await;
     let (old, new) = (active(&first), candidate(&world).await);
     lacks_image(&world, &job, "replay", async || {
-        says(&world, "Stalled", "True", "ImageUnavailable", "cannot be pulled").await
+        says(&world, "Stalled", "True", "ImageUnavailable", "cannot be pulled").await;
     })
     .await;
     refuse_pods(&world, &job).await;

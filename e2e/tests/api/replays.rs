@@ -3,8 +3,8 @@
 
 use std::sync::atomic::Ordering;
 
-use crds::FeatureView;
 use crds::feature_view::{ReplayStatus, Trial};
+use crds::{Architecture, FeatureView};
 use engine::replay::{Progress, State};
 use engine::row::replay_key;
 use k8s_openapi::api::batch::v1::Job;
@@ -19,7 +19,7 @@ use shell::store::RowStore as _;
 use crate::children::{finish, serve};
 use crate::cutover::{active, annotate, candidate, edited, is_told, phase, played};
 use crate::faults::Faults;
-use crate::fixtures::VIEW;
+use crate::fixtures::{VIEW, architecture, with};
 use crate::rollout::streams;
 use crate::world::{World, eventually, has, is, is_alone, whole_topic};
 
@@ -196,6 +196,54 @@ async fn a_topic_that_holds_too_little_stalls_the_view_until_a_person_takes_what
     world.apply::<FeatureView>(&edited("2h", &json!({"startFrom": {"policy": "Earliest"}}))).await.unwrap();
     let after = played(&world, "it takes over", |v| active(v) != active(&first)).await;
     assert!(is(&after, "Stalled", "False"));
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_topic_that_holds_too_little_is_read_from_its_archive_first() {
+    let world = World::new("archived").await;
+    let operator = world.start(Faults::default());
+    let first = serve(&world).await;
+    world.edges.replays_wait.store(true, Ordering::Release);
+    let lake = with(architecture(), "/spec/offlineStore", json!({"delta": {"uri": "s3://lake/shop"}}));
+    world.apply::<Architecture>(&lake).await.unwrap();
+    let hour_ago = jiff::Timestamp::now().as_millisecond() - 3_600_000;
+    let short = Held { low: 40, end: 100, from: 40, oldest_ms: Some(hour_ago) };
+    let whole = Held { low: 0, end: 70, from: 20, oldest_ms: None };
+    *world.edges.topic.lock().unwrap() =
+        Topic { partitions: [(0, short), (1, whole)].into(), keeps_ms: Some(3_600_000) };
+    let start = json!({"startFrom": {"policy": "OfflineThenStream"}});
+    world.apply::<FeatureView>(&edited("2h", &start)).await.unwrap();
+    world
+        .view(VIEW, "without an archive it stalls", |v| {
+            v.status.as_ref().is_some_and(|s| has(&s.conditions, "Stalled", "True", Some("NotArchived")))
+        })
+        .await;
+    assert!(world.replays().await.is_empty());
+
+    world.apply::<FeatureView>(&with(edited("2h", &json!({})), "/spec/archive", json!(true))).await.unwrap();
+    let job = one_job(&world).await;
+    let view = world.view(VIEW, "replaying", |v| replay(v).is_some_and(|r| r.archive.is_some())).await;
+    let order = replay(&view).unwrap();
+    let archive = order.archive.clone().unwrap();
+    assert_eq!((archive.table.as_str(), archive.partitions), ("s3://lake/shop/bronze/clickstream", vec![0]));
+    let read = order.parts.iter().map(|part| (part.partition, part.from, part.to)).collect::<Vec<_>>();
+    assert_eq!(read, [(0, 40, 100), (1, 20, 70)]);
+    let pod = job.spec.as_ref().unwrap().template.spec.clone().unwrap();
+    let first_of = pod.init_containers.unwrap();
+    assert_eq!(first_of[0].command.as_ref().unwrap()[0], "/usr/local/bin/featuremill-archive");
+    // Status is lost, and known again from what the Job mounts.
+    let lost = Patch::Merge(json!({"status": null}));
+    world.api::<FeatureView>().patch_status(VIEW, &PatchParams::default(), &lost).await.unwrap();
+    let known = world.view(VIEW, "rebuilt", |v| replay(v).is_some_and(|r| r.fence == order.fence)).await;
+    let known = replay(&known).unwrap();
+    assert_eq!((known.archive, known.complete_from), (order.archive, order.complete_from));
+    assert_eq!(one_job(&world).await.uid(), job.uid());
+
+    world.replay(true).await;
+    let served = finish(&world).await;
+    assert_ne!(active(&served), active(&first));
+    no_replay(&world).await;
     operator.stop().await;
 }
 

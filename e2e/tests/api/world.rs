@@ -1,6 +1,6 @@
 //! A namespace, an operator that works in it, and a store and a log that the test can look into.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -18,7 +18,8 @@ use kube::client::ClientBuilder;
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client, ResourceExt};
 use operator::apply::Object;
-use operator::edges::{EdgeError, EdgeResult, Edges, Held, LogAddress, Shared, Store, StoreAddress, Topic};
+use operator::edges::{EdgeError, EdgeResult, Edges, Ends, Held, LogAddress, Shared, Store, StoreAddress, Topic};
+use operator::lag::measure::Bounds;
 use operator::metrics::Metrics;
 use operator::run::{World as OperatorWorld, not_ready_yet, run};
 use operator::settings::Settings;
@@ -44,6 +45,8 @@ pub struct FakeEdges {
     pub log_is_away: Arc<AtomicBool>,
     /// What every topic holds.
     pub topic: Arc<Mutex<Topic>>,
+    /// Where every topic begins and ends.
+    pub ends: Arc<Mutex<BTreeMap<i32, Bounds>>>,
     /// Whether replays are not played along with everything else.
     pub replays_wait: Arc<AtomicBool>,
 }
@@ -78,6 +81,16 @@ impl Edges for FakeEdges {
             Ok(self.topic.lock().unwrap().clone())
         })
     }
+
+    fn ends<'a>(&'a self, _: &'a LogAddress, topics: &'a BTreeSet<String>) -> EdgeResult<'a, Ends> {
+        Box::pin(async move {
+            if self.log_is_away.load(Ordering::Acquire) {
+                return Err(EdgeError("the log is away".to_owned()));
+            }
+            let ends = self.ends.lock().unwrap().clone();
+            Ok(topics.iter().map(|topic| (topic.clone(), ends.clone())).collect())
+        })
+    }
 }
 
 /// A running operator.
@@ -101,10 +114,11 @@ impl Running {
     }
 }
 
-/// Nothing waits for longer than a test can: every object is looked at each second, rows go at once.
+/// Nothing waits for longer than a test can: every object is looked at each second, rows go at once. Lag is not measured, for
+/// workers that a test plays are not at the end of anything: who wants it sets how often.
 pub fn settings() -> Settings {
-    let (poll, secrets_poll) = (Duration::from_millis(200), Duration::from_secs(1));
-    Settings { resync_seconds: 1, readable_seconds: 0, poll, secrets_poll, ..Settings::default() }
+    let (poll, secrets_poll, lag_poll) = (Duration::from_millis(200), Duration::from_secs(1), Duration::from_hours(24));
+    Settings { resync_seconds: 1, readable_seconds: 0, poll, secrets_poll, lag_poll, ..Settings::default() }
 }
 
 /// A namespace of its own.

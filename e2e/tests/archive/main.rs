@@ -6,6 +6,7 @@ mod erase;
 mod faults;
 mod maintenance;
 mod refusals;
+mod replay;
 mod s3;
 mod transactions;
 mod world;

@@ -7,11 +7,14 @@
 mod bad_views;
 mod ballista;
 mod faults;
+mod flips;
 mod malformed;
 mod migration;
 mod modes;
 mod once;
+mod phases;
 mod poison;
+mod readers;
 mod removal;
 mod rollout;
 mod upgrade;

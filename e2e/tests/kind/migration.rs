@@ -1,17 +1,15 @@
 //! The mode of an Architecture changed under load: rolled out, back in the soak, forward again, and the old mode's workers, runs
 //! and rows removed. No read fails, and every value is DuckDB's, whichever mode it was computed in.
 
-use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::clickstream::Clickstream;
-use e2e::online::{Answer, Client};
-use e2e::oracle::{self, Row};
+use e2e::oracle;
 use e2e::progress::wait_for;
 use jiff::Timestamp;
 
 use crate::modes::{example, history, horizon, lake, send, table};
+use crate::readers::{Readers, expected};
 use crate::values::features;
 use crate::world::{SHOPPER, World};
 
@@ -21,59 +19,6 @@ const DAY: i64 = 24 * HOUR;
 const READERS: usize = 3;
 /// How many shoppers a read asks for.
 const SHOPPERS: usize = 100;
-
-/// What is read, and what it must be in every mode.
-struct Readers {
-    url: String,
-    features: Vec<String>,
-    users: Vec<String>,
-    rows: Vec<Row>,
-    as_of: i64,
-}
-
-/// What was seen.
-#[derive(Debug, Default)]
-struct Seen {
-    of_revision: BTreeMap<String, usize>,
-    slowest: Duration,
-    wrong: Vec<String>,
-}
-
-impl Readers {
-    /// The revision of an answer whose every value is right.
-    fn read(&self) -> Result<String, String> {
-        let client = Client::new(&self.url);
-        let answer = client.get(SHOPPER, &self.features, "user_id", &self.users, Some(self.as_of));
-        self.check(&answer.map_err(|e| e.to_string())?)
-    }
-
-    fn check(&self, answer: &Answer) -> Result<String, String> {
-        let revision = answer.metadata["views"][SHOPPER]["revision"].as_str().ok_or("it names no revision")?.to_owned();
-        for feature in &self.features {
-            for ((user, row), cell) in self.users.iter().zip(&self.rows).zip(&answer.features[feature]) {
-                let computed = &row[feature];
-                if !oracle::agrees_or_has_no_row(cell, computed) {
-                    let (value, status) = (&cell.value, &cell.status);
-                    return Err(format!("{revision}: {feature} of {user} is {value} ({status}), not {computed}"));
-                }
-            }
-        }
-        Ok(revision)
-    }
-
-    fn read_until(&self, stop: &AtomicBool) -> Seen {
-        let mut seen = Seen::default();
-        while !stop.load(Ordering::Relaxed) {
-            let begun = Instant::now();
-            match self.read() {
-                Ok(revision) => *seen.of_revision.entry(revision).or_default() += 1,
-                Err(wrong) => seen.wrong.push(wrong),
-            }
-            seen.slowest = seen.slowest.max(begun.elapsed());
-        }
-        seen
-    }
-}
 
 fn status(world: &World, object: &str, field: &str) -> String {
     world.kubectl(&["get", object, "-o", &format!("jsonpath={{.status.{field}}}")]).unwrap()
@@ -109,17 +54,6 @@ fn node_port(world: &World) -> String {
     format!("http://{}:{}", address.unwrap().trim(), port.unwrap().trim())
 }
 
-/// What of a revision still stands anywhere.
-fn left_of(world: &World, uid: &str, revision: &str) -> Result<String, String> {
-    let label = format!("featuremill.dev/view={SHOPPER},featuremill.dev/revision={revision}");
-    let objects = world.kubectl(&["get", "deployments,cronjobs,jobs,configmaps,pods", "-l", &label, "-o", "name"])?;
-    let groups = world.feed.groups().map_err(|e| e.to_string())?;
-    let groups: Vec<String> = groups.into_iter().filter(|g| g.starts_with(&format!("{uid}.{revision}."))).collect();
-    let keys = world.keys_of(&format!("{uid}/{revision}"));
-    let nothing = objects.trim().is_empty() && groups.is_empty() && keys == 0;
-    Ok(if nothing { String::new() } else { format!("{} {groups:?} {keys} keys", objects.trim()) })
-}
-
 async fn migrate(name: &str, from: &str, to: &str) {
     // Old enough that all of it is behind the horizon of a batch whose events may be three days late, and behind any that may
     // take over: of a lake that is being filled, the first may not.
@@ -130,8 +64,8 @@ async fn migrate(name: &str, from: &str, to: &str) {
     let lake = lake(&world);
     history(&clickstream, &table(&lake), "true", last + 5 * DAY);
     send(&world, &clickstream.events);
-    // From the first record on: the reads here are as of a time long past, for which the longest window back from now is not
-    // enough.
+    // From the first record on: the reads here are as of a time long past, which a replay of the longest window back from now
+    // does not answer.
     let quick = "spec:\n  rollout: {catchUp: {stableForSeconds: 3}, scaleDownDelaySeconds: 3600, startFrom: {policy: Earliest}}\n  \
                  freshness: {horizonTargetSeconds: 60}\n  architectureRef:";
     let yaml = example(&world, from, &lake)
@@ -149,55 +83,37 @@ async fn migrate(name: &str, from: &str, to: &str) {
     }
 
     let users: Vec<String> = clickstream.users().into_iter().take(SHOPPERS).collect();
-    let reads: Vec<_> = users.iter().map(|user| (user.clone(), as_of)).collect();
-    let rows = oracle::ask(&clickstream, &reads).unwrap();
+    let shoppers = expected(&clickstream, users, as_of);
     let features = features(&world);
-    let telling = rows.iter().flat_map(|row| features.iter().map(|f| &row[f])).filter(|v| oracle::telling(v)).count();
+    let values = shoppers.iter().flat_map(|(_, row)| features.iter().map(|f| &row[f]));
+    let telling = values.filter(|v| oracle::telling(v)).count();
     assert!(telling > 500, "a mode could pass by knowing nothing: {telling}");
     let old = of_view(&world, "activeRevision");
-    let readers = Readers { url: node_port(&world), features, users, rows, as_of };
+    let readers = Readers::new(node_port(&world), features, shoppers, as_of);
     assert_eq!(readers.read(), Ok(old.clone()));
 
-    let stop = AtomicBool::new(false);
-    let (outcome, seen) = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..READERS).map(|_| scope.spawn(|| readers.read_until(&stop))).collect();
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            let handle = tokio::runtime::Handle::current();
-            let wait = |mode: &str, phase: &str| {
-                tokio::task::block_in_place(|| handle.block_on(settled_in(&world, mode, phase)));
-            };
-            patch(&world, "architecture/shop", &format!(r#"{{"mode":"{to}"}}"#));
-            wait(to, "Soaking");
-            let new = of_view(&world, "activeRevision");
-            assert_eq!((of_view(&world, "previousRevision"), new == old), (old.clone(), false));
-            let begun = Instant::now();
-            patch(&world, "featureview/shopper", &format!(r#"{{"rollout":{{"servingRevision":"{old}"}}}}"#));
-            wait(from, "RolledBack");
-            println!("{to} to {from}, from patch to status: {:?}", begun.elapsed());
-            patch(&world, "featureview/shopper", r#"{"rollout":{"servingRevision":null}}"#);
-            wait(to, "Soaking");
-            patch(&world, "featureview/shopper", r#"{"rollout":{"scaleDownDelaySeconds":0}}"#);
-            wait(to, "Live");
-            new
-        }));
-        stop.store(true, Ordering::Relaxed);
-        (outcome, threads.into_iter().map(|t| t.join().unwrap()).collect::<Vec<_>>())
-    });
-    let new = outcome.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-    let wrong: Vec<&String> = seen.iter().flat_map(|s| &s.wrong).collect();
-    let of = |revision: &str| seen.iter().filter_map(|s| s.of_revision.get(revision)).sum::<usize>();
-    let slowest = seen.iter().map(|s| s.slowest).max().unwrap_or_default();
-    println!(
-        "{from} to {to}: {} reads of {SHOPPERS} shoppers of the old revision, {} of the new: {} failed or wrong; the slowest took {slowest:?}",
-        of(&old),
-        of(&new),
-        wrong.len()
-    );
-    assert!(wrong.is_empty(), "{:?}", &wrong[..wrong.len().min(5)]);
-    assert!(of(&old) > 20 && of(&new) > 20, "the load was no load");
+    let migrated = async {
+        patch(&world, "architecture/shop", &format!(r#"{{"mode":"{to}"}}"#));
+        settled_in(&world, to, "Soaking").await;
+        let new = of_view(&world, "activeRevision");
+        assert_eq!((of_view(&world, "previousRevision"), new == old), (old.clone(), false));
+        let begun = Instant::now();
+        patch(&world, "featureview/shopper", &format!(r#"{{"rollout":{{"servingRevision":"{old}"}}}}"#));
+        settled_in(&world, from, "RolledBack").await;
+        println!("{to} to {from}, from patch to status: {:?}", begun.elapsed());
+        patch(&world, "featureview/shopper", r#"{"rollout":{"servingRevision":null}}"#);
+        settled_in(&world, to, "Soaking").await;
+        patch(&world, "featureview/shopper", r#"{"rollout":{"scaleDownDelaySeconds":0}}"#);
+        settled_in(&world, to, "Live").await;
+        new
+    };
+    let (new, seen) = readers.during(READERS, migrated).await;
+    println!("{from} to {to}, {SHOPPERS} shoppers: {seen}");
+    seen.assert_right();
+    assert!(seen.of(&old) > 20 && seen.of(&new) > 20, "the load was no load");
 
     wait_for("the old revision to be gone", Duration::from_mins(4), || async {
-        let left = left_of(&world, &uid, &old)?;
+        let left = world.left_of(&uid, &old)?;
         if left.is_empty() { Ok(()) } else { Err(left) }
     })
     .await

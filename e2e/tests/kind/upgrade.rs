@@ -3,17 +3,14 @@
 //! The other build is what `kind/images next` made: other binaries, so another image, under which the operator, every worker
 //! and every server are replaced. Reads go on all the while, each on a connection of its own, each compared with DuckDB.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use e2e::clickstream::Clickstream;
-use e2e::online::Client;
-use e2e::oracle::{self, Row};
 use jiff::Timestamp;
 
+use crate::readers::{Readers, Rows, expected};
 use crate::values::features;
 use crate::world::{SHOPPER, World};
 
@@ -41,51 +38,23 @@ async fn an_upgrade_under_load_fails_no_read_and_changes_no_value() {
     world.feed.flush().unwrap();
     world.settled(&uid).await.unwrap();
 
-    let readers = Readers { url, features: features(&world), as_of, expected: expected(&clickstream, as_of) };
-    let stop = AtomicBool::new(false);
-    let seen = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..READERS)
-            .map(|n| {
-                scope.spawn({
-                    let (readers, stop) = (&readers, &stop);
-                    move || readers.read_until(stop, n)
-                })
-            })
-            .collect();
-        let half = during.len() / 2;
-        let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
-            replace_all(&world, "next", &during[..half]);
-            replace_all(&world, "dev", &during[half..]);
-        }));
-        stop.store(true, Ordering::Relaxed);
-        let seen: Vec<_> = threads.into_iter().map(|t| t.join().unwrap()).collect();
-        outcome.unwrap();
-        seen
-    });
-    let reads: usize = seen.iter().map(|s| s.reads).sum();
-    let slowest = seen.iter().map(|s| s.slowest).max().unwrap_or_default();
-    let wrong: Vec<_> = seen.iter().flat_map(|s| &s.wrong).collect();
-    println!(
-        "{reads} reads of {SHOPPERS} shoppers during an upgrade and the way back: {} failed or wrong, the slowest took {slowest:?}",
-        wrong.len()
-    );
-    assert!(wrong.is_empty(), "{:?}", &wrong[..wrong.len().min(5)]);
-    assert!(reads > 1_000, "the load was no load: {reads} reads");
+    let of = |as_of| {
+        let shoppers = expected(&clickstream, clickstream.users(), as_of);
+        Readers::new(url.clone(), features(&world), shoppers, as_of).at_once(SHOPPERS).rows(Rows::OfAll)
+    };
+    let half = during.len() / 2;
+    let replaced = async {
+        replace_all(&world, "next", &during[..half]);
+        replace_all(&world, "dev", &during[half..]);
+    };
+    let ((), seen) = of(as_of).during(READERS, replaced).await;
+    println!("{SHOPPERS} shoppers a read during an upgrade and the way back: {seen}");
+    seen.assert_right();
+    assert!(seen.reads() > 1_000, "the load was no load");
 
     world.settled(&uid).await.unwrap();
     let now = last / MINUTE * MINUTE + MINUTE - 1;
-    let at_the_end = Readers { as_of: now, expected: expected(&clickstream, now), ..readers };
-    let users: Vec<_> = at_the_end.expected.keys().cloned().collect();
-    for users in users.chunks(SHOPPERS) {
-        at_the_end.read(users).unwrap();
-    }
-}
-
-/// What DuckDB computes for all shoppers.
-fn expected(clickstream: &Clickstream, as_of: i64) -> BTreeMap<String, Row> {
-    let reads: Vec<_> = clickstream.users().into_iter().map(|user| (user, as_of)).collect();
-    let rows = oracle::ask(clickstream, &reads).unwrap();
-    reads.into_iter().map(|(user, _)| user).zip(rows).collect()
+    of(now).read_all().unwrap();
 }
 
 /// Upgrades the whole to a build while events come in, and waits until nothing of the old one runs.
@@ -145,60 +114,4 @@ fn chart_of(tag: &str) -> PathBuf {
     let done = Command::new("sh").args(["-c", script, "sh"]).arg(&chart).arg(&copy).status().unwrap();
     assert!(done.success());
     copy
-}
-
-/// Who reads, and what must be read.
-struct Readers {
-    url: String,
-    features: Vec<String>,
-    as_of: i64,
-    expected: BTreeMap<String, Row>,
-}
-
-/// What one reader saw.
-#[derive(Default)]
-struct Seen {
-    reads: usize,
-    slowest: Duration,
-    wrong: Vec<String>,
-}
-
-impl Readers {
-    /// Reads some shoppers after the other until told to stop.
-    fn read_until(&self, stop: &AtomicBool, first: usize) -> Seen {
-        let users: Vec<_> = self.expected.keys().cloned().collect();
-        let mut seen = Seen::default();
-        let chunks: Vec<_> = users.chunks(SHOPPERS).collect();
-        let mut next = first * chunks.len() / READERS;
-        while !stop.load(Ordering::Relaxed) {
-            let started = Instant::now();
-            if let Err(wrong) = self.read(chunks[next % chunks.len()]) {
-                seen.wrong.push(format!("{}: {wrong}", Timestamp::now()));
-            }
-            seen.slowest = seen.slowest.max(started.elapsed());
-            seen.reads += 1;
-            next += 1;
-        }
-        seen
-    }
-
-    /// Reads, on a connection of its own, and compares.
-    fn read(&self, users: &[String]) -> Result<(), String> {
-        let answer = Client::new(&self.url).get(SHOPPER, &self.features, "user_id", users, Some(self.as_of));
-        let answer = answer.map_err(|e| e.to_string())?;
-        for feature in &self.features {
-            for (user, cell) in users.iter().zip(&answer.features[feature]) {
-                let computed = &self.expected[user][feature];
-                let known = self.expected[user]["_known"].as_i64().unwrap_or(0) > 0;
-                let right = match cell.status.as_str() {
-                    "NOT_FOUND" => !known,
-                    _ => known && oracle::agrees(cell, computed),
-                };
-                if !right {
-                    return Err(format!("{feature} of {user}: {} ({}), not {computed}", cell.value, cell.status));
-                }
-            }
-        }
-        Ok(())
-    }
 }

@@ -97,6 +97,11 @@ impl World {
     pub fn node_port(&self) -> String {
         self.apply(&ARCHITECTURE.replace("      nodePort: 30566\n", ""));
         self.ready("architecture/realtime");
+        self.node_port_url()
+    }
+
+    /// Where the server is reached at a node's port that it has already.
+    pub fn node_port_url(&self) -> String {
         let port = self.kubectl(&["get", "service", "realtime-server", "-o", "jsonpath={.spec.ports[0].nodePort}"]);
         let address = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
         let address = self.cluster.kubectl(&["get", "nodes", "-o", address]);
@@ -155,6 +160,18 @@ impl World {
     pub fn keys_of(&self, uid: &str) -> usize {
         let mut redis = redis::Client::open(self.cluster.redis()).and_then(|c| c.get_connection()).unwrap();
         redis.scan_match::<_, String>(format!("{uid}/*")).unwrap().count()
+    }
+
+    /// What of a revision of the clickstream's view still stands anywhere; empty if nothing does.
+    pub fn left_of(&self, uid: &str, revision: &str) -> Result<String, String> {
+        let label = format!("featuremill.dev/view={SHOPPER},featuremill.dev/revision={revision}");
+        let objects =
+            self.kubectl(&["get", "deployments,cronjobs,jobs,configmaps,pods", "-l", &label, "-o", "name"])?;
+        let groups = self.feed.groups().map_err(|e| e.to_string())?;
+        let groups: Vec<String> = groups.into_iter().filter(|g| g.starts_with(&format!("{uid}.{revision}."))).collect();
+        let keys = self.keys_of(&format!("{uid}/{revision}"));
+        let nothing = objects.trim().is_empty() && groups.is_empty() && keys == 0;
+        Ok(if nothing { String::new() } else { format!("{} {groups:?} {keys} keys", objects.trim()) })
     }
 }
 

@@ -5,6 +5,7 @@ mod erase;
 mod faults;
 mod letters;
 mod ordered;
+mod reach;
 mod refusals;
 mod replay;
 mod replay_refusals;

@@ -73,6 +73,13 @@ pub enum Command {
         /// The view.
         view: String,
     },
+    /// What applying a file would do to views and Architectures: nothing, a change in place, or a new revision, and what that
+    /// would read. Exit code 0: nothing; 1: something; above that: it cannot be applied, or not be told.
+    Diff {
+        /// The file; `-` is the standard input.
+        #[arg(short, long, value_name = "FILE")]
+        filename: String,
+    },
     /// Read features of one entity from the feature server.
     GetFeatures(GetFeatures),
 }

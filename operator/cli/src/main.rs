@@ -4,6 +4,7 @@
 
 mod act;
 mod args;
+mod diff;
 mod error;
 mod features;
 mod status;
@@ -22,16 +23,19 @@ use error::CliError;
 async fn main() -> ExitCode {
     // Two providers are compiled in by different dependencies, and rustls will not choose between them.
     shell::redis::install_crypto();
-    match run(Args::parse()).await {
-        Ok(()) => ExitCode::SUCCESS,
+    let args = Args::parse();
+    // Of a diff, 1 means that there are differences.
+    let failure = if matches!(args.command, Command::Diff { .. }) { ExitCode::from(2) } else { ExitCode::FAILURE };
+    match run(args).await {
+        Ok(code) => code,
         Err(error) => {
             eprintln!("featuremill: {error}");
-            ExitCode::FAILURE
+            failure
         }
     }
 }
 
-async fn run(args: Args) -> Result<(), CliError> {
+async fn run(args: Args) -> Result<ExitCode, CliError> {
     let config = match args.context {
         None => Config::infer().await.map_err(|e| CliError::Config(e.to_string()))?,
         Some(context) => {
@@ -42,6 +46,10 @@ async fn run(args: Args) -> Result<(), CliError> {
     let namespace = args.namespace.unwrap_or_else(|| config.default_namespace.clone());
     let client = Client::try_from(config).map_err(|e| CliError::Config(e.to_string()))?;
     match args.command {
+        Command::Diff { filename } => {
+            let differs = diff::run(&client, &namespace, &filename).await?;
+            return Ok(ExitCode::from(u8::from(differs)));
+        }
         Command::Status { view, watch } => status::run(&client, &namespace, view.as_deref(), watch).await,
         Command::History { view } => status::history(&client, &namespace, &view).await,
         Command::GetFeatures(asked) => features::run(&client, &namespace, &asked).await,
@@ -52,5 +60,6 @@ async fn run(args: Args) -> Result<(), CliError> {
         Command::Resume { view } => act::run(&client, &namespace, &view, act::Act::Pause(false)).await,
         Command::Rollback { view, to } => act::run(&client, &namespace, &view, act::Act::Rollback { to }).await,
         Command::Unpin { view } => act::run(&client, &namespace, &view, act::Act::Unpin).await,
-    }
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

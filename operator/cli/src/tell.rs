@@ -190,6 +190,19 @@ pub fn duration(seconds: i64) -> String {
     }
 }
 
+/// A number with its thousands apart.
+pub fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let groups: Vec<&str> =
+        digits.as_bytes().rchunks(3).rev().filter_map(|group| std::str::from_utf8(group).ok()).collect();
+    format!("{}{}", if number < 0 { "-" } else { "" }, groups.join(","))
+}
+
+/// An enum of the API as it is written there.
+pub fn word(value: &impl serde::Serialize) -> String {
+    serde_json::to_value(value).ok().and_then(|value| Some(value.as_str()?.to_owned())).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -280,6 +293,11 @@ mod tests {
             shopper  CatchingUp  True     9b1c07de42  3f0a55c81e  -\n\
             shopper  Pending     Unknown  -           -           -\n";
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        assert_eq!([0, 999, 1_000, -12_345_678].map(grouped), ["0", "999", "1,000", "-12,345,678"]);
     }
 
     #[test]

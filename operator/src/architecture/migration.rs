@@ -1,13 +1,13 @@
 //! Which views follow a change of the mode now, and which wait. Pure.
 //!
 //! Invariants: no view is let begin while as many as `spec.migration.maxConcurrent` are under way; one that was let begin stays
-//! so until it is through, is taken back, or is held by a person. One that was given up keeps its place: what is wrong with it
-//! may be wrong with all. One that a person holds, or whose spec is refused, gives it up: the others go on.
+//! so until it is through, is taken back, or is held by a person. One that was given up, or waits for a person since its values
+//! differ or its history is too short, keeps its place: what is wrong with it may be wrong with all. One that a person holds, or whose spec is refused, gives it up: the others go on.
 
-use crds::FeatureView;
 use crds::architecture::{Architecture, MigrationStatus};
-use crds::condition::{ConditionStatus, types};
+use crds::condition::{ConditionStatus, reasons, types};
 use crds::feature_view::AbortReason;
+use crds::{FeatureView, FeatureViewStatus};
 use kube::ResourceExt as _;
 
 use crate::conditions::find;
@@ -26,6 +26,8 @@ pub struct Progress {
     pub migrating: Vec<String>,
     /// Who of them was given up.
     pub halted: Vec<String>,
+    /// Who of them does not go on without a person.
+    pub stuck: Vec<String>,
     /// Who waits, in this order.
     pub waiting: Vec<String>,
     /// Who is held by a person, or refused.
@@ -40,6 +42,8 @@ enum Standing {
     Updated,
     /// It is being computed anew, in this mode or in another.
     Running,
+    /// It is being computed anew, and does not go on without a person.
+    Stuck,
     /// It was given up.
     Halted,
     /// A person holds it, or its spec is refused.
@@ -68,8 +72,9 @@ impl Progress {
             match standing {
                 Standing::New => {}
                 Standing::Updated => progress.updated += 1,
-                Standing::Running => {
+                Standing::Running | Standing::Stuck => {
                     progress.updated += usize::from(is_updated(architecture, view));
+                    progress.stuck.extend(matches!(standing, Standing::Stuck).then(|| name.clone()));
                     progress.migrating.push(name);
                 }
                 Standing::Halted => {
@@ -99,20 +104,26 @@ impl Progress {
             .then(|| MigrationStatus { migrating: told(&self.migrating), waiting: told(&self.waiting) })
     }
 
-    /// Whether nobody can begin before a person has looked at those that were given up.
+    /// Whether nobody goes on before a person has looked at those that were given up or are stuck.
     #[must_use]
     pub fn is_halted(&self) -> bool {
-        !self.waiting.is_empty() && self.halted.len() == self.migrating.len()
+        !self.migrating.is_empty() && self.halted.len() + self.stuck.len() == self.migrating.len()
     }
 
     /// One sentence.
     #[must_use]
     pub fn message(&self, architecture: &Architecture) -> String {
-        let Self { served, updated, migrating, halted, waiting, held } = self;
+        let Self { served, updated, migrating, halted, stuck, waiting, held } = self;
         let mode = architecture.spec.mode.canonical();
         let mut message = vec![format!("{updated} of {served} views are served in mode {mode:?}")];
-        let told =
-            [("under way", migrating), ("given up", halted), ("paused, pinned, suspended, aborted or refused", held)];
+        let goes_on = |name: &&String| !halted.contains(name) && !stuck.contains(name);
+        let under_way: Vec<String> = migrating.iter().filter(goes_on).cloned().collect();
+        let told = [
+            ("under way", &under_way),
+            ("waiting for a person, as condition Stalled says", stuck),
+            ("given up", halted),
+            ("paused, pinned, suspended, aborted or refused", held),
+        ];
         let told = told.into_iter().filter(|(_, names)| !names.is_empty());
         message.extend(told.map(|(what, names)| format!("{what}: {}", listed(names))));
         if !waiting.is_empty() {
@@ -136,13 +147,23 @@ fn is_updated(architecture: &Architecture, view: &FeatureView) -> bool {
     view.status.as_ref().and_then(|status| status.mode) == Some(architecture.spec.mode.canonical())
 }
 
+/// Whether a candidate does not go on by itself, however long one waits: it has lost no deadline, for none counts.
+fn is_stuck(view: &FeatureView, status: &FeatureViewStatus) -> bool {
+    let stalled = find(&status.conditions, types::STALLED);
+    let stalled = stalled.filter(|c| c.observed_generation == view.metadata.generation);
+    stalled.is_some_and(|c| {
+        c.status == ConditionStatus::True
+            && [reasons::COMPARISON_FAILED, reasons::RETENTION_TOO_SHORT].contains(&c.reason.as_str())
+    })
+}
+
 fn standing(architecture: &Architecture, view: &FeatureView) -> Standing {
     let status = view.status.clone().unwrap_or_default();
     // A view that an older operator served says nothing of its mode before its next round.
     let Some(mode) = status.mode.filter(|_| status.active_revision.is_some()) else { return Standing::New };
     let of_candidate = status.revisions.iter().find(|r| Some(&r.revision) == status.candidate_revision.as_ref());
     if of_candidate.is_some_and(|candidate| candidate.mode != mode) {
-        return Standing::Running;
+        return if is_stuck(view, &status) { Standing::Stuck } else { Standing::Running };
     }
     if is_updated(architecture, view) {
         return Standing::Updated;

@@ -104,7 +104,7 @@ fn verdicts(observed: &Observed, applied: Option<&Applied>) -> [Verdict; 4] {
     let message = observed.progress.message(&observed.architecture);
     if observed.progress.is_halted() {
         let message = format!(
-            "{message}; retry what was given up, or hold it with spec.rollout.servingRevision to let the others go on"
+            "{message}; mend and retry what is halted, or hold it with spec.rollout.servingRevision to let the others go on"
         );
         return [ready, reconciling, (ConditionStatus::True, reasons::MIGRATION_HALTED, message), accepted];
     }

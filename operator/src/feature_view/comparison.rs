@@ -4,9 +4,11 @@
 //! Invariants: what is compared has a hash, and each attempt at it a name of its own, which Job, ConfigMap and report bear;
 //! so whoever is restarted finds what was begun, and no report is taken for an answer to another question.
 
+mod announced;
 mod job;
 mod told;
 
+pub(super) use announced::accept;
 pub(super) use job::{config_map, is_of_comparison, job};
 pub(super) use told::summary;
 

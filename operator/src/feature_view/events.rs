@@ -9,6 +9,7 @@ use super::phase::{Decision, Request, Step, Verb};
 use crate::conditions::find;
 use crate::context::Context;
 use crate::events::{Happening, emit};
+use crate::lag::told;
 
 pub(super) async fn publish(
     context: &Context,
@@ -51,6 +52,7 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         }
     }
     all.extend(of_rollout(before, after));
+    all.extend(of_lag(before, after));
     all.extend(of_comparison(before, after));
     if let (Some(was), Some(is)) = (before.generation, after.generation)
         && is < was
@@ -174,6 +176,15 @@ fn of_comparison(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<H
         return all;
     };
     let told = find(&after.conditions, types::STALLED).is_some_and(|stalled| stalled.reason == is.reason);
+    // That of the live revision is told again once another one came to nothing; it is no news.
+    let compared = after.rollout.as_ref().and_then(|rollout| Some(&rollout.comparison.as_ref()?.candidate));
+    let tries = |status: &FeatureViewStatus| {
+        let trial = status.rollout.as_ref().and_then(|rollout| rollout.trial.as_ref());
+        trial.is_some_and(|trial| trial.comparison.is_some() && Some(&trial.revision) == compared)
+    };
+    if is.reason != reasons::NO_VERDICT && !tries(before) && !tries(after) {
+        return all;
+    }
     if is.reason == reasons::COMPARISON_PASSED {
         all.push(Happening::new(EventType::Normal, reasons::COMPARISON_PASSED, "Rollout", is.message));
     } else if is.reason == reasons::NO_VERDICT || is.reason == reasons::COMPARISON_FAILED && !told {
@@ -205,6 +216,14 @@ fn of_replay(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<(&'st
         ));
     }
     all
+}
+
+/// That a tier of lag was raised, or went.
+fn of_lag(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Option<Happening> {
+    let message = find(&after.conditions, types::FRESH).map(|fresh| fresh.message.clone()).unwrap_or_default();
+    let (warns, reason, note) = told::happening(before.lag.as_ref(), after.lag.as_ref(), &message)?;
+    let severity = if warns { EventType::Warning } else { EventType::Normal };
+    Some(Happening::new(severity, reason, "Measure", note))
 }
 
 /// The revision that was given up, and why.

@@ -26,7 +26,7 @@ use crate::conditions::seconds;
 use crate::names::{self, IMAGE_ANNOTATION, PROMOTED_ANNOTATION};
 
 /// The parts of a spec that a revision is made of: all that changes a value, with what lies beside it in the same field.
-const MADE_OF: [&str; 8] =
+pub const MADE_OF: [&str; 8] =
     ["entity", "source", "allowedLateness", "maxFuture", "features", "archive", "silver", "horizonMaxAge"];
 
 /// What stands of the history.
@@ -71,6 +71,12 @@ pub(super) fn plan(observed: &Observed, revision: &str) -> Option<Arc<Plan>> {
     let lacks = plan.mode.has_stream_lanes() && spec.kafka.is_none()
         || plan.mode.has_generations() && spec.offline_store.is_none();
     (!lacks).then_some(plan)
+}
+
+/// Whether a revision of the history has a feature of that name.
+pub(super) fn has_feature(observed: &Observed, name: &str) -> bool {
+    let features = observed.history.iter().filter_map(|entry| entry.data.as_ref()?.0["spec"]["features"].as_array());
+    features.flatten().any(|feature| feature["name"].as_str() == Some(name))
 }
 
 /// The entries of what runs.

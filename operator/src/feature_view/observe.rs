@@ -86,7 +86,8 @@ pub struct StoreFacts {
     pub live_head: Option<Head>,
     /// What became of the target's last batch run, if it has had one.
     pub run: Option<RunReport>,
-    /// What the last comparison of the target with the live revision said.
+    /// What the last comparison of the target with the live revision said; where the target is live and status has forgotten
+    /// it, with the one before.
     pub comparison: Option<Report>,
     /// What servers say of shadow reads of the target, by server.
     pub shadows: BTreeMap<String, Shadows>,
@@ -293,7 +294,9 @@ async fn facts(
     }
     let compares = comparison::is_on(&observed.view.spec.rollout.comparison);
     let comparison = match (&live, target) {
-        (Some(live), Some(target)) if compares && live.revision != target => {
+        (Some(live), Some(target))
+            if compares && (live.revision != target || !remembers_comparison(observed, target)) =>
+        {
             store.comparison(&comparison_key(&uid, target)).await.map_err(text)?
         }
         _ => None,
@@ -345,6 +348,12 @@ async fn facts(
     })
 }
 
+/// Whether status tells of the comparison that a revision stood.
+fn remembers_comparison(observed: &Observed, revision: &str) -> bool {
+    let rollout = observed.view.status.as_ref().and_then(|status| status.rollout.as_ref());
+    rollout.and_then(|rollout| rollout.comparison.as_ref()).is_some_and(|compared| compared.candidate == revision)
+}
+
 /// Whether status says of a replay of the revision that it is not complete.
 fn is_replayed(observed: &Observed, revision: &str) -> bool {
     let trial = observed.view.status.as_ref().and_then(|status| status.rollout.as_ref()?.trial.as_ref());
@@ -372,7 +381,8 @@ pub async fn offsets(
     let rollout = &observed.view.spec.rollout;
     let since = replay::since(&rollout.start_from, plan, now);
     let held = context.edges.topic(log, topic, since).await;
-    Some(held.and_then(|held| replay::order(rollout, plan, &held, now)))
+    let table = observed.architecture.as_ref().and_then(|of| replay::archive(of, &observed.view, topic));
+    Some(held.and_then(|held| replay::order(rollout, plan, &held, table.as_deref(), now)))
 }
 
 /// What is read back of a configuration of batch runs.

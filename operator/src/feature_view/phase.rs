@@ -87,7 +87,7 @@ pub struct Decision {
     pub workers: Option<i32>,
     /// The revision that has had no batch run yet, and does not wait for its schedule.
     pub first: Option<String>,
-    /// The attempt at a comparison whose Job is to be made.
+    /// The attempt at a comparison whose Job is to be made, as status says.
     pub compare: Option<Attempt>,
     /// The attempts whose objects stay: the one that the trial is at, and the one of which status says so.
     pub compared: Vec<Attempt>,
@@ -126,7 +126,7 @@ pub fn decide(facts: &Facts) -> Decision {
     let reported: Vec<String> =
         memory.active.iter().chain(&memory.previous).chain(&memory.candidate).cloned().collect();
     if let Ok(live) = &facts.live {
-        memory.settle(live.as_deref(), &facts.history, facts.now);
+        memory.settle(live.as_deref(), facts.target().map(String::as_str), &facts.history, facts.now);
     }
     let target = facts.target().cloned();
     let answered = heed(facts, &mut memory);
@@ -173,8 +173,13 @@ pub fn decide(facts: &Facts) -> Decision {
     let attempt = |memory: &Memory| memory.trial.as_ref().and_then(|trial| trial.comparison.clone());
     let compared: Vec<Attempt> = attempt(&memory).into_iter().chain(attempt(&facts.memory)).collect();
     let begun = facts.compared.as_ref().map(|c| (&c.definition, c.number)).filter(|_| !is_absent(facts));
-    let compare = attempt(&memory)
-        .filter(|attempt| step == Step::Compare && begun != Some((&attempt.definition, attempt.number)));
+    // It stands in status first: the report of one that status has forgotten would answer nothing, and replace one that does.
+    let stands = attempt(&facts.memory);
+    let is_asked = |attempt: &Attempt| {
+        let asked = Some((&attempt.definition, attempt.number));
+        asked == stands.as_ref().map(|stands| (&stands.definition, stands.number)) && asked != begun
+    };
+    let compare = attempt(&memory).filter(|attempt| step == Step::Compare && is_asked(attempt));
     Decision {
         step,
         wanted,
@@ -264,8 +269,8 @@ fn step(facts: &Facts, memory: &mut Memory) -> Step {
         }
         Some(trial) => {
             observe(facts, trial);
-            if trial.aborted.is_none() && !policy_holds(facts) && trial.is_steady(facts.now, facts.policy.stable_for) {
-                facts.compare(trial);
+            if trial.aborted.is_none() && trial.is_steady(facts.now, facts.policy.stable_for) {
+                facts.compare(trial, policy_holds(facts));
             }
             gate(facts, trial)
         }
@@ -320,16 +325,15 @@ fn gate(facts: &Facts, trial: &Trial) -> Step {
     if !trial.is_steady(*now, policy.stable_for) {
         return Step::CatchUp;
     }
-    if policy.paused {
-        return Step::AwaitPromotion;
-    }
     match facts.gate(trial) {
-        Gate::Undecided => return Step::Compare,
+        // Shown in a pause, too: nobody should have to end it to learn what differs.
         Gate::Failed => return Step::Differs,
-        Gate::Open => {}
+        Gate::Undecided if !policy.paused => return Step::Compare,
+        Gate::Undecided | Gate::Open => {}
     }
     // A pin that names it is a person's word, too.
-    if !(policy.auto || trial.approved || policy.pin.is_some()) {
+    let approved = policy.auto || trial.approved || policy.pin.is_some();
+    if policy.paused || !approved {
         return Step::AwaitPromotion;
     }
     Step::Promote

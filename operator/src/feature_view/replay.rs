@@ -6,15 +6,17 @@
 use std::collections::BTreeMap;
 
 use crds::condition::reasons;
-use crds::feature_view::{ReplayPart, ReplayProgress, ReplayStatus, Rollout, StartFrom, StartPolicy};
+use crds::feature_view::{ReplayArchive, ReplayPart, ReplayProgress, ReplayStatus, Rollout, StartFrom, StartPolicy};
+use crds::{Architecture, FeatureView};
 use engine::plan::{Mode, Plan};
-use engine::replay::{Part, Progress, Replay, State};
+use engine::replay::{Archive, Part, Progress, Replay, State};
 use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 use serde_json::json;
 
 use super::observe::{Observed, revision_of};
+use crate::architecture::archive;
 use crate::conditions::seconds;
 use crate::edges::{Held, Topic};
 use crate::jobs;
@@ -44,52 +46,147 @@ pub enum Standing {
 #[must_use]
 pub fn since(start: &StartFrom, plan: &Plan, now: Timestamp) -> Option<i64> {
     match start.policy {
-        StartPolicy::LongestWindow => plan.time.retention_ms.map(|needed| now.as_millisecond().saturating_sub(needed)),
+        StartPolicy::LongestWindow | StartPolicy::OfflineThenStream => {
+            plan.time.retention_ms.map(|needed| now.as_millisecond().saturating_sub(needed))
+        }
         StartPolicy::Earliest | StartPolicy::Latest => None,
         // The schema lets no other text through.
         StartPolicy::Timestamp => start.timestamp.as_ref()?.parse::<Timestamp>().ok().map(Timestamp::as_millisecond),
     }
 }
 
-/// What is to be read of a topic, of which was asked what it holds [`since`] that time.
+/// The table that a view's topic is archived into, if it is.
+#[must_use]
+pub fn archive(architecture: &Architecture, view: &FeatureView, topic: &str) -> Option<String> {
+    let is_archived = archive::topics(architecture, std::iter::once(view)).contains_key(topic);
+    is_archived.then(|| Some(names::bronze_table(&names::lake(architecture)?, topic))).flatten()
+}
+
+/// What is to be read of a topic, of which was asked what it holds [`since`] that time; `table` is its archive.
 ///
 /// # Errors
-/// That the topic does not hold what the longest window needs.
-pub fn order(rollout: &Rollout, plan: &Plan, topic: &Topic, now: Timestamp) -> Result<ReplayStatus, Trouble> {
+/// That the topic does not hold what the longest window needs, and there is no archive that might.
+pub fn order(
+    rollout: &Rollout,
+    plan: &Plan,
+    topic: &Topic,
+    table: Option<&str>,
+    now: Timestamp,
+) -> Result<ReplayStatus, Trouble> {
     let start = &rollout.start_from;
-    // What a Lambda's topic no longer holds, its batch runs lay.
-    if start.policy == StartPolicy::LongestWindow && plan.mode == Mode::Kappa {
-        refuse_short(plan, topic, now)?;
-    }
+    let archive = match start.policy {
+        // What a Lambda's topic no longer holds, its batch runs lay.
+        StartPolicy::LongestWindow if plan.mode == Mode::Kappa => from_archive(plan, topic, table, now)?,
+        StartPolicy::OfflineThenStream => {
+            if table.is_none() {
+                return Err(not_archived(plan));
+            }
+            from_archive(plan, topic, table, now)?
+        }
+        _ => None,
+    };
     let part = |(partition, held): (&i32, &Held)| {
         let from = if start.policy == StartPolicy::Latest { held.end } else { held.from };
         ReplayPart { partition: *partition, from, to: held.end }
     };
     let parts: Vec<ReplayPart> = topic.partitions.iter().map(part).collect();
     let captured_time = seconds(now);
+    let all_that_counts = matches!(start.policy, StartPolicy::LongestWindow | StartPolicy::OfflineThenStream);
+    let complete_from = match since(start, plan, now) {
+        since if all_that_counts => complete_from(plan, topic, archive.as_ref(), since, now),
+        _ => None,
+    };
     let of = json!([plan.revision, captured_time, parts]).to_string();
     Ok(ReplayStatus {
         fence: names::hex(of.as_bytes(), 10),
         captured_time,
         parts,
         max_records_per_second: rollout.replay.max_records_per_second,
+        complete_from,
+        archive,
         progress: None,
         completed_time: None,
     })
 }
 
-fn refuse_short(plan: &Plan, topic: &Topic, now: Timestamp) -> Result<(), Trouble> {
+/// From which event time on the rows hold every event, in whole seconds, if older ones are not read: an event may be as much
+/// younger than its record as `maxFuture` lets it. `since` is the record time from which on records are read.
+fn complete_from(
+    plan: &Plan,
+    topic: &Topic,
+    archive: Option<&ReplayArchive>,
+    since: Option<i64>,
+    now: Timestamp,
+) -> Option<String> {
+    let now = now.as_millisecond();
+    let gone = |held: &Held| {
+        // What a topic no longer holds is older than what it holds first, and than what it promises to keep.
+        let promised = topic.keeps_ms.map(|keeps| now.saturating_sub(keeps));
+        let is_gone = held.low > 0 && held.from <= held.low;
+        is_gone.then(|| [held.oldest_ms, promised].into_iter().flatten().min().unwrap_or(now))
+    };
+    // What is read from an archive is not gone.
+    let archived = |partition: &i32| archive.is_some_and(|archive| archive.partitions.contains(partition));
+    let gone = topic.partitions.iter().filter(|(partition, _)| !archived(partition)).filter_map(|(_, held)| gone(held));
+    let read = gone.max().max(since)?;
+    let complete = read.saturating_add(plan.time.max_future_ms);
+    let second = complete.div_euclid(1_000).saturating_add(i64::from(complete.rem_euclid(1_000) > 0));
+    Timestamp::from_second(second).ok().map(|time| time.to_string())
+}
+
+/// The same of a replay that stands in status, in milliseconds.
+#[must_use]
+pub fn complete_from_ms(order: &ReplayStatus) -> Option<i64> {
+    order.complete_from.as_ref()?.parse::<Timestamp>().ok().map(Timestamp::as_millisecond)
+}
+
+/// What a replay reads from the archive, as it stands in status, for its processes.
+#[must_use]
+pub fn archived(order: &ReplayStatus) -> Option<Archive> {
+    let ReplayArchive { table, since, partitions } = order.archive.as_ref()?;
+    let since_ms = since.as_ref().and_then(|time| time.parse::<Timestamp>().ok()).map(Timestamp::as_millisecond);
+    Some(Archive { table: table.clone(), since_ms, partitions: partitions.clone() })
+}
+
+/// An [`Archive`] as it stands in status.
+fn told(archive: &Archive) -> ReplayArchive {
+    let since = archive.since_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).map(|time| time.to_string());
+    ReplayArchive { table: archive.table.clone(), since, partitions: archive.partitions.clone() }
+}
+
+fn not_archived(plan: &Plan) -> Trouble {
+    let topic = plan.source.stream.as_ref().map(|stream| stream.topic.as_str()).unwrap_or_default();
+    let message = format!(
+        "spec.rollout.startFrom: policy OfflineThenStream reads what topic {topic} no longer holds from its archive, and it has \
+         none; archive it (spec.archive: true, with an offlineStore of the Architecture), or take another policy"
+    );
+    Trouble { reason: reasons::NOT_ARCHIVED, message, stuck: true }
+}
+
+/// What the topic lacks of what the longest window needs, to be read from its archive.
+fn from_archive(
+    plan: &Plan,
+    topic: &Topic,
+    table: Option<&str>,
+    now: Timestamp,
+) -> Result<Option<ReplayArchive>, Trouble> {
+    let Some((partitions, trouble)) = shortage(plan, topic, now) else { return Ok(None) };
+    let Some(table) = table else { return Err(trouble) };
+    let since_ms = plan.time.retention_ms.map(|needed| now.as_millisecond().saturating_sub(needed));
+    Ok(Some(told(&Archive { table: table.to_owned(), since_ms, partitions })))
+}
+
+/// The partitions that do not hold what the longest window needs, and what to say of it.
+fn shortage(plan: &Plan, topic: &Topic, now: Timestamp) -> Option<(Vec<i32>, Trouble)> {
     let needed = plan.time.retention_ms;
     // What a topic keeps for long enough, it has: an idle partition may have lost all it had, and yet nothing that counts.
     if topic.keeps_ms.is_some_and(|keeps| needed.map_or(keeps == i64::MAX, |needed| keeps >= needed)) {
-        return Ok(());
+        return None;
     }
     // Where a record before that time is left, all after it are.
     let short: Vec<(&i32, &Held)> =
         topic.partitions.iter().filter(|(_, held)| held.low > 0 && held.from <= held.low).collect();
-    let Some((partition, held)) = short.iter().max_by_key(|(_, held)| held.oldest_ms.unwrap_or(i64::MAX)) else {
-        return Ok(());
-    };
+    let (partition, held) = short.iter().max_by_key(|(_, held)| held.oldest_ms.unwrap_or(i64::MAX))?;
     let name = plan.source.stream.as_ref().map(|stream| stream.topic.as_str()).unwrap_or_default();
     let held = match held.oldest_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()) {
         Some(oldest) => {
@@ -104,12 +201,13 @@ fn refuse_short(plan: &Plan, topic: &Topic, now: Timestamp) -> Result<(), Troubl
     };
     let needs = needed.map_or_else(|| "all there ever were".to_owned(), |ms| format!("{} of them", length(ms / 1000)));
     let message = format!(
-        "partition {partition} of topic {name} {held}{more}; the longest window of revision {} needs {needs}, lateness \
+        "partition {partition} of topic {name} {held}{more}, and it has no archive; the longest window of revision {} needs {needs}, lateness \
          included. Take what there is with spec.rollout.startFrom: {{policy: Earliest}}, shorten the window, or lengthen \
          the topic's retention.ms before it is needed",
         plan.revision
     );
-    Err(Trouble { reason: reasons::RETENTION_TOO_SHORT, message, stuck: true })
+    let partitions = short.iter().map(|(partition, _)| **partition).collect();
+    Some((partitions, Trouble { reason: reasons::RETENTION_TOO_SHORT, message, stuck: true }))
 }
 
 /// Seconds, in the two largest units.
@@ -168,6 +266,8 @@ pub fn of_job(observed: &Observed, revision: &str) -> Option<ReplayStatus> {
         captured_time: seconds(made),
         parts: replay.parts.iter().map(|&Part { partition, from, to }| ReplayPart { partition, from, to }).collect(),
         max_records_per_second: replay.records_per_second.and_then(|n| i32::try_from(n.get()).ok()),
+        complete_from: replay.complete_from_ms.and_then(|ms| Timestamp::from_millisecond(ms).ok()).map(seconds),
+        archive: replay.archive.as_ref().map(told),
         progress: None,
         completed_time: None,
     })

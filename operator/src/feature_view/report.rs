@@ -5,6 +5,7 @@
 
 mod batch;
 mod comparison;
+mod fresh;
 mod replay;
 mod rollout;
 mod running;
@@ -28,6 +29,7 @@ use super::phase::{Decision, Memory, Step};
 use super::resolve::Refusal;
 use super::shadow;
 use crate::conditions::{Conditions, find, seconds};
+use crate::lag::{Standing, told};
 use crate::names;
 use crate::trouble::{self, Trouble};
 use crate::workload::{is_available, is_rolled_out, replicas};
@@ -48,6 +50,8 @@ pub struct Round<'a> {
     pub applied: &'a Applied,
     /// What was done.
     pub acted: &'a Acted,
+    /// What is known of the live revision's lag.
+    pub lag: &'a Standing,
     /// The time.
     pub now: Timestamp,
 }
@@ -69,6 +73,7 @@ impl Round<'_> {
 
         let mut conditions = Conditions::new(&previous.conditions, generation, self.now);
         let compared = self.compared(&previous, &memory);
+        let lag = told::status(self.lag, previous.lag.as_ref());
         let verdicts = [
             (types::READY, self.ready(&caught_up, stream)),
             (types::RECONCILING, self.reconciling(&caught_up, stream)),
@@ -77,8 +82,9 @@ impl Round<'_> {
             (types::CAUGHT_UP, caught_up.clone()),
             (types::COMPARISON_PASSED, self.comparison_passed(compared.as_ref())),
             (types::ROLLBACK_AVAILABLE, self.rollback_available()),
+            (types::FRESH, self.fresh(lag.as_ref(), stream)),
         ];
-        for (type_, (status, reason, message)) in verdicts.into_iter().chain(self.fresh().map(|v| (types::FRESH, v))) {
+        for (type_, (status, reason, message)) in verdicts {
             conditions.set(type_, status, reason, message);
         }
         let (served, horizon) = self.served(&previous);
@@ -102,6 +108,7 @@ impl Round<'_> {
             horizon,
             previous_generation,
             last_run,
+            lag,
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),

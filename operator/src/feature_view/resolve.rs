@@ -83,6 +83,15 @@ pub fn resolve(known: &Resolutions, observed: &Observed) -> Resolution {
     Ok(plan)
 }
 
+/// The plan of a view under an Architecture, as both are written: what the cluster has made of either does not matter.
+///
+/// # Errors
+/// [`Refusal`]: what the operator would say of the spec.
+pub fn plan_under(view: &FeatureView, architecture: &Architecture) -> Result<Arc<Plan>, Refusal> {
+    needs(view, architecture).map_err(|message| Refusal { reason: reasons::INVALID_SPEC, message, pending: false })?;
+    plan(view, &mode_of(architecture))
+}
+
 /// What the architecture's mode needs of a view beyond what the engine does.
 fn needs(view: &FeatureView, architecture: &Architecture) -> Result<(), String> {
     let (mode, name) = (architecture.spec.mode, text(&architecture.spec.mode));

@@ -33,6 +33,26 @@ pub enum Command {
     /// Remove an entity from views: its rows in the online store, and its events from their tables. Exits with 0 if that is
     /// done, 2 if a person must act, 1 if another try may succeed.
     Erase(EraseArgs),
+    /// Read of one partition of a replay what its topic no longer holds, into a revision's rows. Exits with 0 if the topic can be
+    /// read on from the rows' marker (`featuremill-stream replay`), 2 if it never can, 1 if another attempt may succeed.
+    Replay(Box<HistoryArgs>),
+}
+
+/// What is read again, and what reading a table may take.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct HistoryArgs {
+    /// The replay, its servers and limits.
+    #[command(flatten)]
+    pub replay: stream::args::ReplayArgs,
+    /// A folder of the object store's settings: each file is named by a key, as `AWS_ACCESS_KEY_ID`, and holds its value.
+    #[arg(long, env = "FEATUREMILL_STORE_CONFIG_DIR")]
+    pub store_config_dir: Option<PathBuf>,
+    /// The memory in which records are put into order, in MiB; beyond it, that spills.
+    #[arg(long, env = "FEATUREMILL_SORT_MEMORY_MIB", default_value_t = 256, value_parser = clap::value_parser!(u32).range(64..))]
+    pub sort_memory_mib: u32,
+    /// Where it spills to; by default the system's temporary folder.
+    #[arg(long, env = "FEATUREMILL_SPILL_DIR")]
+    pub spill_dir: Option<PathBuf>,
 }
 
 /// Which table, and how to reach it.
@@ -196,5 +216,17 @@ impl From<Unit> for TimestampUnit {
             Unit::Microseconds => Self::Microseconds,
             Unit::Rfc3339 => Self::Rfc3339,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_contradicts_itself_nowhere() {
+        Args::command().debug_assert();
     }
 }

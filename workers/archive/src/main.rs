@@ -1,4 +1,4 @@
-//! `featuremill-archive`: a topic's Bronze table: appended to, maintained, restored; and what is erased from it and all else.
+//! `featuremill-archive`: a topic's Bronze table: appended to, maintained, restored, replayed; and what is erased from it and all else.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -7,6 +7,7 @@ use archive::args::{Args, Command};
 use archive::erase::EraseError;
 use clap::Parser as _;
 use lake::LakeError;
+use stream::replay::ReplayError;
 
 /// Which build this is; `kind/images` names those that are to be told apart.
 const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
@@ -36,6 +37,9 @@ fn main() -> ExitCode {
         Err(error) => {
             tracing::error!(%error, "stopped");
             shell::shutdown::last_words(&error.to_string());
+            if let Some(error) = error.downcast_ref::<ReplayError>() {
+                return ExitCode::from(error.exit_code());
+            }
             let refused = error.downcast_ref::<LakeError>().is_some_and(|error| !error.is_transient())
                 || error.downcast_ref::<EraseError>().is_some_and(|error| !error.is_transient());
             if refused { ExitCode::from(REFUSED) } else { ExitCode::FAILURE }
@@ -49,6 +53,7 @@ async fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
         Command::Maintain(args) => archive::tasks::maintenance(&args).await?,
         Command::Restore(args) => archive::tasks::restoration(&args).await?,
         Command::Erase(args) => archive::erase::erasure(&args).await?,
+        Command::Replay(args) => archive::replay::replay(*args, shell::shutdown::on_signal()?).await?,
     }
     Ok(())
 }

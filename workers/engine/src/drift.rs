@@ -3,39 +3,79 @@
 //! Pure. Both are `None` where either side has too few values to tell a shift from chance.
 
 /// Below this many values on either side, an index says more about chance than about the feature.
-const LEAST_VALUES: usize = 200;
+pub(crate) const LEAST_VALUES: usize = 200;
 /// How many bins the former values are cut into.
 const BINS: usize = 10;
 /// What an empty bin's share counts as, so that its logarithm is finite.
 const EMPTY_SHARE: f64 = 1e-4;
 
-/// The population stability index of `next` against the deciles of `before`: 0 for equal distributions; from 0.25 on the
-/// field calls a population another one.
-#[must_use]
-pub fn psi(mut before: Vec<f64>, next: &[f64]) -> Option<f64> {
-    if before.len() < LEAST_VALUES || next.len() < LEAST_VALUES {
+/// Numbers cut into bins at the deciles of the former ones.
+///
+/// Values that repeat make deciles fall together. One that is common has a bin of its own, on neither side of itself.
+#[derive(Debug)]
+pub(crate) struct Deciles {
+    edges: Vec<f64>,
+    common: Vec<bool>,
+}
+
+impl Deciles {
+    /// Of the former values; of none there is one bin.
+    pub(crate) fn of(mut before: Vec<f64>) -> Self {
+        before.sort_unstable_by(f64::total_cmp);
+        let mut edges: Vec<f64> = (1..BINS).filter_map(|i| before.get(i * before.len() / BINS).copied()).collect();
+        edges.dedup();
+        let common = |edge: &f64| {
+            let equal = before.partition_point(|v| v <= edge) - before.partition_point(|v| v < edge);
+            is_common(equal, before.len())
+        };
+        let common = edges.iter().map(common).collect();
+        Self { edges, common }
+    }
+
+    /// How many bins there are.
+    pub(crate) fn count(&self) -> usize {
+        2 * self.edges.len() + 1
+    }
+
+    /// In which one a number is.
+    pub(crate) fn bin(&self, value: f64) -> usize {
+        let at = self.edges.partition_point(|edge| *edge < value);
+        let own = self.common.get(at) == Some(&true) && self.edges[at] <= value;
+        2 * at + usize::from(own)
+    }
+}
+
+/// Whether a value that so many of all have is common: half a decile.
+pub(crate) fn is_common(equal: usize, all: usize) -> bool {
+    equal * 2 * BINS > all
+}
+
+/// The population stability index by how many of either side are in each bin: 0 for equal shares; from 0.25 on the field
+/// calls a population another one. `None` where a side has too few to tell.
+pub(crate) fn index(before: &[usize], next: &[usize]) -> Option<f64> {
+    let all = |counts: &[usize]| counts.iter().sum::<usize>();
+    if all(before) < LEAST_VALUES || all(next) < LEAST_VALUES {
         return None;
     }
-    before.sort_unstable_by(f64::total_cmp);
-    // Values that repeat make deciles fall together. One that is common has a bin of its own, on neither side of itself.
-    let mut edges: Vec<f64> = (1..BINS).map(|i| before[i * before.len() / BINS]).collect();
-    edges.dedup();
-    let common = |edge: &f64| {
-        let equal = before.partition_point(|v| v <= edge) - before.partition_point(|v| v < edge);
-        equal * 2 * BINS > before.len()
-    };
-    let common: Vec<bool> = edges.iter().map(common).collect();
-    let shares = |values: &[f64]| {
-        let mut counts = vec![0_usize; 2 * edges.len() + 1];
-        for value in values {
-            let at = edges.partition_point(|edge| edge < value);
-            let own = common.get(at) == Some(&true) && edges[at] <= *value;
-            counts[2 * at + usize::from(own)] += 1;
-        }
-        counts.into_iter().map(|count| share(count, values.len()).max(EMPTY_SHARE)).collect::<Vec<f64>>()
-    };
-    let (expected, found) = (shares(&before), shares(next));
+    let shares =
+        |counts: &[usize]| counts.iter().map(|n| share(*n, all(counts)).max(EMPTY_SHARE)).collect::<Vec<f64>>();
+    let (expected, found) = (shares(before), shares(next));
     Some(expected.iter().zip(found).map(|(e, f)| (f - e) * (f / e).ln()).sum())
+}
+
+/// The population stability index of `next` against the deciles of `before`, as above.
+#[must_use]
+pub fn psi(before: Vec<f64>, next: &[f64]) -> Option<f64> {
+    let former = before.clone();
+    let deciles = Deciles::of(before);
+    let counts = |values: &[f64]| {
+        let mut counts = vec![0_usize; deciles.count()];
+        for value in values {
+            counts[deciles.bin(*value)] += 1;
+        }
+        counts
+    };
+    index(&counts(&former), &counts(next))
 }
 
 /// Kolmogorov and Smirnov's two-sample statistic: the largest distance of the two empirical distribution functions, 0 to 1.

@@ -21,6 +21,29 @@ pub struct Replay {
     /// The most records that each process reads in a second; without it, as many as it can.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records_per_second: Option<NonZeroU32>,
+    /// The event time in milliseconds from which on the rows hold every event once all parts are read; without it nothing was
+    /// left out on purpose. It stands beside the markers ([`crate::row::COMPLETE_FROM_FIELD`]) before anything is read, and
+    /// what reaches further back reads as inexact.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_from_ms: Option<i64>,
+    /// What the topic no longer holds, and an archive does: read before the parts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<Archive>,
+}
+
+/// History that the topic no longer holds, and its archive (Bronze) does. Of each partition named here the archive is read
+/// first, through the same fold and flush, up to what it holds and at least to where the [`Part`] begins; the marker stands
+/// there then, and the replay of the topic goes on from it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Archive {
+    /// The table's address.
+    pub table: String,
+    /// The record time in milliseconds from which on records are read; without it from the first that there ever was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since_ms: Option<i64>,
+    /// The partitions whose topic begins too late.
+    pub partitions: Vec<i32>,
 }
 
 /// One partition's records `[from, to)`.
@@ -160,7 +183,7 @@ mod tests {
         };
         let plan = crate::fixtures::plan(&[("user", "String")], vec![feature]);
         let assignment = Assignment { incarnation: 0, plan };
-        Replay { assignment, parts: parts.to_vec(), records_per_second: None }
+        Replay { assignment, parts: parts.to_vec(), records_per_second: None, complete_from_ms: None, archive: None }
     }
 
     #[test]

@@ -123,6 +123,11 @@ pub fn marker_key(uid: &str, revision: &str, incarnation: u32, shard: u32) -> St
 /// The field of [`marker_key`] that says how many partitions the topic has.
 pub const PARTITIONS_FIELD: &str = "partitions";
 
+/// The field of [`marker_key`] that says from which event time on, in milliseconds, the rows hold every event. A replay that
+/// left out what is older says so of all rows of the incarnation, those of entities that have none included; without the
+/// field nothing was left out on purpose.
+pub const COMPLETE_FROM_FIELD: &str = "completeFrom";
+
 /// The key of what keeps the workers of an incarnation's rows from their work: pod name → [`Trouble`]. It expires.
 #[must_use]
 pub fn trouble_key(uid: &str, revision: &str, incarnation: u32) -> String {

@@ -184,7 +184,7 @@ impl LakeError {
     }
 
     /// Wraps what a query says.
-    pub(crate) fn query(uri: &str, doing: &'static str) -> impl Fn(DataFusionError) -> Self {
+    pub fn query(uri: &str, doing: &'static str) -> impl Fn(DataFusionError) -> Self {
         move |source| Self::Query { uri: uri.to_owned(), doing, source: Box::new(source) }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: the markers are read before the rows, and written after them, so the rows hold at least what is said here.
 
-use engine::row::{Marker, PARTITIONS_FIELD, RowError};
+use engine::row::{COMPLETE_FROM_FIELD, Marker, PARTITIONS_FIELD, RowError};
 use thiserror::Error;
 
 /// Why a view's markers could not be read.
@@ -24,6 +24,27 @@ pub enum MarkerError {
         /// What was found.
         text: String,
     },
+    /// The time from which on the rows hold every event.
+    #[error(
+        "the field `{COMPLETE_FROM_FIELD}` holds {text:?}, which is not a time in milliseconds; delete the revision's rows to replay them"
+    )]
+    CompleteFrom {
+        /// What was found.
+        text: String,
+    },
+}
+
+/// The event time in milliseconds from which on the rows hold every event; the beginning of time unless a replay left out
+/// what is older.
+///
+/// # Errors
+/// [`MarkerError::CompleteFrom`] if the field is not what a replay writes.
+pub fn complete_from(fields: &[(Vec<u8>, Vec<u8>)]) -> Result<i64, MarkerError> {
+    let Some((_, value)) = fields.iter().find(|(field, _)| field == COMPLETE_FROM_FIELD.as_bytes()) else {
+        return Ok(i64::MIN);
+    };
+    let text = String::from_utf8_lossy(value);
+    text.parse().map_err(|_| MarkerError::CompleteFrom { text: text.to_string() })
 }
 
 /// The event time in milliseconds up to which every partition has been read; `None` if it is not known, because a
@@ -42,6 +63,9 @@ pub fn complete_to(fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<i64>, MarkerE
         if field == PARTITIONS_FIELD {
             let number: usize = text.parse().map_err(|_| MarkerError::Partitions { text: text.to_string() })?;
             partitions = Some(number);
+            continue;
+        }
+        if field == COMPLETE_FROM_FIELD {
             continue;
         }
         let marker =
@@ -107,6 +131,18 @@ mod tests {
         assert_eq!(complete_to(&fields("1", &[&format!("0:{}:5:0", i64::MIN)])), Ok(None));
         // Empty and known to be so.
         assert_eq!(complete_to(&fields("1", &[&format!("0:{}:0:77", i64::MIN)])), Ok(Some(77)));
+    }
+
+    #[test]
+    fn what_a_replay_left_out_is_no_partition() {
+        let of = |text: &str| {
+            let mut fields = fields("1", &["10:500:10:9000"]);
+            fields.push((COMPLETE_FROM_FIELD.as_bytes().to_vec(), text.as_bytes().to_vec()));
+            (complete_to(&fields), complete_from(&fields))
+        };
+        assert_eq!(of("-70"), (Ok(Some(9000)), Ok(-70)));
+        assert!(of("long ago").1.unwrap_err().to_string().contains("long ago"));
+        assert_eq!(complete_from(&fields("1", &["10:500:10:9000"])), Ok(i64::MIN));
     }
 
     #[test]

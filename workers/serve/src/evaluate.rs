@@ -22,7 +22,7 @@ pub enum Status {
     Present,
     /// The entity has a row, and the feature is NULL.
     NullValue,
-    /// The entity has no row.
+    /// The entity has no row, and had no event that the feature could count.
     NotFound,
     /// The value cannot be computed exactly as of the time asked.
     Invalid,
@@ -82,6 +82,9 @@ pub struct Rows<'a> {
     pub generation: u64,
     /// That generation's horizon in milliseconds.
     pub horizon: i64,
+    /// The event time from which on stream lanes hold every event, in milliseconds; nobody's hold older ones for certain, and
+    /// an entity without lanes may have had some.
+    pub complete_from: i64,
     /// The positions of the features asked for.
     pub features: &'a [usize],
     /// The entities' texts.
@@ -94,12 +97,16 @@ pub struct Rows<'a> {
 
 /// The lanes of one entity's row that count.
 struct Found {
-    /// The lane of the generation; none in a Kappa, or if the generation does not hold the entity.
+    /// Whether there are any, or the entity reads as one that has.
+    known: bool,
+    /// The lane of the generation, or what one comes to that holds nothing; none in a Kappa.
     batch: Vec<Lane>,
     /// The lanes of stream workers, where the mode has them.
     stream: Vec<Lane>,
     /// The time from which on those count.
     from: i64,
+    /// The time from which on they hold every event.
+    complete_from: i64,
 }
 
 /// What is known of the windowed features before expressions are derived: by feature, then by entity.
@@ -127,6 +134,7 @@ pub fn evaluate(view: &ViewRows, t: i64) -> Result<Vec<Vec<Cell>>, EvaluateError
         revision: &view.revision,
         generation: view.generation,
         horizon: view.horizon,
+        complete_from: view.complete_from,
         features: &features,
         entities: &view.selection.entities,
         rows: &view.rows,
@@ -161,7 +169,7 @@ pub enum EvaluateError {
     Plan(String),
 }
 
-/// The lanes of a row that count; `None` if the entity has none.
+/// The lanes of a row that count; `None` while there is no telling of any row.
 fn lanes(view: &Rows<'_>, row: &Fields, entity: &str) -> Result<Option<Found>, EvaluateError> {
     let revision = view.revision;
     let mode = revision.program.plan().mode;
@@ -169,12 +177,16 @@ fn lanes(view: &Rows<'_>, row: &Fields, entity: &str) -> Result<Option<Found>, E
     if mode.has_generations() && view.generation == 0 {
         return Ok(None);
     }
-    let found = Found {
-        batch: if mode.has_generations() { batch_lane(revision, row, view.generation, entity)? } else { Vec::new() },
-        stream: if mode.has_stream_lanes() { stream_lanes(revision, row, entity)? } else { Vec::new() },
-        from: if mode == Mode::Lambda { view.horizon } else { i64::MIN },
-    };
-    Ok((view.absent_is_empty || !found.batch.is_empty() || !found.stream.is_empty()).then_some(found))
+    let mut batch =
+        if mode.has_generations() { batch_lane(revision, row, view.generation, entity)? } else { Vec::new() };
+    let stream = if mode.has_stream_lanes() { stream_lanes(revision, row, entity)? } else { Vec::new() };
+    let known = view.absent_is_empty || !batch.is_empty() || !stream.is_empty();
+    if mode.has_generations() && batch.is_empty() {
+        // Whom the generation does not hold may have had events that were too old for it.
+        batch.push(Lane::aged(&revision.layout, view.horizon.saturating_sub(1)));
+    }
+    let from = if mode == Mode::Lambda { view.horizon } else { i64::MIN };
+    Ok(Some(Found { known, batch, stream, from, complete_from: view.complete_from }))
 }
 
 /// The lane of the generation, if the row has it.
@@ -220,7 +232,8 @@ fn read(revision: &Revision, found: &[Option<Found>], features: &[usize], t: i64
     let reader = Reader::new(&revision.layout);
     for lanes in found {
         let mut reads = lanes.as_ref().map(|found| {
-            let layers = [Layer::whole(&found.batch), Layer { lanes: &found.stream, from: found.from }];
+            let &Found { from, complete_from, .. } = found;
+            let layers = [Layer::whole(&found.batch), Layer { lanes: &found.stream, from, complete_from }];
             reader.read_layers(&layers, t, features).into_iter()
         });
         for &feature in features {
@@ -250,15 +263,17 @@ fn cells(revision: &Revision, feature: usize, found: &[Option<Found>], base: &Ba
     };
     let values = base.values.columns[feature].as_deref().unwrap_or_default();
     let cell = |(entity, lanes): (usize, &Option<Found>)| {
-        if lanes.is_none() {
-            return Cell::NOT_FOUND;
-        }
+        let Some(found) = lanes else { return Cell::NOT_FOUND };
         let notes = reads.iter().filter_map(|&f| base.notes[f].as_ref().map(|notes| notes[entity]));
         let note = notes.fold(Note::default(), |a, b| Note {
             inexact: a.inexact || b.inexact,
             newest: a.newest.max(b.newest),
             overflow: a.overflow || b.overflow,
         });
+        // Of whom nothing is known, it is known that there was nothing only as far back as everything was read.
+        if !found.known && !note.inexact {
+            return Cell::NOT_FOUND;
+        }
         let value = values.get(entity).cloned().flatten().filter(|_| !note.inexact);
         let status = match (&value, note.inexact) {
             (_, true) => Status::Invalid,

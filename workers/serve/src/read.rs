@@ -9,7 +9,7 @@ use std::sync::Arc;
 use engine::plan::Mode;
 
 use crate::catalog::{Revision, View};
-use crate::completeness::{MarkerError, complete_to};
+use crate::completeness::{MarkerError, complete_from, complete_to};
 use crate::failure::Failure;
 use crate::generation::overtaken;
 use crate::metrics::Metrics;
@@ -41,6 +41,8 @@ pub struct ViewRows {
     pub rows: Vec<Fields>,
     /// The event time up to which what is read holds every event; `None` if it is not known.
     pub complete_to: Option<i64>,
+    /// The event time from which on stream lanes hold every event, in milliseconds.
+    pub complete_from: i64,
 }
 
 /// What reading needs.
@@ -128,6 +130,9 @@ impl Reader {
                     let complete_to = completeness(mode(&revision), &pointers, &reply.markers).map_err(|e| {
                         Failure::internal(format!("view `{}`, revision {}: {e}", view.name, pointers.revision))
                     })?;
+                    let complete_from = complete_from(&reply.markers).map_err(|e| {
+                        Failure::internal(format!("view `{}`, revision {}: {e}", view.name, pointers.revision))
+                    })?;
                     let Pointers { incarnation, generation, horizon, .. } = *pointers;
                     let rows = reply.rows;
                     return Ok(ViewRows {
@@ -139,6 +144,7 @@ impl Reader {
                         selection,
                         rows,
                         complete_to,
+                        complete_from,
                     });
                 }
                 Err(Obstacle::Final(failure)) => return Err(failure),

@@ -1,8 +1,12 @@
 //! Redis: settings from a URL and a mounted Secret, and a connection that never reconnects behind anyone's back.
 //!
-//! Invariant: a [`Connection`] speaks to one run of one server. When it breaks, or an answer does not come in time, every
-//! later call on it and on its clones fails; only [`Connector::connect`] makes a new one, whose [`Identity`] tells whether
-//! the server is still the same. Who keeps state about what the store holds must be told of every break.
+//! Invariant: a [`Connection`] speaks to one run of one server, or of each master of a Redis Cluster. When it breaks, or an
+//! answer does not come in time, or a master no longer holds what it held, every later call on it and on its clones fails;
+//! only [`Connector::connect`] makes a new one, whose [`Identity`] tells whether the servers are still the same. Who keeps
+//! state about what the store holds must be told of every break.
+
+mod keys;
+mod servers;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,21 +15,23 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use redis::aio::MultiplexedConnection;
 use redis::{
-    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionInfo, FromRedisValue, IntoConnectionInfo, Pipeline,
-    TlsCertificates,
+    AsyncConnectionConfig, Client, ClientTlsConfig, Cmd, ConnectionAddr, ConnectionInfo, FromRedisValue,
+    IntoConnectionInfo, Pipeline, TlsCertificates, Value, cmd,
 };
 use thiserror::Error;
 
+use self::servers::{Master, Servers, Unanswered, parse_slots};
 use crate::config_dir::{self, ConfigDirError};
 
 /// How long a server may take to answer unless [`Connector::with_response_timeout`] says otherwise.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a server may take to accept a connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
-/// Server errors that pass by themselves; they are treated as if the server were away.
-const PASSING: [&str; 6] = ["LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "BUSY"];
+/// Server errors that pass by themselves, or with a new connection; they are treated as if the server were away.
+const PASSING: [&str; 8] = ["LOADING", "MASTERDOWN", "READONLY", "TRYAGAIN", "CLUSTERDOWN", "BUSY", "MOVED", "ASK"];
 
 /// Why Redis did not do what was asked.
 #[derive(Debug, Error)]
@@ -79,7 +85,7 @@ impl RedisError {
     }
 }
 
-/// Which run of which server a connection speaks to.
+/// Which run of which server a connection speaks to; of a cluster those of all masters, joined by commas.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// New with every start of the process.
@@ -145,36 +151,77 @@ impl Connector {
         self
     }
 
-    /// A new connection. Credentials are read anew each time, so that a rotated Secret is seen.
+    /// A new connection: to the server, or, if it is one of a Redis Cluster, to all masters of that. Credentials are read anew
+    /// each time, so that a rotated Secret is seen.
     ///
     /// # Errors
     /// [`RedisError`].
     pub async fn connect(&self) -> Result<Connection, RedisError> {
-        let doing = "connecting";
-        let client = self.client()?;
-        let config = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(CONNECT_TIMEOUT))
-            .set_response_timeout(Some(self.response_timeout))
-            .set_write_backpressure_boundary(256 * 1024);
-        let inner = client
-            .get_multiplexed_async_connection_with_config(&config)
-            .await
-            .map_err(|error| classify(&self.shown, doing, &error))?;
+        let seed = self.open(None).await?;
         let mut connection = Connection {
-            inner,
+            servers: Servers::One(seed.clone()),
             shown: self.shown.clone(),
             broken: Arc::default(),
             identity: Arc::new(Identity { run_id: String::new(), replication_id: String::new() }),
         };
-        let identity = connection.observe_identity().await?;
-        connection.identity = Arc::new(identity);
+        let server: String = connection.run("asking who it is (INFO)", cmd("INFO").arg("server")).await?;
+        if info_field(&server, "redis_mode") == Some("cluster") {
+            let answer: Value =
+                connection.run("asking for masters (CLUSTER SLOTS)", cmd("CLUSTER").arg("SLOTS")).await?;
+            connection.servers = Servers::Cluster(self.masters(&answer).await?);
+        }
+        connection.identity = Arc::new(connection.observe_identity().await?);
         Ok(connection)
     }
 
-    fn client(&self) -> Result<Client, RedisError> {
+    /// Connections to the masters that a cluster names.
+    async fn masters(&self, answer: &Value) -> Result<Vec<Master>, RedisError> {
+        let doing = "asking for masters (CLUSTER SLOTS)";
+        let asked = match self.url.as_str().into_connection_info().as_ref().map(ConnectionInfo::addr) {
+            Ok(ConnectionAddr::Tcp(host, _) | ConnectionAddr::TcpTls { host, .. }) => host.clone(),
+            _ => String::new(),
+        };
+        // A cluster that is being made, or that lost a master, may be whole in a while.
+        let away = |detail| RedisError::Away { url: self.shown.to_string(), doing, detail };
+        let mut masters = Vec::new();
+        for (address, slots) in parse_slots(answer, &asked).map_err(away)? {
+            masters.push(Master { connection: self.open(Some(address)).await?, slots });
+        }
+        Ok(masters)
+    }
+
+    /// Connects to one server: that of the URL, or another of its cluster.
+    async fn open(&self, other: Option<(String, u16)>) -> Result<MultiplexedConnection, RedisError> {
+        let at = other.as_ref().map(|(host, port)| format!("connecting to {host}:{port}: "));
+        let config = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(CONNECT_TIMEOUT))
+            .set_response_timeout(Some(self.response_timeout))
+            .set_write_backpressure_boundary(256 * 1024);
+        let client = self.client(other)?;
+        client.get_multiplexed_async_connection_with_config(&config).await.map_err(|error| {
+            match (classify(&self.shown, "connecting", &error), at) {
+                // Which of a cluster's servers it was.
+                (RedisError::Away { url, doing, detail }, Some(at)) => {
+                    RedisError::Away { url, doing, detail: at + &detail }
+                }
+                (error, _) => error,
+            }
+        })
+    }
+
+    fn client(&self, other: Option<(String, u16)>) -> Result<Client, RedisError> {
         let failed =
             |error: redis::RedisError| RedisError::Url { url: self.shown.to_string(), detail: error.to_string() };
         let mut info: ConnectionInfo = self.url.as_str().into_connection_info().map_err(failed)?;
+        if let Some((host, port)) = other {
+            let address = match info.addr() {
+                ConnectionAddr::TcpTls { insecure, tls_params, .. } => {
+                    ConnectionAddr::TcpTls { host, port, insecure: *insecure, tls_params: tls_params.clone() }
+                }
+                _ => ConnectionAddr::Tcp(host, port),
+            };
+            info = info.set_addr(address);
+        }
         let mut settings = match &self.config_dir {
             Some(dir) => config_dir::read(dir)?,
             None => self.settings.clone(),
@@ -206,10 +253,10 @@ impl Connector {
     }
 }
 
-/// A connection to one run of one server. Clones share it, and interleave their commands on it.
+/// A connection to one run of one server, or of each master of a cluster. Clones share it, and interleave their commands.
 #[derive(Clone)]
 pub struct Connection {
-    inner: MultiplexedConnection,
+    servers: Servers,
     shown: Arc<str>,
     broken: Arc<AtomicBool>,
     identity: Arc<Identity>,
@@ -234,35 +281,52 @@ impl Connection {
     /// [`RedisError`].
     pub async fn observe_identity(&self) -> Result<Identity, RedisError> {
         let doing = "asking who it is (INFO)";
+        self.whole(doing)?;
         let mut pipeline = redis::pipe();
         pipeline.cmd("INFO").arg("server").cmd("INFO").arg("replication");
-        let (server, replication): (String, String) = self.pipeline(doing, &pipeline).await?;
-        if info_field(&replication, "role") == Some("slave") {
+        let asked = self.servers.each().into_iter().map(|mut one| {
+            let pipeline = &pipeline;
+            async move { pipeline.query_async::<(String, String)>(&mut one).await }
+        });
+        let told = try_join_all(asked).await.map_err(|error| self.failed(doing, Unanswered::Redis(error)))?;
+        if told.iter().any(|(_, replication)| info_field(replication, "role") == Some("slave")) {
             let detail = "it is a replica; rows are written to and read from the master".to_owned();
             return Err(RedisError::Away { url: self.shown.to_string(), doing, detail });
         }
+        let all = |field: &dyn Fn(&(String, String)) -> String| told.iter().map(field).collect::<Vec<_>>().join(",");
         Ok(Identity {
-            run_id: info_field(&server, "run_id").unwrap_or_default().to_owned(),
-            replication_id: info_field(&replication, "master_replid").unwrap_or_default().to_owned(),
+            run_id: all(&|(server, _)| info_field(server, "run_id").unwrap_or_default().to_owned()),
+            replication_id: all(&|(_, told)| info_field(told, "master_replid").unwrap_or_default().to_owned()),
         })
     }
 
-    /// Runs one command; `doing` says what for, in errors.
+    /// Runs one command; `doing` says what for, in errors. On a cluster one without a key is run by every master.
     ///
     /// # Errors
     /// [`RedisError::Away`] or [`RedisError::Refused`].
     pub async fn run<T: FromRedisValue>(&self, doing: &'static str, command: &Cmd) -> Result<T, RedisError> {
         self.whole(doing)?;
-        command.query_async(&mut self.inner.clone()).await.map_err(|error| self.failed(doing, &error))
+        self.servers.run(command).await.map_err(|error| self.failed(doing, error))
     }
 
-    /// Runs many commands in one round trip. The first error is the error of all.
+    /// Runs many commands in one round trip, all of keys of one UID. The first error is the error of all. An answer for each
+    /// command is given: on a cluster `Pipeline::ignore` means nothing.
     ///
     /// # Errors
     /// [`RedisError::Away`] or [`RedisError::Refused`].
     pub async fn pipeline<T: FromRedisValue>(&self, doing: &'static str, commands: &Pipeline) -> Result<T, RedisError> {
         self.whole(doing)?;
-        commands.query_async(&mut self.inner.clone()).await.map_err(|error| self.failed(doing, &error))
+        self.servers.pipeline(commands).await.map_err(|error| self.failed(doing, error))
+    }
+
+    /// Runs one command without keys on every server; an answer of each.
+    ///
+    /// # Errors
+    /// [`RedisError::Away`] or [`RedisError::Refused`].
+    pub async fn each<T: FromRedisValue>(&self, doing: &'static str, command: &Cmd) -> Result<Vec<T>, RedisError> {
+        self.whole(doing)?;
+        let asked = self.servers.each().into_iter().map(|mut one| async move { command.query_async(&mut one).await });
+        try_join_all(asked).await.map_err(|error| self.failed(doing, Unanswered::Redis(error)))
     }
 
     /// Puts scripts into the server's cache, so that a pipeline can call them by `EVALSHA`; gives their hashes. A server
@@ -297,8 +361,11 @@ impl Connection {
         Ok(())
     }
 
-    fn failed(&self, doing: &'static str, error: &redis::RedisError) -> RedisError {
-        let error = classify(&self.shown, doing, error);
+    fn failed(&self, doing: &'static str, error: Unanswered) -> RedisError {
+        let error = match error {
+            Unanswered::Redis(error) => classify(&self.shown, doing, &error),
+            Unanswered::NoPlace(detail) => RedisError::Refused { url: self.shown.to_string(), doing, detail },
+        };
         if error.is_away() {
             self.broken.store(true, Ordering::Release);
         }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use engine::plan::ViewIdentity;
 use rdkafka::ClientContext;
 use rdkafka::error::{KafkaError as ClientError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, DeliveryResult, Header, Message, OwnedHeaders};
+use rdkafka::message::{DeliveryResult, Header, Message, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, NoCustomPartitioner, Producer, ProducerContext, ThreadedProducer};
 use shell::admin::Readiness;
 use shell::kafka::{KafkaError, KafkaSettings};
@@ -102,7 +102,7 @@ impl DeadLetters {
     }
 
     /// Sends one, waiting while the producer's queue is full.
-    pub fn send(&self, topic: &str, record: &BorrowedMessage<'_>, refusal: &Refusal<'_>, letters: &SharedLetters) {
+    pub fn send(&self, topic: &str, record: &impl Message, refusal: &Refusal<'_>, letters: &SharedLetters) {
         let offset = record.offset();
         letters.lock().unwrap_or_else(PoisonError::into_inner).unacknowledged.sent(offset);
         let receipt = Box::new(Receipt { letters: letters.clone(), offset });
@@ -147,7 +147,7 @@ impl DeadLetters {
     }
 }
 
-fn headers(record: &BorrowedMessage<'_>, refusal: &Refusal<'_>) -> OwnedHeaders {
+fn headers(record: &impl Message, refusal: &Refusal<'_>) -> OwnedHeaders {
     let (partition, offset) = (record.partition().to_string(), record.offset().to_string());
     let mut headers = OwnedHeaders::new_with_capacity(8);
     for (key, value) in [

@@ -35,7 +35,7 @@ pub(crate) fn collect<S>(shared: &Shared<S>, partition: i32, reading: &mut Readi
 
 /// The marker of a plan when everything before `position` is processed and written, which the partition ended at or before
 /// at `read_to_end_at`.
-fn marker_write(
+pub(crate) fn marker_write(
     partition: i32,
     position: i64,
     end: Option<End>,

@@ -20,6 +20,9 @@
 //! **Progress** stands under [`engine::row::replay_key`], a field for each partition, said every second; it goes with the
 //! rows. The truth is the marker.
 //!
+//! **What the topic no longer holds** its archive may: [`archive`] reads that first, in a process of its own that knows tables
+//! (`featuremill-archive replay`), of the same file and index, and leaves the marker where the topic is to be read from.
+//!
 //! Invariants:
 //! - No record below `from` or from `to` on is folded, so that a replay and then a live worker make the rows of one worker
 //!   that read it all, to the byte.
@@ -29,6 +32,7 @@
 //! - Dead letters are sent at least once, as live: a record that was refused after the last marker is sent again by the next
 //!   attempt, and one that another revision refused has a letter of each, told apart by the header `featuremill-revision`.
 
+pub mod archive;
 mod decide;
 mod driver;
 mod observe;
@@ -36,7 +40,7 @@ mod process;
 mod telling;
 
 pub use decide::{Decision, Refusal, decide};
-pub use process::run;
+pub use process::{run, run_archive};
 use thiserror::Error;
 
 /// Why a part is not done.

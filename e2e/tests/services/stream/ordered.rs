@@ -35,7 +35,7 @@ async fn what_the_operator_orders_is_read_from_the_time_on_and_a_partition_that_
     let since = replay::since(&rollout.start_from, &world.plan, Timestamp::now());
     let address = LogAddress { bootstrap: world.kafka.bootstrap(), properties: BTreeMap::new() };
     let held = RealEdges::default().topic(&address, TOPIC, since).await.unwrap();
-    let order = replay::order(&rollout, &world.plan, &held, Timestamp::now()).unwrap();
+    let order = replay::order(&rollout, &world.plan, &held, None, Timestamp::now()).unwrap();
     let parts: Vec<Part> =
         order.parts.iter().map(|part| Part { partition: part.partition, from: part.from, to: part.to }).collect();
     assert_eq!(parts, [Part { partition: 0, from: 1_000, to: 2_500 }, Part { partition: 1, from: 1_000, to: 2_500 }]);

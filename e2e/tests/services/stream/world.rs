@@ -194,10 +194,23 @@ impl World {
         parts: &[Part],
         records_per_second: Option<u32>,
     ) -> Worker {
+        self.replay_from(name, (incarnation, index), parts, records_per_second, None)
+    }
+
+    /// The same of a replay that leaves out what is older than `complete_from_ms`.
+    pub fn replay_from(
+        &self,
+        name: &str,
+        (incarnation, index): (u32, usize),
+        parts: &[Part],
+        records_per_second: Option<u32>,
+        complete_from_ms: Option<i64>,
+    ) -> Worker {
         let records_per_second = records_per_second.and_then(std::num::NonZeroU32::new);
         let (assignment, parts) = (self.assignment(incarnation), parts.to_vec());
         let path = self.directory.path().join(format!("{name}.json"));
-        std::fs::write(&path, serde_json::to_vec(&Replay { assignment, parts, records_per_second }).unwrap()).unwrap();
+        let replay = Replay { assignment, parts, records_per_second, complete_from_ms, archive: None };
+        std::fs::write(&path, serde_json::to_vec(&replay).unwrap()).unwrap();
         let program = Program::of_workspace("featuremill-stream").unwrap().args(["replay", "--replay"]).arg(path);
         self.start(name, program.env("JOB_COMPLETION_INDEX", index.to_string()))
     }

@@ -111,6 +111,38 @@ fn who_was_given_up_halts_the_others_until_a_person_holds_it() {
     assert_eq!((progress.migrating, progress.held), (vec!["d".to_owned()], vec!["a".into(), "b".into(), "c".into()]));
 }
 
+/// One that runs, with a condition `Stalled` for that reason.
+fn stuck(name: &str, reason: &str) -> FeatureView {
+    let mut view = running(name);
+    let condition = json!({"type": "Stalled", "status": "True", "reason": reason, "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+    view.status.as_mut().unwrap().conditions = vec![serde_json::from_value(condition).unwrap()];
+    view
+}
+
+#[test]
+fn who_waits_for_a_person_since_its_values_differ_halts_the_others() {
+    let views = [stuck("a", "ComparisonFailed"), plain("b", "Lambda")];
+    let progress = Progress::of(&architecture(1, &["a"]), &views);
+    assert!(progress.is_halted());
+    let (one, none) = (vec!["a".to_owned()], Vec::<String>::new());
+    assert_eq!((&progress.stuck, &progress.migrating, &progress.held), (&one, &one, &none));
+    let message = progress.message(&architecture(1, &[]));
+    assert_eq!(
+        message,
+        "0 of 2 views are served in mode Kappa; waiting for a person, as condition Stalled says: a; 1 wait"
+    );
+    // The last one, too; and what heals by itself does not halt.
+    assert!(Progress::of(&architecture(1, &["a"]), &[stuck("a", "RetentionTooShort")]).is_halted());
+    assert!(!Progress::of(&architecture(1, &["a"]), &[stuck("a", "ImagePullFailed")]).is_halted());
+    // With room for another, the others go on.
+    let wider = Progress::of(&architecture(2, &["a"]), &views);
+    assert_eq!((wider.is_halted(), wider.migrating), (false, vec!["a".into(), "b".to_owned()]));
+    // Another spec was not judged yet.
+    let mut edited = stuck("a", "ComparisonFailed");
+    edited.metadata.generation = Some(2);
+    assert!(!Progress::of(&architecture(1, &["a"]), &[edited]).is_halted());
+}
+
 #[test]
 fn what_is_not_served_yet_has_nothing_to_follow() {
     let new = view("a", "Lambda", &json!({"activeRevision": null}), &json!({}));

@@ -15,8 +15,10 @@ use crate::settings::Settings;
 
 /// The container's name.
 const CONTAINER: &str = "compare";
-/// The memory of two compiled plans, and of the samples' keys and numbers.
+/// The memory of two compiled plans, the rows of a round trip, and the values that distributions are told from: all bounded.
 const MEMORY_MIB: i64 = 512;
+/// How many sampled entities' keys a further MiB holds, at 256 bytes a key.
+const KEYS_PER_MIB: usize = 4_096;
 /// How often a pod that fails is followed by another before the attempt is over.
 const BACKOFF_LIMIT: i32 = 2;
 /// How long an attempt may take, in seconds.
@@ -54,7 +56,7 @@ pub fn job(view: &FeatureView, architecture: &Architecture, comparison: &Compari
         arguments,
         ports: Vec::new(),
         mounts: std::iter::once(file).chain(secret).collect(),
-        memory_mib: MEMORY_MIB,
+        memory_mib: MEMORY_MIB + i64::try_from(comparison.sample_entities / KEYS_PER_MIB).unwrap_or_default(),
         // It reads as a server does, and so runs where servers may.
         overrides: &architecture.spec.serving.pod,
         account: names::worker_account(&architecture.name_any()),

@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 use crds::feature_view::ComparisonVerdict;
-use engine::compare::{Example, FeatureComparison, Kind};
+use engine::compare::{Example, FeatureComparison, Histogram, Kind};
 
 use super::super::fixtures::observed;
+use super::super::observe::StoreView;
 use super::super::resolve;
 use super::*;
 use crate::settings::Settings;
@@ -65,6 +66,58 @@ fn the_job_runs_once_restricted_and_reads_the_file_that_says_what_is_compared() 
 }
 
 #[test]
+fn an_entry_that_names_no_feature_refuses_the_spec_before_anything_is_compared() {
+    let mut observed = observed("2h", 1, Vec::new());
+    let (mut plans, [live, target]) = plans(["1h", "2h"]);
+    let mut former = Plan::clone(&plans[&live]);
+    former.features[0].name = "visits".to_owned();
+    plans.insert(live.clone(), Arc::new(former));
+    observed.view.status = Some(crds::FeatureViewStatus { active_revision: Some(live), ..Default::default() });
+    let accepted = |observed: &Observed, revision: &str| {
+        accept(Ok(plans[revision].clone()), observed, &plans, &StoreView::NotAsked).map_err(|refusal| refusal.message)
+    };
+    let mut listed = |names: &[&str]| {
+        observed.view.spec.rollout.comparison.expected_changes = names.iter().map(|n| (*n).to_owned()).collect();
+        observed.clone()
+    };
+    let refused = accepted(&listed(&["clicks", "cliks"]), &target).unwrap_err();
+    for says in ["spec.rollout.comparison.expectedChanges", r#""cliks" (is "clicks" meant?)"#, &target] {
+        assert!(refused.contains(says), "{says}: {refused}");
+    }
+    // What only the former revision has, or one that was before it, is gone on purpose.
+    assert!(accepted(&listed(&["clicks", "visits"]), &target).is_ok());
+    let mut remembered = listed(&["older"]);
+    remembered.history = vec![
+        serde_json::from_value(serde_json::json!({"revision": 1, "data": {"spec": {"features": [{"name": "older"}]}}}))
+            .unwrap(),
+    ];
+    assert!(accepted(&remembered, &target).is_ok());
+    // Where nothing is to be compared the list is of no account.
+    let typo = listed(&["cliks"]);
+    let live = typo.view.status.clone().unwrap().active_revision.unwrap();
+    assert!(accepted(&typo, &live).is_ok());
+    let mut off = typo.clone();
+    off.view.spec.rollout.comparison.sample_keys = 0;
+    let mut pinned = typo;
+    pinned.view.spec.rollout.serving_revision = Some(live);
+    assert!(accepted(&off, &target).is_ok() && accepted(&pinned, &target).is_ok());
+}
+
+#[test]
+fn memory_is_asked_for_by_the_number_of_keys() {
+    let (plans, [live, target]) = plans(["1h", "2h"]);
+    let mut observed = observed("2h", 1, Vec::new());
+    let mut memory = |keys: i32| {
+        observed.view.spec.rollout.comparison.sample_keys = keys;
+        let comparison = question(&observed, &plans, Some(&live), Some(&target)).unwrap();
+        let job = job(&observed.view, observed.architecture.as_ref().unwrap(), &comparison, &Settings::default());
+        let limits = job.spec.unwrap().template.spec.unwrap().containers[0].resources.clone().unwrap().limits.unwrap();
+        limits["memory"].0.clone()
+    };
+    assert_eq!([100, 10_000, 1_000_000].map(&mut memory), ["512Mi", "514Mi", "756Mi"]);
+}
+
+#[test]
 fn attempts_follow_each_other_ever_more_slowly() {
     let at = Timestamp::UNIX_EPOCH;
     let after = |number| next_attempt(number, at).as_second();
@@ -83,6 +136,7 @@ fn feature(name: &str, mismatches: usize) -> FeatureComparison {
         candidate_null_share: 0.1,
         psi: Some(0.5),
         ks: None,
+        histogram: Some(Histogram { edges: vec![0.0, 0.5, 12_345.678], former: vec![3, 4], candidate: vec![5, 2] }),
         examples: vec![example],
     }
 }
@@ -108,4 +162,6 @@ fn status_tells_the_worst_first_and_never_that_what_differs_is_equal() {
         (told.differences[0].psi.as_deref(), told.differences[0].examples[0].candidate.as_str()),
         (Some("0.5000"), "NULL")
     );
+    let histogram = told.differences[0].histogram.as_ref().unwrap();
+    assert_eq!((histogram.edges.join(" "), &histogram.candidate[..]), ("0.00 0.50 12346".to_owned(), &[5, 2][..]));
 }

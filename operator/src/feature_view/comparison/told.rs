@@ -1,6 +1,6 @@
 //! What status says of a report: what differs, the worst first, and no more than fits.
 
-use crds::feature_view::{ComparisonStatus, ComparisonVerdict, DifferenceExample, FeatureDifference};
+use crds::feature_view::{ComparisonStatus, ComparisonVerdict, DifferenceExample, FeatureDifference, Histogram};
 use engine::compare::{FeatureComparison, Kind, Report, Verdict};
 use k8s_openapi::jiff::Timestamp;
 
@@ -69,7 +69,27 @@ fn difference(feature: &FeatureComparison) -> FeatureDifference {
         equal: number(equal),
         psi: feature.psi.map(number),
         ks: feature.ks.map(number),
+        histogram: feature.histogram.as_ref().map(histogram),
         examples: feature.examples.iter().take(3).map(example).collect(),
+    }
+}
+
+fn histogram(histogram: &engine::compare::Histogram) -> Histogram {
+    let counts = |of: &[usize]| of.iter().map(|n| count(*n)).collect();
+    Histogram {
+        edges: histogram.edges.iter().map(|edge| short(*edge)).collect(),
+        former: counts(&histogram.former),
+        candidate: counts(&histogram.candidate),
+    }
+}
+
+/// A number in as few digits as a person reads on an axis.
+fn short(n: f64) -> String {
+    match n.abs() {
+        small if small < 1e-3 && small > 0.0 => format!("{n:.2e}"),
+        small if small < 100.0 => format!("{n:.2}"),
+        medium if medium < 1e7 => format!("{n:.0}"),
+        _ => format!("{n:.2e}"),
     }
 }
 

@@ -61,19 +61,22 @@ impl Facts {
     }
 
     /// Begins the comparison of a revision that has proved itself otherwise, and the next attempt where one came to nothing.
-    pub(super) fn compare(&self, trial: &mut Trial) {
+    /// In a pause nothing is begun or given up, and yet what was begun before is known, and that it failed.
+    pub(super) fn compare(&self, trial: &mut Trial, paused: bool) {
         let (Some(policy), Some(compared)) = (self.compares(), &self.compared) else { return };
-        let mut attempt = trial.comparison.take().unwrap_or_else(|| attempt_at(compared));
-        if attempt.number == compared.number
+        if trial.comparison.is_none() && (!paused || compared.outcome != Outcome::Absent) {
+            trial.comparison = Some(attempt_at(compared));
+        }
+        if let Some(attempt) = trial.comparison.as_mut().filter(|attempt| attempt.number == compared.number)
             && let Outcome::NoVerdict(ended) = compared.outcome
+            && !paused
             && next_attempt(attempt.number, ended) <= self.now
         {
             attempt.number += 1;
         }
-        trial.comparison = Some(attempt);
         let failed = self.has_failed(trial);
         trial.comparison.iter_mut().for_each(|attempt| attempt.failed = failed);
-        if policy == FailurePolicy::Abort && self.gate(trial) == Gate::Failed {
+        if policy == FailurePolicy::Abort && !paused && self.gate(trial) == Gate::Failed {
             trial.aborted = Some(AbortReason::ComparisonFailed);
         }
     }

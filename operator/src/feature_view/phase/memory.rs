@@ -29,6 +29,8 @@ pub struct Memory {
     pub trial: Option<Trial>,
     /// What is being removed, or is to be.
     pub retiring: BTreeSet<String>,
+    /// Whether no round ever told status what is being removed, or status was lost since.
+    pub forgot: bool,
 }
 
 /// How a revision proves itself.
@@ -107,6 +109,8 @@ impl Memory {
                 advance: trial.advance.as_ref().and_then(Advance::of),
             }),
             retiring: status.retiring.iter().map(|r| r.revision.clone()).collect(),
+            // A round begins with the intent to move a pointer, and ends with all the rest.
+            forgot: status.observed_generation.is_none(),
         }
     }
 
@@ -139,7 +143,10 @@ impl Memory {
 
     /// Brings it into line with where the pointer is seen to be: it may have moved without status being told, and status
     /// may have been lost.
-    pub fn settle(&mut self, live: Option<&str>, history: &[Past], now: Timestamp) {
+    pub fn settle(&mut self, live: Option<&str>, target: Option<&str>, history: &[Past], now: Timestamp) {
+        if self.forgot || self.active.is_none() && live.is_some() {
+            self.recollect(live, target, history);
+        }
         match live {
             // The pointer was lost with its store: what was read, and what was kept, have no rows any more.
             None => {
@@ -167,9 +174,19 @@ impl Memory {
         self.promoted = of_live.and_then(|past| past.promoted).or(Some(now));
         self.previous = kept.map(|past| past.revision.clone());
         self.returned = kept.zip(of_live).is_some_and(|(kept, live)| kept.number > live.number);
-        // What was being removed was lost, too. What is gone already is removed once more, which does no harm.
-        let idle = history.iter().filter(|past| !past.stands && !past.replays && past.revision != live);
-        self.retiring.extend(idle.map(|past| past.revision.clone()));
+    }
+
+    /// What was being removed was lost with status: whatever no longer stands. What is gone already is removed once more, which
+    /// does no harm; what was never served, and is to be now, may only not have been begun yet.
+    fn recollect(&mut self, live: Option<&str>, target: Option<&str>, history: &[Past]) {
+        let begins = |past: &Past| live.is_none() && past.promoted.is_none() && Some(past.revision.as_str()) == target;
+        let kept = |past: &Past| {
+            [&self.previous, &self.candidate].into_iter().any(|kept| kept.as_ref() == Some(&past.revision))
+                || live == Some(past.revision.as_str())
+        };
+        let idle = history.iter().filter(|past| !past.stands && !past.replays && !kept(past) && !begins(past));
+        let idle: Vec<String> = idle.map(|past| past.revision.clone()).collect();
+        self.retiring.extend(idle);
     }
 
     /// The pointer moved to `to`.

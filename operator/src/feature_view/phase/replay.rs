@@ -73,6 +73,11 @@ pub(super) fn refused(facts: &Facts) -> bool {
 
 /// Notes what is seen of the replay of a revision on trial.
 pub(super) fn observe(facts: &Facts, trial: &mut Trial) {
+    // Its workers stand, so the replay was seen complete by who died before status said so.
+    let stand = facts.planned.contains(&trial.revision) && !facts.unread.contains(&trial.revision);
+    if let Some(replay) = trial.replay.as_mut().filter(|replay| stand && replay.completed_time.is_none()) {
+        complete(replay, facts);
+    }
     if !pending(facts, trial) || facts.suspended {
         return;
     }
@@ -84,13 +89,15 @@ pub(super) fn observe(facts: &Facts, trial: &mut Trial) {
         replay.progress = Some(newer(replay.progress.take(), seen.clone(), facts.now));
     }
     match &facts.replay.job {
-        Standing::Complete => {
-            let whole = ReplayProgress { percent: 100, observed_time: seconds(facts.now), ..ReplayProgress::default() };
-            (replay.progress, replay.completed_time) = (Some(whole), Some(seconds(facts.now)));
-        }
+        Standing::Complete => complete(replay, facts),
         Standing::Failed(message) if trial.aborted.is_none() => {
             (trial.aborted, trial.message) = (Some(AbortReason::ReplayFailed), Some(message.clone()));
         }
         Standing::None | Standing::Running | Standing::Failed(_) => {}
     }
+}
+
+fn complete(replay: &mut ReplayStatus, facts: &Facts) {
+    let whole = ReplayProgress { percent: 100, observed_time: seconds(facts.now), ..ReplayProgress::default() };
+    (replay.progress, replay.completed_time) = (Some(whole), Some(seconds(facts.now)));
 }

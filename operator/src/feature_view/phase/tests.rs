@@ -386,10 +386,52 @@ fn a_status_that_was_lost_after_going_back_knows_which_is_the_newer() {
 }
 
 #[test]
+fn what_was_being_removed_when_status_and_store_were_lost_leaves_nothing_behind() {
+    let mut world = soaking();
+    world.pass(SOAK);
+    world.round();
+    assert_eq!(world.status.retiring.len(), 1);
+    // Nothing is live, and the workers of what is being removed wrote rows once more before they went.
+    world.happens(&any_story::Happens::StoreIsLost);
+    world.wanted = None;
+    world.read();
+    world.cut(Cut::AfterApply);
+    assert_eq!((run(&world), world.rows.contains_key("a")), (vec!["b"], true));
+    world.status = crds::FeatureViewStatus::default();
+    edited(&mut world, "b");
+    world.settle();
+    assert_eq!(world.live.as_deref(), Some("b"));
+    assert_eq!(world.rows.keys().collect::<Vec<_>>(), ["b"]);
+    assert!(world.status.retiring.is_empty());
+}
+
+#[test]
+fn what_was_being_removed_is_known_again_although_the_first_round_was_cut_off() {
+    for cut in [Cut::AfterIntent, Cut::AfterMove] {
+        let mut world = soaking();
+        world.lagging.insert("c".into());
+        edited(&mut world, "c");
+        world.settle();
+        edited(&mut world, "b");
+        world.round();
+        world.cut(Cut::AfterApply);
+        assert_eq!((run(&world), world.rows.contains_key("c")), (vec!["a", "b"], true));
+        world.status = crds::FeatureViewStatus::default();
+        // The intent to go back stands in status, and nothing else does.
+        world.policy.pin = Some("a".into());
+        assert_eq!(world.cut(cut).step, Step::Return);
+        world.settle();
+        assert_eq!((world.live.as_deref(), world.rows.contains_key("c")), (Some("a"), false), "{cut:?}");
+        assert_eq!(world.status.previous_revision.as_deref(), Some("b"), "{cut:?}");
+    }
+}
+
+#[test]
 fn a_source_is_read_when_every_partition_was_read_to_its_end_of_late() {
     let marker = |read_to_end_at| Marker { offset: 1, event_time: 1, end_offset: 1, read_to_end_at };
     let markers = |partitions, all: &[i64]| Markers {
         partitions,
+        complete_from_ms: None,
         by_partition: (0..).zip(all.iter().copied().map(marker)).collect(),
     };
     assert!(caught_up(&markers(Some(2), &[1_000, 1_000]), 2_000, 1_000));

@@ -54,7 +54,7 @@ fn the_longest_window_says_from_when_and_the_policy_may_say_otherwise() {
 fn a_replay_reads_what_counts_up_to_the_captured_ends() {
     let plan = plan("Kappa");
     let topic = topic(None, &[(0, 90, 0, None), (10, 80, 40, None), (0, 0, 0, None)]);
-    let order_of = |policy, at| order(&rollout(policy), &plan, &topic, at).unwrap();
+    let order_of = |policy, at| order(&rollout(policy), &plan, &topic, None, at).unwrap();
     let captured = order_of(StartPolicy::LongestWindow, now());
     assert_eq!(parts(&captured), [(0, 0, 90), (1, 40, 80), (2, 0, 0)]);
     assert_eq!((captured.captured_time.as_str(), captured.max_records_per_second), (NOW, Some(500)));
@@ -69,7 +69,7 @@ fn a_replay_reads_what_counts_up_to_the_captured_ends() {
 fn a_topic_that_holds_too_little_is_refused_with_what_it_holds_and_what_to_do() {
     let plan = plan("Kappa");
     let short = topic(None, &[(0, 90, 0, None), (10, 80, 10, Some(12)), (7, 9, 7, Some(5))]);
-    let refusal = order(&rollout(StartPolicy::LongestWindow), &plan, &short, now()).unwrap_err();
+    let refusal = order(&rollout(StartPolicy::LongestWindow), &plan, &short, None, now()).unwrap_err();
     assert_eq!((refusal.reason, refusal.stuck), ("RetentionTooShort", true));
     for text in
         ["partition 2 of topic clicks", "2026-02-28T19:00:00Z", "5h00m back", "1 more", "1d01h", "policy: Earliest"]
@@ -77,16 +77,74 @@ fn a_topic_that_holds_too_little_is_refused_with_what_it_holds_and_what_to_do() 
         assert!(refusal.message.contains(text), "{text}: {}", refusal.message);
     }
     // Who says so takes what there is.
-    assert_eq!(parts(&order(&rollout(StartPolicy::Earliest), &plan, &short, now()).unwrap())[1], (1, 10, 80));
+    assert_eq!(parts(&order(&rollout(StartPolicy::Earliest), &plan, &short, None, now()).unwrap())[1], (1, 10, 80));
     // A topic that keeps records for long enough has lost none that counts, however few it has.
     let promised = Topic { keeps_ms: plan.time.retention_ms, ..short.clone() };
-    assert!(order(&rollout(StartPolicy::LongestWindow), &plan, &promised, now()).is_ok());
+    assert!(order(&rollout(StartPolicy::LongestWindow), &plan, &promised, None, now()).is_ok());
     let promised = Topic { keeps_ms: plan.time.retention_ms.map(|ms| ms - 1), ..short.clone() };
-    assert!(order(&rollout(StartPolicy::LongestWindow), &plan, &promised, now()).is_err());
+    assert!(order(&rollout(StartPolicy::LongestWindow), &plan, &promised, None, now()).is_err());
     // An idle partition of a topic that promises nothing may have lost what counts.
     let idle = topic(None, &[(50, 50, 50, None)]);
-    let refusal = order(&rollout(StartPolicy::LongestWindow), &plan, &idle, now()).unwrap_err();
+    let refusal = order(&rollout(StartPolicy::LongestWindow), &plan, &idle, None, now()).unwrap_err();
     assert!(refusal.message.contains("holds no record by now"), "{}", refusal.message);
+}
+
+#[test]
+fn what_is_not_read_is_said_by_the_time_from_which_on_all_is() {
+    let (plan, lambda) = (plan("Kappa"), plan("Lambda"));
+    let (needed, future) = (plan.time.retention_ms.unwrap(), plan.time.max_future_ms);
+    let of = |policy, plan: &Plan, topic: &Topic| {
+        let order = order(&rollout(policy), plan, topic, None, now()).unwrap();
+        complete_from_ms(&order).map(|ms| now().as_millisecond() - ms)
+    };
+    let whole = topic(None, &[(0, 90, 0, None), (10, 80, 40, None)]);
+    assert!(future > 0 && needed % 1_000 == 0);
+    assert_eq!(of(StartPolicy::LongestWindow, &plan, &whole), Some(needed - future));
+    // Whoever asks for something else takes what there is.
+    for policy in [StartPolicy::Earliest, StartPolicy::Latest] {
+        assert_eq!(of(policy, &plan, &whole), None, "{policy:?}");
+    }
+    // Never sooner than it is: parts of a second count.
+    let time = engine::plan::TimePolicy { max_future_ms: 1, ..plan.time.clone() };
+    let shifted = Plan { time, ..plan.clone() };
+    assert_eq!(of(StartPolicy::LongestWindow, &shifted, &whole), Some(needed - 1_000));
+    // A Lambda takes a topic that holds less, and says how much.
+    let short = topic(None, &[(0, 90, 0, None), (10, 80, 10, Some(12)), (7, 9, 7, Some(5))]);
+    assert_eq!(of(StartPolicy::LongestWindow, &lambda, &short), Some(5 * HOUR - future));
+    let idle = topic(None, &[(50, 50, 50, None)]);
+    assert_eq!(of(StartPolicy::LongestWindow, &lambda, &idle), Some(-future), "it may have lost them just now");
+    let promised = Topic { keeps_ms: Some(20 * HOUR), ..short };
+    assert_eq!(of(StartPolicy::LongestWindow, &lambda, &promised), Some(20 * HOUR - future));
+}
+
+#[test]
+fn what_a_topic_lacks_its_archive_may_have() {
+    let (kappa, lambda) = (plan("Kappa"), plan("Lambda"));
+    let short = topic(None, &[(0, 90, 0, None), (10, 80, 10, Some(12)), (7, 9, 7, Some(5)), (3, 50, 20, None)]);
+    let of = |policy, plan: &Plan, table| order(&rollout(policy), plan, &short, table, now());
+    let since = now().as_millisecond() - kappa.time.retention_ms.unwrap();
+    for (policy, plan) in [
+        (StartPolicy::LongestWindow, &kappa),
+        (StartPolicy::OfflineThenStream, &kappa),
+        (StartPolicy::OfflineThenStream, &lambda),
+    ] {
+        let order = of(policy, plan, Some("lake/bronze/clicks")).unwrap();
+        let expected = Archive { table: "lake/bronze/clicks".into(), since_ms: Some(since), partitions: vec![1, 2] };
+        assert_eq!(archived(&order), Some(expected), "{policy:?}");
+        assert_eq!(parts(&order), [(0, 0, 90), (1, 10, 80), (2, 7, 9), (3, 20, 50)]);
+        // What is read is complete from the same time on, wherever it is read.
+        assert_eq!(complete_from_ms(&order), Some(since + plan.time.max_future_ms));
+    }
+    // Others take what there is, and so does a Lambda, whose batch runs lay what is older.
+    assert_eq!(of(StartPolicy::Earliest, &kappa, Some("table")).unwrap().archive, None);
+    assert_eq!(of(StartPolicy::LongestWindow, &lambda, Some("table")).unwrap().archive, None);
+    let whole = topic(None, &[(0, 90, 0, None), (10, 80, 40, None)]);
+    let order = order(&rollout(StartPolicy::OfflineThenStream), &kappa, &whole, Some("table"), now()).unwrap();
+    assert_eq!(order.archive, None, "a topic that holds all needs no archive");
+    assert_eq!(of(StartPolicy::LongestWindow, &kappa, None).unwrap_err().reason, "RetentionTooShort");
+    let refusal = of(StartPolicy::OfflineThenStream, &kappa, None).unwrap_err();
+    assert_eq!((refusal.reason, refusal.stuck), ("NotArchived", true));
+    assert!(refusal.message.contains("topic clicks"), "{}", refusal.message);
 }
 
 #[test]

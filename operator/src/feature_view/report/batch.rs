@@ -148,7 +148,7 @@ impl Round<'_> {
     }
 
     /// Whether the served horizon is as young as it should be; `None` of a view without batch runs.
-    pub(super) fn fresh(&self) -> Option<Verdict> {
+    pub(super) fn horizon_is_fresh(&self) -> Option<Verdict> {
         let plan = self.live_plan().or_else(|| self.target())?;
         if !plan.mode.has_generations() {
             return None;

@@ -17,17 +17,20 @@ use crate::names::{ABORT_ANNOTATION, PROMOTE_ANNOTATION};
 use crate::trouble::of_pods;
 
 impl Round<'_> {
-    /// What the last comparison said of what is to take over, or did: as the store has it, or as status remembers it.
+    /// What the last comparison said of what is to take over, or where nothing is, of what did: as the store has it, or as
+    /// status remembers it.
     pub(super) fn compared(&self, previous: &FeatureViewStatus, memory: &Memory) -> Option<ComparisonStatus> {
-        if let StoreView::Known(facts) = self.store
-            && let Some(report) = answer(&self.observed.view.name_any(), facts, &self.decision.memory)
-        {
-            return Some(summary(report));
+        let tried = memory.trial.as_ref().map(|trial| &trial.revision);
+        let concerned = tried.or(memory.active.as_ref())?;
+        if let StoreView::Known(facts) = self.store {
+            let of_live = || facts.comparison.as_ref().filter(|said| tried.is_none() && said.candidate == *concerned);
+            if let Some(report) = answer(&self.observed.view.name_any(), facts, &self.decision.memory).or_else(of_live)
+            {
+                return Some(summary(report));
+            }
         }
         let before = previous.rollout.as_ref()?.comparison.clone()?;
-        let tried = memory.trial.as_ref().map(|trial| &trial.revision);
-        let concerns = memory.active.as_ref().into_iter().chain(tried).any(|revision| *revision == before.candidate);
-        concerns.then_some(before)
+        (before.candidate == *concerned).then_some(before)
     }
 
     /// Whether the newest revision's values are as announced.
@@ -55,7 +58,9 @@ impl Round<'_> {
             _ if !is_on(&self.observed.view.spec.rollout.comparison) => {
                 "nothing is compared: spec.rollout.comparison.sampleKeys is 0"
             }
-            Step::CatchUp | Step::AwaitPromotion => "the revision is compared once it has caught up",
+            Step::AwaitTurn | Step::Replay | Step::CatchUp => "the revision is compared once it has caught up",
+            Step::AwaitPromotion => "the revision is compared once spec.rollout.paused is false",
+            Step::Aborted(_) => "the revision was given up before it was compared",
             _ => "nothing had to be compared",
         };
         (ConditionStatus::Unknown, reasons::NOT_COMPARED, message.to_owned())
@@ -101,9 +106,10 @@ impl Round<'_> {
         let revision = self.decision.target.clone().filter(|_| self.decision.step == Step::Differs)?;
         let why = compared.and_then(|c| c.message.clone()).unwrap_or_default();
         let (name, active) = (self.observed.view.name_any(), self.active().unwrap_or_default());
+        let paused = if self.observed.view.spec.rollout.paused { " after spec.rollout.paused" } else { "" };
         Some(format!(
             "revision {revision} does not give what was announced: {why}; {active} serves on. Correct the spec; or list \
-             what is meant to change in spec.rollout.comparison.expectedChanges; or let it take over all the same: \
+             what is meant to change in spec.rollout.comparison.expectedChanges; or let it take over all the same{paused}: \
              kubectl annotate featureview {name} {PROMOTE_ANNOTATION}={revision}; or give it up: \
              kubectl annotate featureview {name} {ABORT_ANNOTATION}={revision}"
         ))

@@ -87,6 +87,7 @@ impl Case {
             decision: &self.decision,
             applied: &applied,
             acted: &self.acted,
+            lag: &Standing::None,
             now: "2026-01-01T01:00:00Z".parse().unwrap(),
         };
         round.status()
@@ -250,4 +251,50 @@ fn a_revision_that_is_dropped_by_a_move_is_being_removed_from_then_on() {
     let status = it.status();
     assert_eq!(status.previous_revision.as_deref(), Some(BEFORE));
     assert_eq!(status.retiring.iter().map(|r| r.revision.as_str()).collect::<Vec<_>>(), [LIVE]);
+}
+
+/// What a comparison said of a revision.
+fn compared(candidate: &str, verdict: &str) -> crds::feature_view::ComparisonStatus {
+    serde_json::from_value(json!({
+        "former": BEFORE, "candidate": candidate, "verdict": verdict, "asOf": "2026-01-01T00:00:00Z", "entities": 90,
+        "message": (verdict == "Failed").then_some("feature clicks differs"),
+    }))
+    .unwrap()
+}
+
+#[test]
+fn the_comparison_that_was_passed_is_told_of_until_another_rollout() {
+    let remembers = |mut it: Case, candidate: &str| {
+        let rollout = crds::feature_view::RolloutStatus {
+            comparison: Some(compared(candidate, "Passed")),
+            ..crds::feature_view::RolloutStatus::default()
+        };
+        it.observed.view.status = Some(FeatureViewStatus { rollout: Some(rollout), ..FeatureViewStatus::default() });
+        it
+    };
+    let it = served();
+    let live = it.decision.wanted.clone().unwrap();
+    let it = remembers(it, &live);
+    let says = it.says(types::COMPARISON_PASSED);
+    assert!(says.contains(&format!("revision {live}, compared with {BEFORE} for 90 entities")), "{says}");
+    // What the live one passed says nothing of the next.
+    for step in [Step::Replay, Step::CatchUp] {
+        let it = remembers(case(step), LIVE);
+        assert!(it.says(types::COMPARISON_PASSED).contains("compared once it has caught up"));
+        assert!(it.status().rollout.unwrap().comparison.is_none());
+    }
+}
+
+#[test]
+fn a_pause_shows_a_comparison_that_failed() {
+    let mut it = case(Step::Differs);
+    it.observed.view.spec.rollout.paused = true;
+    let rollout = crds::feature_view::RolloutStatus {
+        comparison: Some(compared(it.decision.wanted.as_deref().unwrap(), "Failed")),
+        ..crds::feature_view::RolloutStatus::default()
+    };
+    it.observed.view.status = Some(FeatureViewStatus { rollout: Some(rollout), ..FeatureViewStatus::default() });
+    assert_eq!(it.looks(), look("ComparisonFailed", ["True Healthy", "False Idle", "True ComparisonFailed"]));
+    let says = it.says(types::STALLED);
+    assert!(says.contains("feature clicks differs") && says.contains("after spec.rollout.paused"), "{says}");
 }

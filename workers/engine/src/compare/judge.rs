@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::report::{Example, FeatureComparison, Report, Verdict};
-use super::{Comparison, Kind, Limits, equal};
+use super::distribution::{Cell, Sample};
+use super::report::{Example, FeatureComparison, Report};
+use super::verdict::verdict;
+use super::{Comparison, Kind, equal};
 use crate::drift;
 use crate::value::{Value, ValueType};
 
@@ -11,8 +13,6 @@ use crate::value::{Value, ValueType};
 const EXAMPLES: usize = 3;
 /// The most characters of a value that are told.
 const VALUE_CHARACTERS: usize = 80;
-/// Below this share of readable values nothing follows.
-const LEAST_READABLE: f64 = 0.5;
 
 /// One feature of one entity as one revision gives it.
 #[derive(Clone, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Judge<'a> {
     comparison: &'a Comparison,
     entities: usize,
     features: Vec<Tally<'a>>,
+    /// What distributions are told from.
+    sample: Sample,
 }
 
 /// What was seen of one feature.
@@ -43,7 +45,6 @@ struct Tally<'a> {
     unreadable: usize,
     mismatches: usize,
     nulls: (usize, usize),
-    numbers: (Vec<f64>, Vec<f64>),
     /// By the entity's name, so that the same sample tells the same examples.
     examples: BTreeMap<String, (String, String)>,
 }
@@ -66,21 +67,20 @@ impl<'a> Judge<'a> {
                 unreadable: 0,
                 mismatches: 0,
                 nulls: (0, 0),
-                numbers: (Vec::new(), Vec::new()),
                 examples: BTreeMap::new(),
             }
         });
-        Self { comparison, entities: 0, features: features.collect() }
+        let features: Vec<Tally<'_>> = features.collect();
+        let sample = Sample::new(features.len());
+        Self { comparison, entities: 0, features, sample }
     }
 
     /// Whether an entity's readings, by feature of each plan, differ where they must not: then they are to be read once
     /// more, since one side may only have been behind.
     #[must_use]
     pub fn differs(&self, former: &[Reading], candidate: &[Reading]) -> bool {
-        self.features.iter().any(|tally| match (tally.kind, tally.pair(former, candidate)) {
-            (Kind::Unchanged | Kind::Changed, Some((a, b))) => {
-                a.exact && b.exact && !equal(a.value.as_ref(), b.value.as_ref())
-            }
+        self.features.iter().any(|tally| match (tally.kind, tally.exact(former, candidate)) {
+            (Kind::Unchanged | Kind::Changed, Some((a, b))) => !equal(a.value.as_ref(), b.value.as_ref()),
             _ => false,
         })
     }
@@ -91,66 +91,30 @@ impl<'a> Judge<'a> {
         for tally in &mut self.features {
             tally.observe(entity_hash, former, candidate);
         }
+        let cells = self.features.iter().map(|tally| {
+            let (a, b) = tally.exact(former, candidate)?;
+            Some((Cell::of(a.value.as_ref(), tally.types.0), Cell::of(b.value.as_ref(), tally.types.1)))
+        });
+        self.sample.observe(entity_hash, cells);
     }
 
     /// What follows, as of the time that all readings were made for.
     #[must_use]
     pub fn report(self, as_of_ms: i64) -> Report {
-        let Comparison { name, former, candidate, limits, .. } = self.comparison;
-        let features: Vec<FeatureComparison> = self.features.into_iter().map(Tally::finish).collect();
-        let both = || features.iter().filter(|f| !matches!(f.kind, Kind::Added | Kind::Removed));
-        let compared: usize = both().map(|f| f.compared).sum();
-        let asked: usize = both().map(|f| f.compared + f.unreadable).sum();
-        let reasons: Vec<String> = both().filter_map(|feature| refusal(feature, limits)).collect();
-        let verdict = if !reasons.is_empty() {
-            Verdict::Failed { reasons }
-        } else if asked > 0 && drift::share(compared, asked) < LEAST_READABLE {
-            let reason = format!(
-                "of {asked} values only {compared} can be read exactly as of the time that both revisions are complete to; \
-                 they are compared once more when that time has moved"
-            );
-            Verdict::Inconclusive { reason }
-        } else {
-            Verdict::Passed
-        };
+        let Self { comparison, entities, features, sample } = self;
+        let Comparison { name, former, candidate, limits, .. } = comparison;
+        let moved = |(i, tally): (usize, Tally<'_>)| Tally::finish(tally, &sample, i);
+        let features: Vec<FeatureComparison> = features.into_iter().enumerate().map(moved).collect();
         Report {
             name: name.clone(),
             former: former.revision.clone(),
             candidate: candidate.revision.clone(),
             as_of_ms,
-            entities: self.entities,
-            verdict,
+            entities,
+            verdict: verdict(&features, limits),
             features,
         }
     }
-}
-
-/// Why a feature keeps the candidate from taking over.
-fn refusal(feature: &FeatureComparison, limits: &Limits) -> Option<String> {
-    let FeatureComparison { name, compared, mismatches, .. } = feature;
-    let (defined, fix) = match feature.kind {
-        Kind::Added | Kind::Removed => return None,
-        Kind::Expected => {
-            let (psi, limit) = feature.psi.zip(limits.max_psi).filter(|(psi, limit)| psi > limit)?;
-            return Some(format!(
-                "feature {name} moved further than announced: its population stability index is {psi:.4}, maxPsi is {limit}"
-            ));
-        }
-        Kind::Unchanged => ("is defined as before", ""),
-        Kind::Changed => ("was changed", "; list it in expectedChanges if that is meant"),
-    };
-    let ratio = drift::share(*mismatches, *compared);
-    let limit = limits.max_mismatch_ratio;
-    let example = feature.examples.first();
-    let example = example.map(|e| format!("; entity #{} has {} and would have {}", e.entity, e.former, e.candidate));
-    (ratio > limit).then(|| {
-        format!(
-            "feature {name} {defined}, and its values differ for {mismatches} of {compared} entities ({:.2} %, \
-             maxMismatchRatio is {limit}){}{fix}",
-            ratio * 100.0,
-            example.unwrap_or_default()
-        )
-    })
 }
 
 impl Tally<'_> {
@@ -158,17 +122,22 @@ impl Tally<'_> {
         Some((former.get(self.at.0?)?, candidate.get(self.at.1?)?))
     }
 
+    /// Both readings, if both are exact.
+    fn exact<'r>(&self, former: &'r [Reading], candidate: &'r [Reading]) -> Option<(&'r Reading, &'r Reading)> {
+        self.pair(former, candidate).filter(|(a, b)| a.exact && b.exact)
+    }
+
     fn observe(&mut self, entity_hash: &str, former: &[Reading], candidate: &[Reading]) {
-        let Some((a, b)) = self.pair(former, candidate) else { return };
-        if !a.exact || !b.exact {
-            self.unreadable += 1;
+        if self.pair(former, candidate).is_none() {
             return;
         }
+        let Some((a, b)) = self.exact(former, candidate) else {
+            self.unreadable += 1;
+            return;
+        };
         self.compared += 1;
         self.nulls.0 += usize::from(a.value.is_none());
         self.nulls.1 += usize::from(b.value.is_none());
-        self.numbers.0.extend(number(a.value.as_ref(), self.types.0));
-        self.numbers.1.extend(number(b.value.as_ref(), self.types.1));
         if equal(a.value.as_ref(), b.value.as_ref()) {
             return;
         }
@@ -180,10 +149,10 @@ impl Tally<'_> {
         }
     }
 
-    fn finish(self) -> FeatureComparison {
+    /// What was seen of the `i`-th feature.
+    fn finish(self, sample: &Sample, i: usize) -> FeatureComparison {
         let examples =
             self.examples.into_iter().map(|(entity, (former, candidate))| Example { entity, former, candidate });
-        let (before, next) = self.numbers;
         FeatureComparison {
             name: self.name.to_owned(),
             kind: self.kind,
@@ -192,28 +161,29 @@ impl Tally<'_> {
             mismatches: self.mismatches,
             former_null_share: drift::share(self.nulls.0, self.compared),
             candidate_null_share: drift::share(self.nulls.1, self.compared),
-            psi: drift::psi(before.clone(), &next),
-            ks: drift::ks(before, next),
+            psi: sample.psi(i),
+            ks: sample.ks(i),
+            histogram: sample.histogram(i),
             examples: examples.collect(),
         }
     }
 }
 
 /// The value as a number, as far as it is one.
-#[expect(clippy::cast_precision_loss, reason = "a distribution does not need the last bits")]
-fn number(value: Option<&Value>, value_type: Option<&ValueType>) -> Option<f64> {
+#[expect(clippy::cast_precision_loss, reason = "how far apart two values are does not need the last bits")]
+fn number(value: Option<&Value>, value_type: &ValueType) -> Option<f64> {
     match (value?, value_type) {
         (Value::Int64(n) | Value::Timestamp(n), _) => Some(*n as f64),
         (Value::Double(n), _) => Some(*n),
         (Value::Boolean(b), _) => Some(f64::from(u8::from(*b))),
-        (Value::Decimal(n), Some(ValueType::Decimal { scale, .. })) => Some(*n as f64 / 10_f64.powi(i32::from(*scale))),
+        (Value::Decimal(n), ValueType::Decimal { scale, .. }) => Some(*n as f64 / 10_f64.powi(i32::from(*scale))),
         _ => None,
     }
 }
 
 /// How far two values that differ are apart; as far as can be where they are no numbers.
 pub(crate) fn distance(a: (Option<&Value>, &ValueType), b: (Option<&Value>, &ValueType)) -> f64 {
-    match (number(a.0, Some(a.1)), number(b.0, Some(b.1))) {
+    match (number(a.0, a.1), number(b.0, b.1)) {
         // Of what JSON can hold.
         (Some(a), Some(b)) => (a - b).abs().min(f64::MAX),
         _ => f64::MAX,

@@ -4,16 +4,23 @@
 //! Pure: readings in, a [`Report`] out. Invariants:
 //! - A feature that both revisions have must have equal values, but for a bounded share of entities, unless it was announced
 //!   to change: who reads it under its name would not notice otherwise.
-//! - One that was announced to change is held against its former distribution, if a limit is set.
+//! - One that was announced to change is held against its former distribution, if a limit is set; NULL is a value like any
+//!   other there. Where that distribution cannot be told, the limit is not kept.
 //! - An entity without a row reads as one without events, so that rows which only hold what is past count as nothing.
-//! - What cannot be read exactly as of that time is not compared; if too little was compared there is no verdict.
+//! - What cannot be read exactly as of that time is not compared; if of any one feature too little was compared there is no
+//!   verdict.
+//! - What is remembered does not grow with the number of entities.
 
+mod distribution;
+mod histogram;
 mod judge;
 mod kind;
 mod report;
 #[cfg(test)]
 mod tests;
+mod verdict;
 
+pub use histogram::Histogram;
 pub use judge::{Judge, Reading};
 pub(crate) use judge::{distance, text};
 pub use kind::{Kind, equal};

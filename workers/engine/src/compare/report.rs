@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Kind;
+use super::{Histogram, Kind};
 
 /// What a comparison says. Values are texts; entities are named by the hash of their keys, never by the keys.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,7 +32,7 @@ pub enum Verdict {
     Passed,
     /// It may not.
     Failed {
-        /// Which feature passed which limit, and by how much, each in a sentence.
+        /// Which feature passed which limit, and by how much, each in a sentence, the worst first.
         reasons: Vec<String>,
     },
     /// Too little could be compared: try again.
@@ -60,12 +60,15 @@ pub struct FeatureComparison {
     pub former_null_share: f64,
     /// The share of NULLs in the candidate.
     pub candidate_null_share: f64,
-    /// The population stability index; `None` if it is no number, or there are too few.
+    /// The population stability index, NULLs included; `None` if there are too few values of either revision.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub psi: Option<f64>,
-    /// Kolmogorov and Smirnov's statistic; as above.
+    /// Kolmogorov and Smirnov's statistic of what is not NULL; `None` if it is no number, or there are too few.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ks: Option<f64>,
+    /// How the numbers of both sides are spread; `None` if they are no numbers, or too few to see anything.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub histogram: Option<Histogram>,
     /// A few of the mismatches.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<Example>,

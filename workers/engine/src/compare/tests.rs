@@ -1,4 +1,4 @@
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 use crate::definition::FeatureDefinition;
 use crate::fixtures;
 use crate::plan::Plan;
@@ -160,4 +160,87 @@ fn doubles_may_differ_in_their_last_bits_and_nothing_else_may() {
     assert!(!equal(double(0.0).as_ref(), None) && equal(None, None));
     let list = |x: f64| Some(Value::List(vec![Value::Double(x)]));
     assert!(equal(list(0.1 + 0.2).as_ref(), list(0.3).as_ref()) && !equal(list(0.1).as_ref(), list(0.3).as_ref()));
+}
+
+/// `n` entities, each with the readings that `of` gives of it for both revisions.
+fn many(comparison: &Comparison, n: u64, of: impl Fn(u64) -> [Vec<Reading>; 2]) -> Report {
+    let mut judge = Judge::new(comparison);
+    for i in 0..n {
+        let [former, candidate] = of(i);
+        judge.observe(&format!("{i:016x}"), &former, &candidate);
+    }
+    judge.report(7)
+}
+
+/// One listed feature, whose definition was changed, that may move by a PSI of 0.25.
+fn listed() -> Comparison {
+    let of = |condition| vec![feature("views", condition, "1h")];
+    let mut comparison = comparison(of("event = 'view'"), of("event = 'cart'"));
+    (comparison.expected_changes, comparison.limits.max_psi) = (vec!["views".into()], Some(0.25));
+    comparison
+}
+
+#[test]
+fn what_was_announced_to_move_must_not_become_null() {
+    let nulls = |share: u64| report(&listed(), views, move |i| if i % share == 0 { read(None) } else { views(i) });
+    let all = reasons(&nulls(1));
+    assert!(all[0].contains("PSI") && all[0].contains("NULL for 100.00 % instead of 0.00 %"), "{all:?}");
+    assert!(reasons(&nulls(10))[0].contains("maxPsi is 0.25"));
+    assert_eq!(nulls(1_000).verdict, Verdict::Passed);
+    // Texts, too.
+    let last = |condition: &str| FeatureDefinition {
+        aggregate: Some("Last".into()),
+        of: Some("event".into()),
+        ..feature("views", condition, "1h")
+    };
+    let texts =
+        Comparison { former: plan(vec![last("event = 'a'")]), candidate: plan(vec![last("event = 'b'")]), ..listed() };
+    let text = |text: Option<&str>| vec![Reading { value: text.map(|t| Value::String(t.into())), exact: true }];
+    let report = many(&texts, 1_000, |i| [text(Some("a")), text(Some("a").filter(|_| i % 10 > 0))]);
+    assert!(reasons(&report)[0].contains("maxPsi is 0.25") && report.features[0].ks.is_none(), "{report:?}");
+    assert_eq!(many(&texts, 1_000, |_| [text(Some("a")), text(Some("a"))]).verdict, Verdict::Passed);
+}
+
+#[test]
+fn where_nobody_can_tell_how_far_a_listed_feature_moved_the_limit_is_not_kept() {
+    let few = |n, next: i64| many(&listed(), n, move |_| [vec![read(Some(1))], vec![read(Some(next))]]);
+    let text = reasons(&few(199, 2));
+    assert!(text[0].contains("fewer than 200") && text[0].contains("199 of 199"), "{text:?}");
+    assert_eq!(few(199, 1).verdict, Verdict::Passed, "it has not moved");
+    assert_eq!(few(0, 1).verdict, Verdict::Passed, "nobody has it");
+    let mut unlimited = listed();
+    unlimited.limits.max_psi = None;
+    assert_eq!(many(&unlimited, 5, |_| [vec![read(Some(1))], vec![read(None)]]).verdict, Verdict::Passed);
+}
+
+#[test]
+fn every_feature_has_to_be_readable_and_not_only_most() {
+    let of = || ["a", "b", "c", "d"].map(|name| feature(name, "event = 'view'", "1h")).to_vec();
+    let mut comparison = comparison(of(), of());
+    let unread = Reading { value: None, exact: false };
+    let one = |last: Reading| vec![views(1), views(1), views(1), last];
+    let report = |comparison: &Comparison| many(comparison, 100, |_| [one(views(1)), one(unread.clone())]);
+    let Verdict::Inconclusive { reason } = report(&comparison).verdict else { panic!("passed") };
+    assert!(reason.contains("feature d for only 0 of 100 entities") && !reason.contains("feature a"), "{reason}");
+    // A listed one, too: nothing is known of what it would give.
+    (comparison.expected_changes, comparison.limits.max_psi) = (vec!["d".into()], Some(0.25));
+    assert!(matches!(report(&comparison).verdict, Verdict::Inconclusive { .. }));
+}
+
+#[test]
+fn the_worst_is_told_first_with_its_share_and_how_far_it_moved() {
+    let of = |condition: &str| ["a", "b", "c"].map(|name| feature(name, condition, "1h")).to_vec();
+    let mut comparison = comparison(of("event = 'view'"), of("event = 'cart'"));
+    let wrong = |i: u64, share: u64| if i % 100 < share { read(Some(90)) } else { views(i) };
+    let of = |i: u64| [vec![views(i), views(i), views(i)], vec![wrong(i, 20), wrong(i, 99), wrong(i, 40)]];
+    let told = |comparison: &Comparison| {
+        let all = reasons(&many(comparison, 1_000, of));
+        (all.iter().map(|reason| reason.split(' ').nth(1).unwrap().to_owned()).collect::<Vec<_>>(), all[0].clone())
+    };
+    let (names, first) = told(&comparison);
+    assert_eq!(names, ["b", "c", "a"]);
+    assert!(first.contains("(99.00 %, maxMismatchRatio is 0.01; PSI "), "{first}");
+    // What was announced comes after what was not.
+    (comparison.expected_changes, comparison.limits.max_psi) = (vec!["b".into()], Some(0.25));
+    assert_eq!(told(&comparison).0, ["c", "a", "b"]);
 }

@@ -62,6 +62,7 @@ impl<'a> Fold<'a> {
             gaps: Vec::new(),
         };
         for layer in layers {
+            fold.note_gap(None, layer.from, layer.complete_from);
             for lane in layer.lanes {
                 if let (Some(table), Some(newest)) = (lane.tables().get(table), lane.newest()) {
                     fold.add(table, newest, layer.from);

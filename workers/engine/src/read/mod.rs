@@ -8,6 +8,9 @@
 //! count only from the batch's horizon on. A horizon is a multiple of [`crate::time::coarsest_hop`], so no tile but the one of
 //! all time straddles it; if that one does, or tiles from the horizon on were dropped, the features concerned are inexact.
 //!
+//! Whoever wrote the lanes may not have read all there was, as a replay that begins where the longest window does. What reaches
+//! back behind that is inexact whatever the lanes say, and also where there are none.
+//!
 //! Features share their work. The bounds of all windows that are asked of a table cut time into intervals; every tile is
 //! merged once into its interval, part by part, and each window then merges a handful of intervals.
 
@@ -51,13 +54,15 @@ pub struct Layer<'a> {
     pub lanes: &'a [Lane],
     /// Tiles that start before this, in milliseconds, do not count.
     pub from: i64,
+    /// Events from this time on are all in them, if they are of this entity; of older ones some may never have been read.
+    pub complete_from: i64,
 }
 
 impl<'a> Layer<'a> {
     /// Lanes that count whole.
     #[must_use]
     pub fn whole(lanes: &'a [Lane]) -> Self {
-        Self { lanes, from: i64::MIN }
+        Self { lanes, from: i64::MIN, complete_from: i64::MIN }
     }
 }
 

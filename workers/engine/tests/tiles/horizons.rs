@@ -62,7 +62,7 @@ impl World {
     fn read(&self, plan: &Plan, layout: &Layout, t: i64) -> Vec<Read> {
         let all: Vec<usize> = (0..plan.features.len()).collect();
         let batch = Layer::whole(std::slice::from_ref(&self.batch_lane));
-        let stream = Layer { lanes: &self.stream_lanes, from: self.horizon };
+        let stream = Layer { lanes: &self.stream_lanes, from: self.horizon, complete_from: i64::MIN };
         Reader::new(layout).read_layers(&[batch, stream], t, &all)
     }
 
@@ -176,7 +176,8 @@ fn a_lifetime_tile_that_grew_over_the_horizon_is_said_and_harms_no_other_feature
     let event = |time| Event { time, conditions: vec![true; 2], values: vec![None; 6] };
     let stream = [lane_of(&layout, &[event(-1), event(5), event(10 * H)])];
     let read = |from: i64, t: i64| {
-        let reads = Reader::new(&layout).read_layers(&[Layer { lanes: &stream, from }], t, &[0, 1]);
+        let reads =
+            Reader::new(&layout).read_layers(&[Layer { lanes: &stream, from, complete_from: i64::MIN }], t, &[0, 1]);
         (reads[0].status, reads[0].value.clone(), reads[1].value.clone())
     };
     let count = |n| Some(Value::Int64(n));
@@ -187,6 +188,6 @@ fn a_lifetime_tile_that_grew_over_the_horizon_is_said_and_harms_no_other_feature
     assert_eq!(read(10 * H, 10 * H + 1), (Status::Present, count(1), count(1)));
     // A young lane has nothing in the tile of all time.
     let young = [lane_of(&layout, &[event(7)])];
-    let layer = Layer { lanes: &young, from: 0 };
+    let layer = Layer { lanes: &young, from: 0, complete_from: i64::MIN };
     assert_eq!(Reader::new(&layout).read_layers(&[layer], M, &[0])[0].value, count(1));
 }

@@ -6,7 +6,8 @@
 //!
 //! Invariants: both are read as of one time that both are complete to, rounded down to a tile of both, so that nothing
 //! that is still to come belongs to it. What differs is read again once both have read on past the moment it was seen,
-//! since a late event may stand in one of them first; only what differs then counts.
+//! since a late event may stand in one of them first; only what differs then counts. Of the sampled entities nothing is held
+//! but their keys; of their rows, one round trip's.
 
 mod job;
 mod sample;
@@ -25,8 +26,10 @@ use crate::store::{Store, StoreError};
 pub use job::{Args, JobError, run};
 use side::Side;
 
-/// Entities a round trip.
+/// The most entities a round trip.
 const CHUNK: usize = 256;
+/// The most that the rows of a round trip take, as far as rows can be estimated.
+const CHUNK_BYTES: u64 = 16 << 20;
 /// How often what differs is read again.
 const ROUNDS: usize = 3;
 
@@ -105,16 +108,20 @@ pub async fn compare<R: RowStore>(
     let (a, b) =
         (former.complete(store, i64::MIN, patience).await?, candidate.complete(store, i64::MIN, patience).await?);
     let as_of = engine::time::floor(a.min(b), former.finest_tile().max(candidate.finest_tile()));
-    let mut entities = sample::smallest(store, rows, &[&former, &candidate], comparison.sample_entities).await?;
+    let entities = sample::smallest(store, rows, &[&former, &candidate], comparison.sample_entities).await?;
     tracing::info!(as_of, entities = entities.len(), "comparing");
 
     let mut judge = Judge::new(comparison);
+    let most = chunk(comparison);
+    let mut left: Vec<usize> = (0..entities.len()).collect();
     for round in 0..=ROUNDS {
         let mut differing = Vec::new();
-        for chunk in entities.chunks(CHUNK) {
-            for (entity, (a, b)) in chunk.iter().zip(read(store, &former, &candidate, chunk, as_of).await?) {
+        for chunk in left.chunks(most) {
+            let names: Vec<String> = chunk.iter().map(|&at| entities[at].clone()).collect();
+            let readings = read(store, &former, &candidate, &names, as_of).await?;
+            for ((at, entity), (a, b)) in chunk.iter().zip(&names).zip(readings) {
                 if round < ROUNDS && judge.differs(&a, &b) {
-                    differing.push(entity.clone());
+                    differing.push(*at);
                 } else {
                     judge.observe(&entity_hash(entity), &a, &b);
                 }
@@ -123,13 +130,20 @@ pub async fn compare<R: RowStore>(
         if differing.is_empty() {
             break;
         }
-        tracing::debug!(round, of = entities.len(), differing = differing.len(), "read");
+        tracing::debug!(round, of = left.len(), differing = differing.len(), "read");
         let seen = clock::now_ms();
         former.complete(store, seen, patience).await?;
         candidate.complete(store, seen, patience).await?;
-        entities = differing;
+        left = differing;
     }
     Ok(judge.report(as_of))
+}
+
+/// How many entities are read at once, so that the rows of both revisions fit into memory however large they are.
+fn chunk(comparison: &Comparison) -> usize {
+    let row = |plan| engine::estimate::row_bytes(plan).map_or(u64::MAX, |estimate| estimate.bytes);
+    let rows = row(&comparison.former).saturating_add(row(&comparison.candidate)).max(1);
+    usize::try_from(CHUNK_BYTES / rows).unwrap_or(CHUNK).clamp(1, CHUNK)
 }
 
 /// Both sides' readings of each entity.

@@ -19,7 +19,7 @@ pub(super) async fn smallest<R: RowStore>(
     sides: &[&Side],
     n: usize,
 ) -> Result<Vec<String>, CompareError> {
-    let mut smallest: BTreeSet<(u64, String)> = BTreeSet::new();
+    let mut smallest: BTreeSet<(u64, Box<str>)> = BTreeSet::new();
     for side in sides {
         let prefix = side.row_prefix(store).await?;
         let mut cursor = Some(0);
@@ -31,12 +31,12 @@ pub(super) async fn smallest<R: RowStore>(
                 if smallest.len() >= n && smallest.last().is_some_and(|(largest, _)| hash > *largest) {
                     continue;
                 }
-                smallest.insert((hash, entity.to_owned()));
+                smallest.insert((hash, entity.into()));
                 if smallest.len() > n {
                     smallest.pop_last();
                 }
             }
         }
     }
-    Ok(smallest.into_iter().map(|(_, entity)| entity).collect())
+    Ok(smallest.into_iter().map(|(_, entity)| entity.into()).collect())
 }

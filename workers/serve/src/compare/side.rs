@@ -9,6 +9,7 @@ use shell::backoff::Backoff;
 use super::CompareError;
 use crate::by_name::{self, Problem};
 use crate::catalog::Revision;
+use crate::completeness::complete_from;
 use crate::evaluate::{Rows, Status, evaluate_rows};
 use crate::pointers::Pointers;
 use crate::read::completeness;
@@ -92,6 +93,7 @@ impl Side {
             revision: &self.revision,
             generation: pointers.generation,
             horizon: pointers.horizon,
+            complete_from: complete_from(&reply.markers).map_err(|e| self.broken(e.to_string()))?,
             features: &self.features,
             entities,
             rows: &reply.rows,

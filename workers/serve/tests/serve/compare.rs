@@ -1,16 +1,18 @@
 //! Two revisions compared by their rows: in memory, where events can come between two reads, and over a real Redis.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use engine::compare::{Comparison, Limits, Report, Verdict};
 use engine::plan::Plan;
 use engine::row::{Marker, comparison_key, head_key};
+use futures::future::BoxFuture;
 use serve::compare::{CompareError, compare};
-use serve::store::Store;
+use serve::store::{CatalogReply, Query, Reply, Store, StoreError};
 use shell::store::{MemoryStore, RowStore as _};
 
-use crate::fixtures::{Contents, FakeStore, count, plan, plan_of};
+use crate::fixtures::{Contents, FakeStore, aggregate, count, plan, plan_of};
 use crate::lanes::{Event, event, store, store_generation};
 use crate::redis_server::Redis;
 
@@ -170,6 +172,50 @@ async fn generations_are_compared_at_the_earlier_horizon_and_another_mode_is_but
     });
     let seen = report(&fake, &comparison(before(), batch)).await.unwrap();
     assert_eq!((seen.verdict, seen.as_of_ms, seen.entities), (Verdict::Passed, T, 41));
+}
+
+/// A store that knows of how many entities it was asked at once.
+struct Counting(Arc<FakeStore>, AtomicUsize);
+
+impl Store for Counting {
+    fn read<'a>(&'a self, query: Query<'a>) -> BoxFuture<'a, Result<Reply, StoreError>> {
+        self.1.fetch_max(query.entities.len(), Ordering::Relaxed);
+        self.0.read(query)
+    }
+
+    fn catalog<'a>(&'a self, key: &'a str, known: Option<&'a [u8]>) -> BoxFuture<'a, Result<CatalogReply, StoreError>> {
+        self.0.catalog(key, known)
+    }
+}
+
+#[tokio::test]
+async fn the_larger_the_rows_the_fewer_are_held_at_once() {
+    let largest = |features: usize| async move {
+        let wide = |other: &str| {
+            let percentile = |i: usize| aggregate(&format!("p{i}"), "Percentile", Some("amount"), Some("7d"));
+            let mut features: Vec<_> = (0..features).map(percentile).collect();
+            for (i, feature) in features.iter_mut().enumerate() {
+                feature.percentile = Some("0.9".into());
+                feature.condition = Some(format!("kind = '{i}'"));
+            }
+            plan("v", &[("u", "String")], features.into_iter().chain([count(other, "view", Some("1h"))]).collect())
+        };
+        let (before, after) = (wide("hour"), wide("other"));
+        let all: Vec<Event> = (0..300).map(|i| event(T - MINUTE, &format!("u{i}"), "view", 1.0)).collect();
+        let fake = FakeStore::new(|contents| {
+            fill(contents, &before, &all, T);
+            fill(contents, &after, &all, T);
+        });
+        let contents = fake.contents.lock().unwrap().clone();
+        let rows = keys(&contents).await;
+        let store = Counting(fake, AtomicUsize::new(0));
+        let comparison = Comparison { sample_entities: 1_000, ..comparison(before, after) };
+        let report = compare(&store, &rows, &comparison, Duration::from_secs(1)).await.unwrap();
+        assert_eq!((report.entities, &report.verdict), (300, &Verdict::Passed));
+        store.1.load(Ordering::Relaxed)
+    };
+    let (narrow, wide) = (largest(0).await, largest(60).await);
+    assert!(narrow == 256 && wide < 64, "{narrow}, {wide}");
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ mod generations;
 mod http;
 mod lanes;
 mod live;
+mod reach;
 mod read;
 mod redis_server;
 mod select;

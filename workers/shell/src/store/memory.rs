@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
-    CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field,
+    COMPLETE_FROM_FIELD, CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key,
+    erased_version_key, lane_field,
 };
 use engine::shadow::Report as Shadows;
 
@@ -207,6 +208,13 @@ impl RowStore for MemoryStore {
             hash.insert(PARTITIONS_FIELD.to_owned(), partitions.max(known.unwrap_or(0)).to_string().into_bytes());
         }
         Ok(outcome)
+    }
+
+    async fn put_complete_from(&self, key: &str, time_ms: i64) -> Result<(), StoreError> {
+        let mut state = self.open("saying from when on rows are complete")?;
+        let hash = state.hashes.entry(key.to_owned()).or_default();
+        hash.insert(COMPLETE_FROM_FIELD.to_owned(), time_ms.to_string().into_bytes());
+        Ok(())
     }
 
     async fn erased_version(&self, uid: &str) -> Result<u64, StoreError> {

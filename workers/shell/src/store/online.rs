@@ -1,4 +1,4 @@
-//! The store in Redis: everything pipelined, guarded writes by script, many rows a call.
+//! The store in Redis or a Redis Cluster: everything pipelined, guarded writes by script, many rows a call.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -6,7 +6,8 @@ use std::sync::Arc;
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
-    CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key, lane_field, parse_lane_field,
+    COMPLETE_FROM_FIELD, CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key,
+    lane_field, parse_lane_field,
 };
 use engine::shadow::Report as Shadows;
 use redis::{Cmd, Pipeline, cmd};
@@ -29,7 +30,7 @@ pub(super) const SCAN_COUNT: usize = 2_000;
 /// Every script; calls name them by position.
 const SCRIPTS: [&str; 5] = [FLUSH, MARKER, SWAP, CATALOG, ERASE];
 
-/// The store in one Redis, over one [`Connection`].
+/// The store over one [`Connection`].
 #[derive(Clone, Debug)]
 pub struct RedisStore {
     connection: Connection,
@@ -53,7 +54,7 @@ impl RedisStore {
         &self.connection
     }
 
-    /// What the server does when its memory is full: `noeviction` is the one policy under which rows are not lost.
+    /// What the servers do when their memory is full, of several the first that may lose rows: `noeviction` is the one policy under which rows are not lost.
     /// `CONFIG` is often forbidden, so `INFO` is asked too; `None` if neither tells.
     ///
     /// # Errors
@@ -62,13 +63,13 @@ impl RedisStore {
         let doing = "asking for maxmemory-policy";
         let mut config = cmd("CONFIG");
         config.arg("GET").arg("maxmemory-policy");
-        match self.connection.run::<HashMap<String, String>>(doing, &config).await {
-            Ok(mut answer) => return Ok(answer.remove("maxmemory-policy")),
+        match self.connection.each::<HashMap<String, String>>(doing, &config).await {
+            Ok(answers) => return Ok(worst(answers.into_iter().map(|mut of| of.remove("maxmemory-policy")))),
             Err(error) if error.is_away() => return Err(error.into()),
             Err(_) => {}
         }
-        match self.connection.run::<String>(doing, cmd("INFO").arg("memory")).await {
-            Ok(info) => Ok(info_field(&info, "maxmemory_policy").map(str::to_owned)),
+        match self.connection.each::<String>(doing, cmd("INFO").arg("memory")).await {
+            Ok(told) => Ok(worst(told.iter().map(|info| info_field(info, "maxmemory_policy").map(str::to_owned)))),
             Err(error) if error.is_away() => Err(error.into()),
             Err(_) => Ok(None),
         }
@@ -114,6 +115,13 @@ impl RedisStore {
             other => Err(self.connection.unexpected(doing, format!("the script answered {other}"))),
         }
     }
+}
+
+/// Of what the servers of a cluster say the first that is not `noeviction`; nothing if one says nothing.
+fn worst(policies: impl Iterator<Item = Option<String>>) -> Option<String> {
+    let policies: Vec<String> = policies.collect::<Option<_>>()?;
+    let safe = |policy: &&String| *policy == "noeviction";
+    policies.iter().find(|policy| !safe(policy)).or(policies.first()).cloned()
 }
 
 /// The segments of one partition's lane among the fields of a row. A head names its further segments only once it is read,
@@ -214,6 +222,12 @@ impl RowStore for RedisStore {
         Ok(self.outcome(doing, digit)?)
     }
 
+    async fn put_complete_from(&self, key: &str, time_ms: i64) -> Result<(), StoreError> {
+        let mut set = cmd("HSET");
+        set.arg(key).arg(COMPLETE_FROM_FIELD).arg(time_ms);
+        Ok(self.connection.run("saying from when on rows are complete", &set).await?)
+    }
+
     async fn erased_version(&self, uid: &str) -> Result<u64, StoreError> {
         let mut get = cmd("GET");
         let version: Option<u64> = self.connection.run("asking for erasures", get.arg(erased_version_key(uid))).await?;
@@ -301,9 +315,10 @@ impl RowStore for RedisStore {
         };
         let json = serde_json::to_string(trouble).map_err(|error| value_error(key, &error))?;
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HSET").arg(key).arg(worker).arg(json).ignore();
-        pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms).ignore();
-        Ok(self.connection.pipeline(doing, &pipeline).await?)
+        pipeline.cmd("HSET").arg(key).arg(worker).arg(json);
+        pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms);
+        let (_new, _expires): (i64, i64) = self.connection.pipeline(doing, &pipeline).await?;
+        Ok(())
     }
 
     async fn replays(&self, key: &str) -> Result<BTreeMap<i32, Progress>, StoreError> {

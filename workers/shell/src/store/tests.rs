@@ -5,6 +5,8 @@ use engine::replay::{Progress, State};
 
 use super::*;
 use crate::redis::Connector;
+
+mod cluster;
 use engine::row::catalog_version_key;
 
 /// What a writer knows.

@@ -66,6 +66,9 @@ impl RowStore for Slow {
         self.marked.notify_one();
         outcome
     }
+    async fn put_complete_from(&self, key: &str, time_ms: i64) -> Result<(), StoreError> {
+        self.store.put_complete_from(key, time_ms).await
+    }
     async fn erased_version(&self, uid: &str) -> Result<u64, StoreError> {
         self.store.erased_version(uid).await
     }

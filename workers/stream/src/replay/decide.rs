@@ -56,6 +56,14 @@ pub enum Refusal {
         /// The partition.
         partition: i32,
     },
+    /// The archive does not hold what the topic no longer does, or is none.
+    #[error("{message}")]
+    Archive {
+        /// A stable word for conditions.
+        reason: &'static str,
+        /// What it is, and what to do.
+        message: String,
+    },
     /// A row that was read back is no lane of the plan.
     #[error("{0}")]
     Row(String),
@@ -71,6 +79,7 @@ impl Refusal {
             Self::RetentionTooShort { .. } => "RetentionTooShort",
             Self::SourceReset { .. } => "SourceReset",
             Self::PartitionMissing { .. } => "PartitionMissing",
+            Self::Archive { reason, .. } => reason,
             Self::Row(_) => "RowUnreadable",
         }
     }
@@ -86,19 +95,36 @@ pub enum Decision {
         /// The next offset.
         position: i64,
     },
+    /// What the topic no longer holds is to be read from its archive first.
+    ArchiveFirst,
     /// Give up.
     Refused(Refusal),
+}
+
+/// What one process of a replay is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// The records.
+    pub part: Part,
+    /// The event time from which on the rows hold every event then; see [`engine::replay::Replay::complete_from_ms`].
+    pub complete_from: Option<i64>,
+    /// Whether what is before the part is in an archive, and needed.
+    pub archived: bool,
 }
 
 /// Decides by the offset of the marker, and by what the topic holds of the partition (`None`: it has no such partition).
 ///
 /// A marker before the part's beginning is an erasure's, which sends readers back to what it covers: no event before the
-/// beginning counts in any window, so there is nothing to be read there.
+/// beginning counts in any window, so there is nothing to be read there. If that is in an archive it counts.
 #[must_use]
-pub fn decide(topic: &str, part: Part, marker: Option<i64>, bounds: Option<Bounds>) -> Decision {
+pub fn decide(topic: &str, order: Order, marker: Option<i64>, bounds: Option<Bounds>) -> Decision {
+    let Order { part, archived, .. } = order;
     let Part { partition, from, to } = part;
     if done(part, marker) {
         return Decision::Done;
+    }
+    if archived && marker.unwrap_or(0) < from {
+        return Decision::ArchiveFirst;
     }
     let topic = topic.to_owned();
     let Some(Bounds { low, end }) = bounds else {
@@ -126,7 +152,11 @@ mod tests {
     use super::*;
 
     fn of(from: i64, to: i64, marker: Option<i64>, bounds: Option<(i64, i64)>) -> Decision {
-        decide("clicks", Part { partition: 3, from, to }, marker, bounds.map(|(low, end)| Bounds { low, end }))
+        of_order(Order { part: Part { partition: 3, from, to }, complete_from: None, archived: false }, marker, bounds)
+    }
+
+    fn of_order(order: Order, marker: Option<i64>, bounds: Option<(i64, i64)>) -> Decision {
+        decide("clicks", order, marker, bounds.map(|(low, end)| Bounds { low, end }))
     }
 
     fn read(position: i64) -> Decision {
@@ -146,6 +176,17 @@ mod tests {
         assert_eq!(of(5, 9, Some(7), Some((0, 20))), read(7));
         assert_eq!(of(5, 9, None, Some((5, 9))), read(5));
         assert_eq!(of(5, 9, Some(0), Some((5, 9))), read(5), "an erasure sent it back further than there is");
+    }
+
+    #[test]
+    fn what_an_archive_holds_is_read_before_the_topic() {
+        let order = Order { part: Part { partition: 3, from: 5, to: 9 }, complete_from: None, archived: true };
+        for marker in [None, Some(0), Some(4)] {
+            assert_eq!(of_order(order, marker, Some((5, 20))), Decision::ArchiveFirst, "{marker:?}");
+        }
+        assert_eq!(of_order(order, Some(5), Some((5, 20))), read(5));
+        assert_eq!(of_order(order, Some(7), Some((7, 20))), read(7));
+        assert_eq!(of_order(order, Some(9), None), Decision::Done);
     }
 
     #[test]

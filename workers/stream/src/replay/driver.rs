@@ -13,7 +13,7 @@ use shell::backoff::Backoff;
 use shell::store::RowStore;
 use tokio_util::sync::CancellationToken;
 
-use super::decide::{Decision, Refusal};
+use super::decide::{Decision, Order, Refusal};
 use super::observe::{Observed, observe};
 use crate::coordinator::leave;
 use crate::ends;
@@ -57,6 +57,7 @@ pub(super) struct Driver<S> {
     shared: Arc<Shared<S>>,
     consumer: Arc<GroupConsumer>,
     part: Part,
+    order: Order,
     durability_lag: Duration,
     commands: mpsc::Sender<Command<S>>,
     requests: mpsc::Receiver<Request>,
@@ -74,14 +75,25 @@ impl<S: RowStore> Driver<S> {
     pub(super) fn new(
         shared: Arc<Shared<S>>,
         consumer: Arc<GroupConsumer>,
-        part: Part,
+        order: Order,
         durability_lag: Duration,
     ) -> std::io::Result<Self> {
         let (ask, requests) = mpsc::channel();
         let (commands, received) = mpsc::channel();
         let processor = Processor::new(shared.clone(), consumer.clone(), received, ask, 0);
         let processor = std::thread::Builder::new().name("processor-0".to_owned()).spawn(move || processor.run())?;
-        Ok(Self { shared, consumer, part, durability_lag, commands, requests, processor, term: 0, assigned: false })
+        Ok(Self {
+            shared,
+            consumer,
+            part: order.part,
+            order,
+            durability_lag,
+            commands,
+            requests,
+            processor,
+            term: 0,
+            assigned: false,
+        })
     }
 
     /// Works until the part is done, cannot be done, or `shutdown`.
@@ -125,7 +137,7 @@ impl<S: RowStore> Driver<S> {
     fn observe(&self, delay: Duration, shutdown: &CancellationToken) -> Result<Observed<S>, Turn> {
         let question = async {
             tokio::time::sleep(delay).await;
-            observe(&self.shared, self.part).await
+            observe(&self.shared, self.order).await
         };
         let answer = self.shared.runtime.block_on(shutdown.run_until_cancelled(question));
         answer.flatten().ok_or(Turn::Over(End::Stopped))
@@ -272,6 +284,10 @@ fn over(decision: Decision) -> Result<i64, Turn> {
     match decision {
         Decision::Read { position } => Ok(position),
         Decision::Done => Err(Turn::Over(End::Done)),
+        Decision::ArchiveFirst => Err(Turn::Over(End::Failed(
+            "the rows do not hold what is before this part, which its archive does: featuremill-archive replay reads that first"
+                .to_owned(),
+        ))),
         Decision::Refused(refusal) => Err(Turn::Over(End::Refused(refusal))),
     }
 }

@@ -6,10 +6,10 @@ use std::time::Duration;
 use engine::replay::Part;
 use engine::row::Marker;
 use shell::backoff::Backoff;
-use shell::store::{Erased, RowStore};
+use shell::store::{Erased, RowStore, StoreError};
 use shell::topic::{self, TopicError};
 
-use super::decide::{Decision, decide, done};
+use super::decide::{Decision, Order, decide, done};
 use crate::ends;
 use crate::facts::stored;
 use crate::link::{Connected, Link};
@@ -32,12 +32,15 @@ pub(super) struct Observed<S> {
 }
 
 /// Observes, however long the store or the brokers are away; `None` when the worker ends. Who is done asks no broker.
-pub(super) async fn observe<S: RowStore>(shared: &Shared<S>, part: Part) -> Option<Observed<S>> {
+///
+/// Before anything else it says in the store what the replay leaves out: a store that lost its rows lost that, too.
+pub(super) async fn observe<S: RowStore>(shared: &Shared<S>, order: Order) -> Option<Observed<S>> {
+    let part = order.part;
     let mut backoff = backoff();
     let mut link = shared.link.clone();
     loop {
         let connection = link.connected().await?;
-        let (erased, markers) = match stored(shared, &connection.store, part.partition).await {
+        let (erased, markers) = match known(shared, &connection.store, order).await {
             Ok(known) => known,
             Err(error) => {
                 link.broke(connection.number, &error);
@@ -54,13 +57,25 @@ pub(super) async fn observe<S: RowStore>(shared: &Shared<S>, part: Part) -> Opti
         match topic::partition_bounds(&shared.kafka, &shared.topic, part.partition).await {
             Ok(bounds) => {
                 shared.readiness.clear(TOPIC);
-                return observed(decide(&shared.topic, part, marker, bounds));
+                return observed(decide(&shared.topic, order, marker, bounds));
             }
             Err(error @ TopicError::Missing { .. }) => shared.readiness.block(TOPIC, format!("TopicMissing: {error}")),
             Err(error) => shared.readiness.block(ends::SUBJECT, error.to_string()),
         }
         tokio::time::sleep(backoff.delay()).await;
     }
+}
+
+pub(super) type Known = (Vec<Arc<Erased>>, Vec<Option<Marker>>);
+
+/// Who was erased, and the markers, after it was said what is left out.
+pub(super) async fn known<S: RowStore>(shared: &Shared<S>, store: &S, order: Order) -> Result<Known, StoreError> {
+    if let Some(time) = order.complete_from {
+        for plan in shared.plans.iter() {
+            store.put_complete_from(&plan.marker_key, time).await?;
+        }
+    }
+    stored(shared, store, order.part.partition).await
 }
 
 /// Whether the marker says that nothing is left to do; `None` when the worker ends.

@@ -19,7 +19,8 @@ use tokio::runtime::Handle;
 use tokio_util::sync::CancellationToken;
 
 use super::ReplayError;
-use super::decide::Refusal;
+use super::archive::{Laying, Records};
+use super::decide::{Order, Refusal};
 use super::driver::{Driver, End};
 use super::observe::is_done;
 use super::telling::{Meter, ReplayMetrics, Teller};
@@ -58,6 +59,13 @@ impl Task {
     }
 }
 
+impl Task {
+    fn order(&self) -> Order {
+        let archived = self.replay.archive.as_ref().is_some_and(|of| of.partitions.contains(&self.part.partition));
+        Order { part: self.part, complete_from: self.replay.complete_from_ms, archived }
+    }
+}
+
 /// What lasts as long as the process.
 struct Process {
     edge: EdgeArgs,
@@ -67,6 +75,20 @@ struct Process {
     metrics: Metrics,
     readiness: Readiness,
     shutdown: CancellationToken,
+    /// The archive to read, in place of the topic.
+    archive: Option<Arc<dyn Records>>,
+}
+
+/// Reads of the part what the topic no longer holds, from its archive, until the topic can be read on from the marker.
+///
+/// # Errors
+/// [`ReplayError`] if that is not so.
+pub async fn run_archive(
+    args: ReplayArgs,
+    records: Arc<dyn Records>,
+    shutdown: CancellationToken,
+) -> Result<(), ReplayError> {
+    read_part(args, Some(records), shutdown).await
 }
 
 /// Reads the part until it is done or `shutdown` is cancelled; then everything read is flushed.
@@ -74,8 +96,20 @@ struct Process {
 /// # Errors
 /// [`ReplayError`] if the part is not done.
 pub async fn run(args: ReplayArgs, shutdown: CancellationToken) -> Result<(), ReplayError> {
+    read_part(args, None, shutdown).await
+}
+
+async fn read_part(
+    args: ReplayArgs,
+    archive: Option<Arc<dyn Records>>,
+    shutdown: CancellationToken,
+) -> Result<(), ReplayError> {
     let ReplayArgs { replay, index, edge } = args;
     let task = Task::read(&replay, index).map_err(ReplayError::Refused)?;
+    if archive.is_some() && !task.order().archived {
+        tracing::info!(partition = task.part.partition, "the topic holds all of it: nothing is read from the archive");
+        return Ok(());
+    }
     let again = |what: String| move |error: std::io::Error| ReplayError::Again(format!("{what}: {error}"));
     let mut registry = Registry::default();
     let (metrics, told) = (Metrics::new(&mut registry), ReplayMetrics::new(&mut registry));
@@ -97,7 +131,7 @@ pub async fn run(args: ReplayArgs, shutdown: CancellationToken) -> Result<(), Re
     let teller = Teller { link: link.clone(), key, meter: Meter::new(task.part), metrics: told };
     let kafka = KafkaSettings { bootstrap: edge.kafka_bootstrap.clone(), config_dir: edge.kafka_config_dir.clone() };
     let part = task.part;
-    let end = Process { edge, task, kafka, link, metrics, readiness, shutdown }.live(teller).await;
+    let end = Process { edge, task, kafka, link, metrics, readiness, shutdown, archive }.live(teller).await;
     stop_serving.cancel();
     // They only take back what they said, and say it to a store that may be away.
     let _ = tokio::time::timeout(LAST_WORDS, async { (troubles.await, server.await) }).await;
@@ -119,6 +153,8 @@ impl Process {
         let part = self.task.part;
         let (end, position) = self.read(&mut teller).await;
         let last = match &end {
+            // Behind the archive the topic is still to be read.
+            End::Done if self.archive.is_some() => position.map(|position| (position, State::Running)),
             End::Done => Some((part.to, State::Done)),
             End::Refused(refusal) => {
                 let (reason, message) = (refusal.reason().to_owned(), refusal.to_string());
@@ -150,6 +186,15 @@ impl Process {
             Ok(shared) => Arc::new(shared),
             Err(error) => return (End::Failed(error.to_string()), None),
         };
+        if let (Some(records), Some(archive)) = (&self.archive, &self.task.replay.archive) {
+            self.readiness.clear(SUBJECT);
+            let laying = Laying { shared: &shared, order: self.task.order(), archive, records: records.as_ref() };
+            let end = tokio::select! {
+                end = laying.run(&self.shutdown) => end,
+                never = teller.tell(&shared) => match never {},
+            };
+            return (end, shared.position(part.partition));
+        }
         let driver = match self.driver(&shared) {
             Ok(driver) => driver,
             Err(reason) => return (End::Failed(reason), None),
@@ -208,7 +253,7 @@ impl Process {
         let consumer = group::consumer(&self.kafka, group, CLIENT_ID, GroupProtocol::Classic, queue_kib);
         let consumer = consumer.map_err(|error| error.to_string())?;
         let lag = Duration::from_millis(self.edge.durability_lag_ms);
-        Driver::new(shared.clone(), consumer, self.task.part, lag).map_err(|error| error.to_string())
+        Driver::new(shared.clone(), consumer, self.task.order(), lag).map_err(|error| error.to_string())
     }
 }
 
@@ -232,7 +277,14 @@ mod tests {
         let plan = crate::fixtures::plan(mode);
         let part = Part { partition: 4, from: 3, to: 9 };
         let assignment = Assignment { incarnation: 2, plan };
-        serde_json::to_string(&Replay { assignment, parts: vec![part], records_per_second: None }).unwrap()
+        serde_json::to_string(&Replay {
+            assignment,
+            parts: vec![part],
+            records_per_second: None,
+            complete_from_ms: None,
+            archive: None,
+        })
+        .unwrap()
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::feature_view::replay::Standing;
 
 /// What can happen to a view.
 #[derive(Clone, Debug)]
-enum Happens {
+pub(super) enum Happens {
     Edit(String),
     Refused,
     Pin(Option<String>),
@@ -83,8 +83,24 @@ fn happens() -> impl Strategy<Value = Happens> {
     ]
 }
 
+/// Only what loses something, and what it takes for there to be something to be lost.
+fn losses() -> impl Strategy<Value = Happens> {
+    let cut = prop::sample::select(vec![Cut::AfterApply, Cut::AfterIntent, Cut::AfterMove, Cut::BeforeAnswer]);
+    prop_oneof![
+        3 => "[abc]".prop_map(Happens::Edit),
+        1 => Just(Happens::Refused),
+        1 => prop::option::of("[abc]").prop_map(Happens::Pin),
+        2 => prop::sample::select(vec![STABLE, SOAK]).prop_map(Happens::Passes),
+        4 => Just(Happens::Reads),
+        4 => Just(Happens::Round(Cut::Never)),
+        4 => cut.prop_map(Happens::Round),
+        2 => Just(Happens::StatusIsLost),
+        2 => Just(Happens::StoreIsLost),
+    ]
+}
+
 impl World {
-    fn happens(&mut self, what: &Happens) {
+    pub(super) fn happens(&mut self, what: &Happens) {
         match what.clone() {
             Happens::Edit(revision) => self.wanted = Some(revision),
             Happens::Refused => self.wanted = None,
@@ -154,45 +170,59 @@ impl World {
     }
 }
 
+/// Three fair rounds after the last of a story the view is as if its last spec had been applied afresh; or a revision was
+/// given up, and the one that served before serves alone.
+fn ends_as_a_fresh_apply(story: &[Happens], last: &str) -> Result<(), TestCaseError> {
+    let mut world = World::new("a");
+    for what in story {
+        world.happens(what);
+    }
+    world.happens(&Happens::Edit(last.to_owned()));
+    (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
+    (world.queued, world.differs, world.broken) = (false, BTreeSet::new(), false);
+    (world.lagging, world.slow) = (BTreeSet::new(), BTreeSet::new());
+    (world.requests, world.topic, world.stuck) = (Vec::new(), None, BTreeSet::new());
+    for _ in 0..3 {
+        world.fair_round();
+    }
+    let status = world.status.clone();
+    let given_up = status.rollout.as_ref().and_then(|r| r.trial.as_ref()).filter(|t| t.aborted.is_some());
+    if let Some(trial) = given_up {
+        prop_assert_eq!(&trial.revision, last);
+        prop_assert!(world.live.is_some() && world.live.as_deref() != Some(last));
+    } else {
+        let mut fresh = World::new(last);
+        for _ in 0..3 {
+            fresh.fair_round();
+        }
+        prop_assert_eq!(&world.live, &fresh.live);
+        prop_assert_eq!(world.live.as_deref(), Some(last));
+    }
+    let live: BTreeSet<String> = world.live.iter().cloned().collect();
+    prop_assert_eq!(&world.workloads, &live);
+    prop_assert_eq!(&world.plans, &live);
+    prop_assert!(world.jobs.is_empty(), "{:?}", world.jobs);
+    prop_assert_eq!(&world.rows.keys().cloned().collect::<BTreeSet<_>>(), &live);
+    prop_assert!(world.comparisons.is_empty() && world.reports.keys().all(|of| live.contains(of)));
+    prop_assert!(
+        status.retiring.is_empty() && status.candidate_revision.is_none() && status.previous_revision.is_none()
+    );
+    prop_assert_eq!(&status.active_revision, &world.live);
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 4 * ProptestConfig::default().cases, ..ProptestConfig::default() })]
 
-    /// Whatever was edited, asked for, lost or cut off: three fair rounds after the last of it the view is as if its last
-    /// spec had been applied afresh; or a revision was given up, and the one that served before serves alone.
+    /// Whatever was edited, asked for, lost or cut off.
     #[test]
     fn every_story_ends_as_a_fresh_apply(story in prop::collection::vec(happens(), 0..60), last in "[abcd]") {
-        let mut world = World::new("a");
-        for what in &story {
-            world.happens(what);
-        }
-        world.happens(&Happens::Edit(last.clone()));
-        (world.policy.pin, world.policy.paused, world.suspended, world.away) = (None, false, false, false);
-        (world.queued, world.differs, world.broken) = (false, BTreeSet::new(), false);
-        (world.lagging, world.slow) = (BTreeSet::new(), BTreeSet::new());
-        (world.requests, world.topic, world.stuck) = (Vec::new(), None, BTreeSet::new());
-        for _ in 0..3 {
-            world.fair_round();
-        }
-        let status = world.status.clone();
-        let given_up = status.rollout.as_ref().and_then(|r| r.trial.as_ref()).filter(|t| t.aborted.is_some());
-        if let Some(trial) = given_up {
-            prop_assert_eq!(&trial.revision, &last);
-            prop_assert!(world.live.is_some() && world.live.as_ref() != Some(&last));
-        } else {
-            let mut fresh = World::new(&last);
-            for _ in 0..3 {
-                fresh.fair_round();
-            }
-            prop_assert_eq!(&world.live, &fresh.live);
-            prop_assert_eq!(&world.live, &Some(last));
-        }
-        let live: BTreeSet<String> = world.live.iter().cloned().collect();
-        prop_assert_eq!(&world.workloads, &live);
-        prop_assert_eq!(&world.plans, &live);
-        prop_assert!(world.jobs.is_empty(), "{:?}", world.jobs);
-        prop_assert_eq!(&world.rows.keys().cloned().collect::<BTreeSet<_>>(), &live);
-        prop_assert!(world.comparisons.is_empty() && world.reports.keys().all(|of| live.contains(of)));
-        prop_assert!(status.retiring.is_empty() && status.candidate_revision.is_none() && status.previous_revision.is_none());
-        prop_assert_eq!(&status.active_revision, &world.live);
+        ends_as_a_fresh_apply(&story, &last)?;
+    }
+
+    /// The same of stories in which much is lost.
+    #[test]
+    fn whatever_is_lost_it_ends_as_a_fresh_apply(story in prop::collection::vec(losses(), 0..24), last in "[abc]") {
+        ends_as_a_fresh_apply(&story, &last)?;
     }
 }

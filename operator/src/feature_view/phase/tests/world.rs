@@ -75,6 +75,9 @@ pub struct World {
     pub comparisons: BTreeMap<(String, i32), Option<i64>>,
     /// By candidate, the attempt whose report stands, and whether it passed.
     pub reports: BTreeMap<String, ((String, i32), bool)>,
+    /// How many rounds there were, and which of them is cut off, and where.
+    pub rounds: usize,
+    pub dies: Option<(usize, Cut)>,
 }
 
 pub const SOAK: i64 = 100;
@@ -128,6 +131,8 @@ impl World {
             broken: false,
             comparisons: BTreeMap::new(),
             reports: BTreeMap::new(),
+            rounds: 0,
+            dies: None,
         }
     }
 
@@ -230,7 +235,9 @@ impl World {
     }
 
     pub fn round(&mut self) -> Decision {
-        self.cut(Cut::Never)
+        let cut = self.dies.filter(|(round, _)| *round == self.rounds).map_or(Cut::Never, |(_, cut)| cut);
+        self.rounds += 1;
+        self.cut(cut)
     }
 
     /// One round, cut off somewhere.
@@ -317,6 +324,7 @@ impl World {
         retiring.retain(|r| {
             !removed.contains(r) && memory.active.as_ref() != Some(r) && memory.previous.as_ref() != Some(r)
         });
+        self.status.observed_generation = Some(1);
         self.status.retiring =
             retiring.into_iter().map(|revision| RetiringRevision { revision, since: String::new() }).collect();
         if cut == Cut::BeforeAnswer {
@@ -460,7 +468,7 @@ fn check(facts: &Facts, decision: &Decision) {
     }
     let mut settled = facts.memory.clone();
     if let Ok(live) = &facts.live {
-        settled.settle(live.as_deref(), &facts.history, facts.now);
+        settled.settle(live.as_deref(), facts.target().map(String::as_str), &facts.history, facts.now);
     }
     if let Some(previous) = settled.previous.filter(|p| retire.contains(p) && !facts.memory.retiring.contains(p)) {
         let over = settled.promoted.is_some_and(|since| facts.now.duration_since(since) >= facts.policy.soak);

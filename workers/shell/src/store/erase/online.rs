@@ -12,9 +12,9 @@ impl Eraser for RedisStore {
     async fn begin_erasure(&self, uid: &str, entity: &str, covers: &Covers) -> Result<Covers, StoreError> {
         let key = erasing_key(uid, entity);
         let mut pipeline = redis::pipe();
-        pipeline.cmd("HSETNX").arg(&key).arg(COVERS).arg(covers.encode()).ignore();
+        pipeline.cmd("HSETNX").arg(&key).arg(COVERS).arg(covers.encode());
         pipeline.cmd("HGET").arg(&key).arg(COVERS);
-        let (text,): (String,) = self.connection().pipeline("noting an erasure", &pipeline).await?;
+        let (_first, text): (i64, String) = self.connection().pipeline("noting an erasure", &pipeline).await?;
         Covers::decode(&text).map_err(|error| value_error(&key, &error))
     }
 

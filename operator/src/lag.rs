@@ -1,0 +1,200 @@
+//! How far what is served is behind its topic, and who is to be told: lag, the tiers of its urgency, the condition `Fresh`.
+//!
+//! Positions are those of the live revision's markers in the online store, which outlive its workers; ends come from the
+//! brokers, for all topics of a cluster at once. [`sweep`] asks for both every few seconds, [`measure`] makes figures of them,
+//! [`tier`] decides; both are pure. A sweep writes metrics and memory alone: status is a round's to write, and a sweep asks for
+//! one only when [`told`] says that status is to read otherwise.
+//!
+//! Invariants: only the live revision is measured, so that a candidate or a previous one never pages; what cannot be measured is
+//! unknown, never nothing; a partition that is at its end has no lag, however old its last event is.
+
+pub mod figures;
+pub mod measure;
+mod subject;
+pub mod sweep;
+pub mod tier;
+pub mod told;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crds::feature_view::LagStatus;
+
+pub use subject::{Address, Follow, Subject, of_round};
+
+use measure::{Measured, Seen};
+use tier::Alarm;
+
+/// What is known of the lag of a view's live revision.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It has none: the live revision reads no topic, or nothing is live.
+    None,
+    /// It was not measured; why.
+    Unknown(Unknown),
+    /// It was.
+    Known(Box<Judged>),
+}
+
+/// Why a lag is not known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unknown {
+    /// It is measured soon.
+    Soon,
+    /// The online store did not answer for a while.
+    Store,
+    /// The brokers did not.
+    Brokers,
+    /// They know of no such topic.
+    Topic,
+}
+
+/// A lag, and what follows from it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Judged {
+    /// Of which revision.
+    pub revision: String,
+    /// When it was measured, in milliseconds.
+    pub at: i64,
+    /// How much it is.
+    pub measured: Measured,
+    /// Which tiers it exceeds.
+    pub alarm: Alarm,
+}
+
+/// What is remembered of every view that is followed.
+#[derive(Default)]
+pub struct Lags(Mutex<Known>);
+
+#[derive(Default)]
+struct Known {
+    views: HashMap<String, Followed>,
+    /// Of views that share an Architecture, one copy.
+    addresses: HashSet<Arc<Address>>,
+}
+
+/// A view that is followed.
+struct Followed {
+    subject: Arc<Subject>,
+    /// What its partitions were when they were last looked at.
+    seen: Arc<Seen>,
+    alarm: Alarm,
+    standing: Standing,
+    /// How often in a row it could not be measured.
+    missed: u32,
+    /// Why it was not known when a round last asked, if it was not.
+    asked: Option<Unknown>,
+}
+
+/// One copy of what was seen and decided before, for a sweep to go on from.
+pub(crate) struct Before {
+    pub subject: Arc<Subject>,
+    pub seen: Arc<Seen>,
+    pub alarm: Alarm,
+}
+
+/// So many sweeps may fail before what they knew is no longer taken for true.
+const PATIENCE: u32 = 3;
+
+impl Lags {
+    /// Follows a view as a round found it, or no longer; answers what is known of its lag. `stands` is what status says of it:
+    /// what an operator that was restarted remembers.
+    pub fn follow(&self, uid: &str, follow: Follow, stands: Option<&LagStatus>) -> Standing {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let subject = match follow {
+            Follow::No => {
+                known.views.remove(uid);
+                return Standing::None;
+            }
+            Follow::AsBefore => {
+                return known.views.get(uid).map_or(Standing::Unknown(Unknown::Soon), |f| f.standing.clone());
+            }
+            Follow::Yes(mut subject) => {
+                subject.address = known.shared(subject.address);
+                Arc::new(*subject)
+            }
+        };
+        match known.views.get_mut(uid) {
+            Some(followed) if followed.subject.revision == subject.revision => {
+                followed.subject = subject;
+                followed.asked = followed.standing.unknown();
+                followed.standing.clone()
+            }
+            _ => {
+                let alarm = stands.filter(|lag| lag.revision == subject.revision).map(Alarm::of).unwrap_or_default();
+                let standing = Standing::Unknown(Unknown::Soon);
+                let asked = standing.unknown();
+                let followed =
+                    Followed { subject, seen: Arc::default(), alarm, standing: standing.clone(), missed: 0, asked };
+                known.views.insert(uid.to_owned(), followed);
+                standing
+            }
+        }
+    }
+
+    /// A view is gone.
+    pub fn forget(&self, uid: &str) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).views.remove(uid);
+    }
+
+    /// All that are followed, by UID; those that `stands` does not know any more are forgotten.
+    pub(crate) fn all(&self, stands: impl Fn(&str, &Subject) -> bool) -> BTreeMap<String, Before> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.views.retain(|uid, followed| stands(uid, &followed.subject));
+        let copy = |f: &Followed| Before { subject: f.subject.clone(), seen: f.seen.clone(), alarm: f.alarm.clone() };
+        let all = known.views.iter().map(|(uid, followed)| (uid.clone(), copy(followed))).collect();
+        known.addresses.retain(|address| Arc::strong_count(address) > 1);
+        all
+    }
+
+    /// Takes what a sweep found, unless the view is followed otherwise by now; answers how it stands, and whether it became
+    /// unknown, or known again, since a round last asked.
+    pub(crate) fn found(
+        &self,
+        uid: &str,
+        of: &Subject,
+        found: Result<(Seen, Judged), Unknown>,
+    ) -> Option<(Standing, bool)> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let followed = known.views.get_mut(uid).filter(|f| f.subject.revision == of.revision)?;
+        match found {
+            Ok((seen, judged)) => {
+                followed.missed = 0;
+                followed.seen = Arc::new(seen);
+                followed.alarm = judged.alarm.clone();
+                followed.standing = Standing::Known(Box::new(judged));
+            }
+            Err(why) => {
+                followed.missed += 1;
+                // A broker that is restarted is no news.
+                if followed.missed >= PATIENCE {
+                    followed.standing = Standing::Unknown(why);
+                }
+            }
+        }
+        Some((followed.standing.clone(), followed.asked != followed.standing.unknown()))
+    }
+}
+
+impl Standing {
+    /// Why it is not known, if it is not. What is soon known reads as it did: a restart wakes nobody.
+    fn unknown(&self) -> Option<Unknown> {
+        match self {
+            Self::None | Self::Known(_) | Self::Unknown(Unknown::Soon) => None,
+            Self::Unknown(why) => Some(*why),
+        }
+    }
+}
+
+impl Known {
+    fn shared(&mut self, address: Arc<Address>) -> Arc<Address> {
+        if let Some(known) = self.addresses.get(&address) {
+            return known.clone();
+        }
+        self.addresses.insert(address.clone());
+        address
+    }
+}

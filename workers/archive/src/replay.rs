@@ -1,0 +1,220 @@
+//! Bronze as the archive that a replay begins in: what the topic no longer holds, in the order of its offsets.
+//!
+//! How records become rows is [`stream::replay`]'s, and the same as for records of the topic. Here is only what the table
+//! holds: from which offset on, up to which, and whether that reaches back far enough.
+//!
+//! Invariant: all records of the partition in `[from, until)` are given, or it is refused. Those who were erased are not in the
+//! table, or are left out by the tombstones that every writer of rows knows.
+
+use std::sync::Arc;
+
+use arrow::array::{Array as _, AsArray as _, BinaryArray, RecordBatch};
+use arrow::datatypes::{Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
+use datafusion::common::ScalarValue;
+use datafusion::dataframe::DataFrame;
+use datafusion::logical_expr::{Expr, lit};
+use datafusion::prelude::{SessionContext, ident};
+use deltalake::DeltaTable;
+use engine::replay::Part;
+use futures::future::BoxFuture;
+use futures::{FutureExt as _, StreamExt as _};
+use lake::bronze::{self, OFFSET, PARTITION, TIMESTAMP, VALUE};
+use lake::files::conform;
+use lake::session::{SessionOptions, session};
+use lake::{LakeError, Storage, source};
+use rdkafka::Timestamp;
+use rdkafka::message::OwnedMessage;
+use stream::replay::archive::{Held, NotHeld, Records, Wanted};
+use stream::replay::{Refusal, ReplayError, run_archive};
+use tokio_util::sync::CancellationToken;
+
+use crate::args::HistoryArgs;
+
+/// Reads what the topic no longer holds, until it can be read on.
+///
+/// # Errors
+/// [`ReplayError`] if that is not so.
+pub async fn replay(args: HistoryArgs, shutdown: CancellationToken) -> Result<(), ReplayError> {
+    let failed = |error: LakeError| {
+        if error.is_transient() {
+            ReplayError::Again(error.to_string())
+        } else {
+            ReplayError::Refused(unreadable(&error))
+        }
+    };
+    let storage = Storage::from_dir(args.store_config_dir.as_deref()).map_err(failed)?;
+    let options = SessionOptions {
+        memory_bytes: usize::try_from(u64::from(args.sort_memory_mib) << 20).unwrap_or(usize::MAX),
+        spill_dir: args.spill_dir.clone(),
+        // What is sorted by several is merged by one; rows are folded by one thread anyway.
+        threads: 1,
+        ..SessionOptions::default()
+    };
+    let archive = Arc::new(Bronze { storage, session: session(&options).map_err(failed)? });
+    run_archive(args.replay, archive, shutdown).await
+}
+
+fn unreadable(error: &LakeError) -> Refusal {
+    Refusal::Archive { reason: "ArchiveUnreadable", message: error.to_string() }
+}
+
+/// The tables.
+struct Bronze {
+    storage: Storage,
+    session: SessionContext,
+}
+
+impl Records for Bronze {
+    fn open<'a>(&'a self, wanted: Wanted<'a>) -> BoxFuture<'a, Result<Held, NotHeld>> {
+        self.held(wanted).boxed()
+    }
+}
+
+/// An offset, and the time of its record in milliseconds.
+type At = (i64, i64);
+
+impl Bronze {
+    async fn held(&self, wanted: Wanted<'_>) -> Result<Held, NotHeld> {
+        let Wanted { topic, part: Part { partition, to, .. }, archive, position, least } = wanted;
+        let uri = archive.table.as_str();
+        let not_yet = |reason, message: String| NotHeld::NotYet(reason, message);
+        let failed = |error: LakeError| match error {
+            LakeError::Missing { .. } => not_yet("ArchiveMissing", format!("{error}; see whether its worker runs")),
+            error if error.is_transient() => not_yet("ArchiveUnreachable", error.to_string()),
+            error => NotHeld::Refused(unreadable(&error)),
+        };
+        let table = lake::open(uri, &self.storage, None).await.map_err(failed)?;
+        let state = bronze::state(&table, uri).await.map_err(failed)?.unwrap_or_default();
+        let until = state.progress.get(&partition).map_or(0, |progress| progress.offset).min(to);
+        if until < least {
+            return Err(not_yet(
+                "ArchiveBehind",
+                format!(
+                    "{uri} has read partition {partition} of {topic} up to offset {until}, and the topic begins at {least}"
+                ),
+            ));
+        }
+        let first = self.first(&table, uri, partition, None).await.map_err(failed)?;
+        let too_short = |held: String| {
+            let needs = match archive.since_ms {
+                Some(since) => format!("records from {} on", time(since)),
+                None => "all records there ever were".to_owned(),
+            };
+            NotHeld::Refused(Refusal::Archive {
+                reason: "RetentionTooShort",
+                message: format!(
+                    "partition {partition} of {topic} begins at offset {least} by now, and its archive {uri} {held}; the \
+                     longest window needs {needs}. Take what there is with spec.rollout.startFrom: {{policy: Earliest}}, or \
+                     shorten the window"
+                ),
+            })
+        };
+        // Where a record of before that time is left, all after it are; and nothing is before offset 0.
+        let reaches = |(offset, at): At| offset == 0 || archive.since_ms.is_some_and(|since| at < since);
+        match first {
+            None => return Err(too_short("holds no record of it".to_owned())),
+            Some(at) if !reaches(at) => {
+                return Err(too_short(format!("at offset {}, with a record of {}", at.0, time(at.1))));
+            }
+            Some(_) => {}
+        }
+        let counts = self.first(&table, uri, partition, archive.since_ms).await.map_err(failed)?;
+        let from = counts.map_or(until, |(offset, _)| offset).max(position.unwrap_or(0)).min(until);
+        let is_lost = |gap: &&bronze::Gap| gap.partition == partition && gap.from < until && from < gap.to;
+        if let Some(gap) = state.gaps.iter().find(is_lost) {
+            return Err(too_short(format!(
+                "lacks [{}, {}), which the topic lost before it was archived",
+                gap.from, gap.to
+            )));
+        }
+        let records = self.records(&table, wanted, (from, until)).await.map_err(failed)?;
+        Ok(Held { from, until, records })
+    }
+
+    async fn frame(&self, table: &DeltaTable, uri: &str, filter: Expr) -> Result<DataFrame, LakeError> {
+        let frame = source::frame(table, uri, &self.session).await?;
+        frame.filter(filter).map_err(LakeError::query(uri, "reading records"))
+    }
+
+    /// The first record of a partition, of that time or later.
+    async fn first(
+        &self,
+        table: &DeltaTable,
+        uri: &str,
+        partition: i32,
+        since: Option<i64>,
+    ) -> Result<Option<At>, LakeError> {
+        let failed = || LakeError::query(uri, "looking for its first record");
+        let of_partition = ident(PARTITION).eq(lit(partition));
+        let filter = match since {
+            None => of_partition,
+            Some(since) => {
+                let since = ScalarValue::TimestampMicrosecond(Some(since.saturating_mul(1_000)), Some("UTC".into()));
+                of_partition.and(ident(TIMESTAMP).gt_eq(Expr::Literal(since, None)))
+            }
+        };
+        let frame = self.frame(table, uri, filter).await?;
+        let frame = frame.select(vec![ident(OFFSET), ident(TIMESTAMP)]).map_err(failed())?;
+        let frame = frame.sort(vec![ident(OFFSET).sort(true, false)]).map_err(failed())?;
+        let batches = frame.limit(0, Some(1)).map_err(failed())?.collect().await.map_err(failed())?;
+        let Some(batch) = batches.into_iter().find(|batch| batch.num_rows() > 0) else { return Ok(None) };
+        let batch = conform(&batch, &columns(&[OFFSET, TIMESTAMP]), uri)?;
+        let (offsets, times) = (batch.column(0).as_primitive::<Int64Type>(), batch.column(1));
+        Ok(Some((offsets.value(0), times.as_primitive::<TimestampMicrosecondType>().value(0).div_euclid(1_000))))
+    }
+
+    async fn records(
+        &self,
+        table: &DeltaTable,
+        wanted: Wanted<'_>,
+        (from, until): (i64, i64),
+    ) -> Result<futures::stream::BoxStream<'static, Result<Vec<OwnedMessage>, String>>, LakeError> {
+        let (uri, topic, partition) = (wanted.archive.table.clone(), wanted.topic.to_owned(), wanted.part.partition);
+        let failed = || LakeError::query(&uri, "reading records");
+        let range = ident(OFFSET).gt_eq(lit(from)).and(ident(OFFSET).lt(lit(until)));
+        let frame = self.frame(table, &uri, ident(PARTITION).eq(lit(partition)).and(range)).await?;
+        let names = [OFFSET, TIMESTAMP, bronze::KEY, VALUE];
+        let frame = frame.select(names.map(ident).to_vec()).map_err(failed())?;
+        let frame = frame.sort(vec![ident(OFFSET).sort(true, false)]).map_err(failed())?;
+        let batches = frame.execute_stream().await.map_err(failed())?;
+        let columns = columns(&names);
+        let records = batches.map(move |batch| {
+            let batch = batch.map_err(|error| format!("{uri}: reading records: {error}"))?;
+            let batch = conform(&batch, &columns, &uri).map_err(|error| error.to_string())?;
+            Ok(messages(&batch, &topic, partition))
+        });
+        Ok(records.boxed())
+    }
+}
+
+/// Some of Bronze's columns, in types that are read here.
+fn columns(names: &[&str]) -> SchemaRef {
+    let schema = bronze::schema();
+    let fields = schema.fields().iter().filter(|field| names.contains(&field.name().as_str())).cloned();
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// The records of a batch of offset, time, key and value.
+fn messages(batch: &RecordBatch, topic: &str, partition: i32) -> Vec<OwnedMessage> {
+    let offsets = batch.column(0).as_primitive::<Int64Type>();
+    let times = batch.column(1).as_primitive::<TimestampMicrosecondType>();
+    let (keys, values) = (batch.column(2).as_binary::<i32>(), batch.column(3).as_binary::<i32>());
+    let bytes = |array: &BinaryArray, row| array.is_valid(row).then(|| array.value(row).to_vec());
+    let message = |row| {
+        let time = Timestamp::CreateTime(times.value(row).div_euclid(1_000));
+        OwnedMessage::new(
+            bytes(values, row),
+            bytes(keys, row),
+            topic.to_owned(),
+            time,
+            partition,
+            offsets.value(row),
+            None,
+        )
+    };
+    (0..batch.num_rows()).map(message).collect()
+}
+
+fn time(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
+}
