@@ -66,7 +66,7 @@ fn refused_views() -> Vec<(&'static str, Value, &'static str)> {
         ("/spec/rollout", json!({"comparison": {"sampleKeys": -1}}), "spec.rollout.comparison.sampleKeys"),
         ("/spec/rollout", json!({"comparison": {"failurePolicy": "Retry"}}), "spec.rollout.comparison.failurePolicy"),
         ("/spec/rollout", json!({"catchUp": {"maxLagSeconds": 0}}), "spec.rollout.catchUp.maxLagSeconds"),
-        ("/spec/rollout", json!({"startFrom": {"policy": "OfflineThenStream"}}), "spec.rollout.startFrom.policy"),
+        ("/spec/rollout", json!({"startFrom": {"policy": "Whenever"}}), "spec.rollout.startFrom.policy"),
         ("/spec/rollout", json!({"startFrom": {"policy": "Timestamp"}}), "timestamp goes with policy Timestamp"),
         (
             "/spec/rollout",

@@ -175,7 +175,9 @@ fn finds_and_filters(browser: &mut Browser) {
     };
     browser.press("/").unwrap();
     browser.until("document.activeElement.id === 'search'").unwrap();
-    "shopper-1 ns:shop".chars().for_each(|c| browser.press(&c.to_string()).unwrap());
+    for key in "shopper-1 ns:shop".chars() {
+        browser.press(&key.to_string()).unwrap();
+    }
     browser
         .until(
             "document.querySelectorAll('.row').length > 0 && [...document.querySelectorAll('.row')].every(r => \

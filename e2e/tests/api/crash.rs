@@ -225,6 +225,12 @@ async fn counted(world: &World, views: i32) {
     .await;
 }
 
+/// What befalls the write of this number: one thing in turn, or, with `FEATUREMILL_LONG` set, each in a run of its own.
+fn faults(nth: usize) -> Vec<What> {
+    let all = [What::CrashBefore, What::CrashAfter, What::LostReply];
+    if std::env::var_os("FEATUREMILL_LONG").is_some() { all.to_vec() } else { vec![all[nth % all.len()]] }
+}
+
 async fn matrix(name: &str, workload: Workload) {
     // One matrix at a time, a few runs at a time: more than that only measures how patient the API server is.
     static ONE: Mutex<()> = Mutex::const_new(());
@@ -236,7 +242,7 @@ async fn matrix(name: &str, workload: Workload) {
     assert!(points.len() > 3, "only {points:?} was learnt");
     let mut runs = Vec::new();
     for nth in points {
-        for what in [What::CrashBefore, What::CrashAfter, What::LostReply] {
+        for what in faults(nth) {
             let namespace = format!("{name}-{nth}-{}", format!("{what:?}").to_lowercase());
             let expected = &expected;
             runs.push(async move {

@@ -214,7 +214,9 @@ mod tests {
     fn the_worst_comes_first() {
         let severity = |conditions: Vec<Value>, more: Value| {
             let mut status = json!({"observedGeneration": 1, "phase": "Live", "conditions": conditions});
-            more.as_object().into_iter().flatten().for_each(|(k, v)| status[k] = v.clone());
+            for (key, value) in more.as_object().into_iter().flatten() {
+                status[key] = value.clone();
+            }
             of(status).severity
         };
         let served = || ready("True", "Healthy");

@@ -62,6 +62,10 @@ impl Asker {
                 (Err(error), _) => failed = Err(error),
             }
         }
+        // A client goes by the partitions that a topic had when it first heard of it, for minutes; a new one asks.
+        if failed.is_err() {
+            self.client = None;
+        }
         failed
     }
 }

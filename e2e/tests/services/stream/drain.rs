@@ -45,3 +45,30 @@ async fn partitions_move_between_workers_and_a_drained_one_leaves_at_once() {
     .unwrap();
     second.ready().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_reads_a_topic_to_its_end_goes_on_when_it_gains_partitions() {
+    let world = World::new(1).await;
+    let (mut chance, now) = (Chance(6), now());
+    let all = events(&mut chance, 3_000, 100, now);
+    let put = |from: usize, to: usize, partitions: usize| {
+        let numbered = all[from..to].iter().enumerate();
+        numbered.map(|(i, event)| record(event, i32::try_from(i % partitions).unwrap(), now)).collect::<Vec<_>>()
+    };
+    world.kafka.produce(TOPIC, put(0, 1_000, 1)).await.unwrap();
+    let mut worker = world.worker("grows");
+    worker.ready().await;
+    world.until_read(1_000).await;
+    world.kafka.add_partitions(TOPIC, 3).await.unwrap();
+    world.kafka.produce(TOPIC, put(1_000, 3_000, 3)).await.unwrap();
+    world.until_read(3_000).await;
+    // Not only what is there is read: that it was read to the end is known of the new partitions, too.
+    e2e::services::until("markers of three partitions that were read to their ends", LIMIT, async || {
+        let read = world.markers().await.values().filter(|marker| marker.read_to_end_at > 0).count();
+        if read == 3 { Ok(()) } else { Err(read.to_string()) }
+    })
+    .await
+    .unwrap();
+    worker.ready().await;
+    world.assert_equal(&all, now).await;
+}

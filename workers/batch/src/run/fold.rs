@@ -34,13 +34,13 @@ const PARTITIONS_A_THREAD: usize = 32;
 /// But each gets a share of the memory, and needs this much of it to spill lanes and to read them back.
 const BYTES_A_PARTITION: usize = 32 << 20;
 
-/// Over how many partitions a fold deals out its entities.
+/// Over how many partitions a fold deals out its entities: with little memory over fewer than there are threads.
 fn partitions(session: &SessionContext) -> usize {
-    let (config, pool) =
+    let (threads, pool) =
         (session.state().config().target_partitions(), session.runtime_env().memory_pool.memory_limit());
-    let most = config * PARTITIONS_A_THREAD;
+    let most = threads * PARTITIONS_A_THREAD;
     match pool {
-        MemoryLimit::Finite(bytes) => (bytes / BYTES_A_PARTITION).clamp(config, most),
+        MemoryLimit::Finite(bytes) => (bytes / BYTES_A_PARTITION).clamp(1, most),
         MemoryLimit::Infinite | MemoryLimit::Unknown => most,
     }
 }

@@ -186,7 +186,7 @@ async fn a_run_larger_than_its_memory_spills_and_gives_the_same_bytes() {
     let whole = world.lanes(1).await;
     world.config.assignment.plan.view.uid = "uid-2".into();
     world.config.feature_table = world.folder.path().join("gold-2").display().to_string();
-    world.flags = vec!["--memory-mib".into(), "24".into()];
+    world.flags = vec!["--memory-mib".into(), "8".into()];
     let ended = world.run_to(0).await;
     let line = ended.log.lines().find(|line| line.contains("spilled_bytes")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
