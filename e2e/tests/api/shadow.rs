@@ -56,13 +56,14 @@ async fn servers_read_the_candidate_from_when_it_has_caught_up_until_it_serves()
     world.apply::<FeatureView>(&edited("2h", &waits)).await.unwrap();
     let new = candidate(&world).await;
     is_read(&world, None).await;
-    played(&world, "it waits", |v| phase(v) == "AwaitingPromotion").await;
     let shadow = Shadow { former: old.clone(), candidate: new.clone(), percent: 20 };
-    is_read(&world, Some(&shadow)).await;
-
+    // Before it has caught up: else status might tell of the first alone, which then stands for half a minute.
     for server in ["one", "two"] {
         says(&world, &uid, server, &shadow).await;
     }
+    played(&world, "it waits", |v| phase(v) == "AwaitingPromotion").await;
+    is_read(&world, Some(&shadow)).await;
+
     let view = played(&world, "it is told", |v| told(v).is_some_and(|told| told.reads == 20)).await;
     let status = told(&view).unwrap();
     assert_eq!((status.former.as_str(), status.candidate.as_str(), status.dropped), (old.as_str(), new.as_str(), 2));
