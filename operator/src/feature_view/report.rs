@@ -397,7 +397,9 @@ impl Round<'_> {
         // The end of a batch run is an event.
         let streams = self.target().is_some_and(|plan| plan.mode.has_stream_lanes());
         let polled = streams && !self.observed.view.spec.suspend;
-        (reading && polled) || !status.retiring.is_empty()
+        // Servers send no events; what they say of shadow reads is told while they go on.
+        let shadowed = !self.observed.view.spec.suspend && shadow::wanted(&self.observed.view, self.decision).is_some();
+        (reading && polled) || shadowed || !status.retiring.is_empty()
     }
 }
 

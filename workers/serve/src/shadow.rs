@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::by_name::{Problem, read};
 use crate::catalog::{Revision, Shadowed, View};
+use crate::completeness::{MarkerError, complete_from};
 use crate::evaluate::{Cell, EvaluateError, Rows, Status, evaluate_rows};
 use crate::metrics::{Metrics, ShadowRead, ShadowValue};
 use crate::pointers::Pointers;
@@ -53,6 +54,7 @@ pub struct Sample {
     live: Arc<Revision>,
     generation: u64,
     horizon: i64,
+    complete_from: i64,
     features: Vec<usize>,
     entities: Vec<String>,
     rows: Vec<Fields>,
@@ -118,7 +120,7 @@ impl Shadows {
 
 impl Sample {
     fn of(view: ViewRows, shadowed: Arc<Shadowed>, until: i64) -> Self {
-        let ViewRows { view, revision: live, generation, horizon, selection, mut rows, .. } = view;
+        let ViewRows { view, revision: live, generation, horizon, complete_from, selection, mut rows, .. } = view;
         let size = |row: &Fields| row.iter().map(|(field, value)| field.len() + value.len()).sum::<usize>();
         let mut bytes = 0;
         let fits = |row: &&Fields| {
@@ -130,7 +132,7 @@ impl Sample {
         let mut entities = selection.entities;
         entities.truncate(kept);
         let features = selection.features.iter().map(|&(_, feature)| feature).collect();
-        Self { view, shadowed, live, generation, horizon, features, entities, rows, until }
+        Self { view, shadowed, live, generation, horizon, complete_from, features, entities, rows, until }
     }
 }
 
@@ -143,6 +145,8 @@ enum Failed {
     OtherKeys,
     #[error("it has no readable rows, or is not known to be complete to any time")]
     NoRows,
+    #[error(transparent)]
+    Marker(MarkerError),
     #[error(transparent)]
     Read(Problem),
     #[error(transparent)]
@@ -209,7 +213,8 @@ impl Worker {
         let guess = Pointers::guess(&sample.view.uid, &shadow.candidate);
         let (pointers, reply) =
             read(self.store.as_ref(), &guess, &sample.entities).await.map_err(Failed::Read)?.ok_or(Failed::NoRows)?;
-        let complete_to = completeness(next.mode, &pointers, &reply.markers).ok().flatten().ok_or(Failed::NoRows)?;
+        let complete_to = completeness(next.mode, &pointers, &reply.markers).map_err(Failed::Marker)?;
+        let complete_to = complete_to.ok_or(Failed::NoRows)?;
         let tile = live.time.finest_tile_ms.max(next.time.finest_tile_ms);
         let t = engine::time::floor(sample.until.min(complete_to), tile);
         let features: Vec<usize> = both.iter().map(|&(_, feature)| feature).collect();
@@ -217,6 +222,7 @@ impl Worker {
             revision: candidate,
             generation: pointers.generation,
             horizon: pointers.horizon,
+            complete_from: complete_from(&reply.markers).map_err(Failed::Marker)?,
             features: &features,
             entities: &sample.entities,
             rows: &reply.rows,
@@ -229,6 +235,7 @@ impl Worker {
             revision: &sample.live,
             generation: sample.generation,
             horizon: sample.horizon,
+            complete_from: sample.complete_from,
             features: &features,
             entities: &sample.entities,
             rows: &sample.rows,
