@@ -98,7 +98,7 @@ impl Shadows {
 
     /// Takes what was answered, if it is of the share. `asked` is the time that was asked for, or now.
     pub fn offer(&self, views: Vec<ViewRows>, asked: i64) {
-        for rows in views {
+        for rows in views.into_iter().filter(|rows| !rows.selection.entities.is_empty()) {
             let Some(shadowed) =
                 rows.view.shadow.clone().filter(|shadowed| {
                     shadowed.shadow.former == rows.revision.program.plan().revision && shadowed.takes()
@@ -110,7 +110,9 @@ impl Shadows {
             let Some(complete_to) = rows.complete_to else { continue };
             let until = asked.min(complete_to);
             let name = rows.view.name.clone();
-            if self.queue.try_send(Sample::of(rows, Arc::clone(&shadowed), until)).is_err() {
+            let sample = Sample::of(rows, Arc::clone(&shadowed), until);
+            // One whose first row is too large alone holds nothing to compare.
+            if sample.entities.is_empty() || self.queue.try_send(sample).is_err() {
                 shadowed.drop_one();
                 self.metrics.shadow_read(&name, ShadowRead::Dropped);
             }

@@ -91,7 +91,7 @@ async fn counted(server: &Running, name: &str, least: u64) -> String {
             tokio::task::yield_now().await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), until).await.unwrap_or_else(|_| panic!("{name} never counts {least}"))
+    tokio::time::timeout(Duration::from_mins(1), until).await.unwrap_or_else(|_| panic!("{name} never counts {least}"))
 }
 
 /// What the store was told, once it was of so many reads.
@@ -109,7 +109,7 @@ async fn told(redis: &Redis, reads: u64) -> Report {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    tokio::time::timeout(Duration::from_secs(60), until).await.expect("the store is never told")
+    tokio::time::timeout(Duration::from_mins(1), until).await.expect("the store is never told")
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -177,6 +177,21 @@ async fn what_finds_the_queue_full_is_dropped_and_counted() {
     let mut text = String::new();
     prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
     assert_eq!(metric(&text, "featuremill_serve_shadow_reads_total{view=\"v\",result=\"dropped\"} "), 3, "{text}");
+    drop(worker);
+}
+
+#[tokio::test]
+async fn a_row_that_is_too_large_to_wait_is_dropped_and_counted() {
+    let store = FakeStore::new(|contents| *contents = both(100));
+    let (reader, _stop) = reader(store.clone()).await;
+    let mut registry = Registry::default();
+    let (shadows, worker) = Shadows::new(store, Arc::new(Metrics::new(&mut registry)), "one", 2);
+    let mut answered = answer_of(&reader, body().as_bytes(), now_ms()).await.unwrap();
+    answered.views[0].rows[0].push((b"large".to_vec(), vec![0; 300 << 10]));
+    shadows.offer(answered.views, answered.asked);
+    let mut text = String::new();
+    prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
+    assert_eq!(metric(&text, "featuremill_serve_shadow_reads_total{view=\"v\",result=\"dropped\"} "), 1, "{text}");
     drop(worker);
 }
 
