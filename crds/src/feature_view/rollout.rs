@@ -194,7 +194,7 @@ pub struct RolloutStatus {
     pub comparison: Option<ComparisonStatus>,
     /// What shadow reads say of the revision that is to take over, or did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub shadow: Option<ShadowStatus>,
+    pub shadow: Option<Box<ShadowStatus>>,
 }
 
 /// What shadow reads say of a revision, of all servers together. It is renewed every half a minute at most.

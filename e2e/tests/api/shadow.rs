@@ -43,7 +43,7 @@ async fn says(world: &World, uid: &str, server: &str, shadow: &Shadow) {
 }
 
 fn told(view: &FeatureView) -> Option<ShadowStatus> {
-    view.status.clone()?.rollout?.shadow
+    view.status.clone()?.rollout?.shadow.map(|told| *told)
 }
 
 #[tokio::test]

@@ -123,9 +123,9 @@ impl Round<'_> {
             StoreView::Known(facts) => Some(&**facts),
             StoreView::NotAsked | StoreView::Unreachable(_) => None,
         };
-        let shadow = previous.rollout.as_ref().and_then(|rollout| rollout.shadow.as_ref());
+        let shadow = previous.rollout.as_ref().and_then(|rollout| rollout.shadow.as_deref());
         if let Some(shadow) = shadow::told(shadow, known, self.decision, &memory, self.now) {
-            status.rollout.get_or_insert_default().shadow = Some(shadow);
+            status.rollout.get_or_insert_default().shadow = Some(Box::new(shadow));
         }
         status
     }

@@ -138,9 +138,7 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     store.say_trouble(&troubles, "pod-c", None, 60_000).await.unwrap();
     seen.push(format!("{:?}", store.troubles(&troubles).await.unwrap()));
     seen.push(say_replays(&store, &key("replay")).await);
-    let shadow = engine::shadow::Report { former: "a".into(), reads: 3, ..Default::default() };
-    store.say_shadow(&key("shadow"), "server-a", &shadow, 60_000).await.unwrap();
-    assert_eq!(store.shadows(&key("shadow")).await.unwrap(), [("server-a".to_owned(), shadow)].into());
+    say_shadows(&store, &key("shadow")).await;
     seen.push(format!("{:?}", store.refusal(&key("write-test")).await.unwrap()));
     let (mut cursor, mut removed) = (0, 0);
     loop {
@@ -157,6 +155,17 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
         store.markers(&markers).await.unwrap()
     ));
     seen
+}
+
+/// What servers say of shadow reads, each for itself.
+async fn say_shadows<S: RowStore>(store: &S, key: &str) {
+    assert!(store.shadows(key).await.unwrap().is_empty());
+    let report = |reads| engine::shadow::Report { former: "a".into(), reads, ..Default::default() };
+    for (server, reads) in [("server-a", 3), ("server-b", 1), ("server-a", 4)] {
+        store.say_shadow(key, server, &report(reads), 60_000).await.unwrap();
+    }
+    let said = [("server-a".to_owned(), report(4)), ("server-b".to_owned(), report(1))];
+    assert_eq!(store.shadows(key).await.unwrap(), said.into());
 }
 
 /// The progress of two partitions' replays, one of them said twice.
