@@ -14,7 +14,8 @@ pub use freshness::{AlertTier, Freshness, FreshnessDefaults};
 pub use replay::{Replay, ReplayArchive, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
 pub use rollout::{
     AbortReason, Advance, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
-    FailurePolicy, FeatureDifference, Histogram, Rollout, RolloutStatus, Trial,
+    FailurePolicy, FeatureDifference, Histogram, Rollout, RolloutStatus, ShadowDifference, ShadowPolicy, ShadowStatus,
+    Trial,
 };
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{CatalogEntry, Head, Live, RunReport, Trouble};
+use engine::shadow::Report as Shadows;
 use futures::future::BoxFuture;
 use shell::store::{Markers, Purge, Swap};
 use thiserror::Error;
@@ -97,6 +98,8 @@ pub trait Store: Send + Sync {
     fn troubles<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, Trouble>>;
     /// How far the replay of a revision has come, by partition.
     fn replays<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<i32, Progress>>;
+    /// What servers say of shadow reads of a revision, by server; none if that does not read, since it is said again.
+    fn shadows<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, Shadows>>;
     /// Why the store takes no writes; `None` if it does.
     fn refusal<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>>;
     /// The views of an architecture.

@@ -22,6 +22,7 @@ pub mod replay;
 pub mod report;
 pub mod resolve;
 pub mod runs;
+mod shadow;
 pub mod source;
 
 pub use history::MADE_OF;

@@ -72,19 +72,26 @@ impl Elector {
     /// Lets another lead at once.
     pub async fn release(&self) {
         let done = async {
-            let mut lease = self.api.get(&self.name).await?;
-            if holder(&lease) != Some(self.identity.as_str()) {
-                return Ok(());
-            }
-            let spec = lease.spec.get_or_insert_default();
-            spec.holder_identity = None;
-            spec.lease_duration_seconds = Some(1);
-            self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
+            while !self.try_release().await? {}
+            Ok(())
         };
         let done: Result<Result<(), kube::Error>, _> = tokio::time::timeout(RETRY, done).await;
         if let Ok(Err(error)) = done {
             tracing::warn!(%error, "the lease could not be released; another waits until it expires");
         }
+    }
+
+    /// Whether this process holds the lease no longer. A renewal that was cut off when the process stopped leading may still
+    /// arrive between the read and the write; then the lease is read again.
+    async fn try_release(&self) -> Result<bool, kube::Error> {
+        let mut lease = self.api.get(&self.name).await?;
+        if holder(&lease) != Some(self.identity.as_str()) {
+            return Ok(true);
+        }
+        let spec = lease.spec.get_or_insert_default();
+        spec.holder_identity = None;
+        spec.lease_duration_seconds = Some(1);
+        written(self.api.replace(&self.name, &PostParams::default(), &lease).await)
     }
 
     async fn try_acquire(&self, seen: &mut Seen) -> Result<bool, kube::Error> {

@@ -134,6 +134,19 @@ pub struct ComparisonPolicy {
     /// What follows if the values do not stand it.
     #[serde(default)]
     pub failure_policy: FailurePolicy,
+    /// Live requests that are read with the new revision, too, from when it has caught up until it takes over. They tell how it
+    /// would do, and decide nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<ShadowPolicy>,
+}
+
+/// Which live requests are read with a new revision, too.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowPolicy {
+    /// How many of a hundred.
+    #[schemars(range(min = 1, max = 100))]
+    pub percent: i32,
 }
 
 impl Default for ComparisonPolicy {
@@ -144,6 +157,7 @@ impl Default for ComparisonPolicy {
             expected_changes: Vec::new(),
             max_psi: None,
             failure_policy: FailurePolicy::default(),
+            shadow: None,
         }
     }
 }
@@ -178,6 +192,56 @@ pub struct RolloutStatus {
     /// What the last comparison said of the revision that is to take over; where there is none, of the active one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub comparison: Option<ComparisonStatus>,
+    /// What shadow reads say of the revision that is to take over, or did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Box<ShadowStatus>>,
+}
+
+/// What shadow reads say of a revision, of all servers together. It is renewed every half a minute at most.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowStatus {
+    /// The revision that answered.
+    pub former: String,
+    /// The one that was read, too.
+    pub candidate: String,
+    /// How many requests were.
+    pub reads: i64,
+    /// How many should have been, but found too many waiting.
+    pub dropped: i64,
+    /// How many could not be read.
+    pub failed: i64,
+    /// How many of their entities had a row of the revision that answered, and none of the candidate's.
+    pub missing_rows: i64,
+    /// Within how many milliseconds 95 of 100 reads of the candidate were done, as text.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p95_millis: Option<String>,
+    /// The same for 99 of 100.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p99_millis: Option<String>,
+    /// The features whose values differed, the worst first; at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 32))]
+    pub differences: Vec<ShadowDifference>,
+    /// When this was seen, in RFC 3339.
+    #[schemars(extend("format" = "date-time"))]
+    pub observed_time: String,
+}
+
+/// What shadow reads saw of a feature whose values differ.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ShadowDifference {
+    /// Which.
+    pub name: String,
+    /// How many values could be compared.
+    pub checked: i64,
+    /// The share of those that are equal, from 0 to 1, as text.
+    pub equal: String,
+    /// Those that are furthest apart, by the hash of their entity's keys.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 3))]
+    pub examples: Vec<DifferenceExample>,
 }
 
 /// What a comparison said.

@@ -47,6 +47,7 @@ pub async fn fill(url: &str, architecture: &str, plan: &Plan, now: i64) -> Resul
         freshness_target_ms: 3_600_000,
         horizon_target_ms: None,
         plans: vec![plan.clone()],
+        shadow: None,
     };
     Ok(store.put_catalog(&catalog_key(architecture), &view.name, &entry).await?)
 }

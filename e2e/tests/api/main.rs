@@ -30,6 +30,7 @@ mod removal;
 mod replay_objects;
 mod replays;
 mod rollout;
+mod shadow;
 mod tally;
 mod troubles;
 mod world;

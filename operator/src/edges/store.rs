@@ -8,6 +8,7 @@ use std::time::Duration;
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{CatalogEntry, Head, Live, RunReport, Trouble};
+use engine::shadow::Report as Shadows;
 use shell::redis::Connector;
 use shell::store::{Markers, Purge, RedisStore, RowStore, StoreError, Swap};
 
@@ -77,6 +78,17 @@ impl<S: RowStore> Store for Shared<S> {
     }
     fn replays<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<i32, Progress>> {
         Box::pin(async move { self.seen(self.store.replays(key).await) })
+    }
+    fn shadows<'a>(&'a self, key: &'a str) -> EdgeResult<'a, BTreeMap<String, Shadows>> {
+        Box::pin(async move {
+            match self.store.shadows(key).await {
+                Err(error) if !error.is_away() => {
+                    tracing::warn!(key, %error, "what a server says of shadow reads does not read");
+                    Ok(BTreeMap::new())
+                }
+                answer => self.seen(answer),
+            }
+        })
     }
     fn refusal<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>> {
         Box::pin(async move { self.seen(self.store.refusal(key).await) })

@@ -16,7 +16,7 @@ use shell::store::Swap;
 use super::comparison;
 use super::observe::{Observed, StoreFacts, StoreView, has_pods, revision_of};
 use super::phase::{Decision, Step};
-use super::{belonging, pin};
+use super::{belonging, pin, shadow};
 use crate::apply::Writer;
 use crate::context::Context;
 use crate::edges::{EdgeError, LogAddress, Secrets};
@@ -133,6 +133,7 @@ async fn publish(
         uid: uid.clone(),
         horizon_target_ms: batches.then(|| i64::from(observed.view.spec.freshness.horizon_target_seconds) * 1000),
         freshness_target_ms: i64::from(observed.view.spec.freshness.target_seconds) * 1000,
+        shadow: shadow::wanted(&observed.view, decision),
         plans: decision.run.iter().filter_map(|revision| plans.get(revision)).map(|plan| (**plan).clone()).collect(),
     };
     if !entry.plans.is_empty() && facts.catalog.as_ref() != Some(&entry) {

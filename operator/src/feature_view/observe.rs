@@ -11,8 +11,9 @@ use engine::plan::{Assignment, Assignments, Plan};
 use engine::replay::Progress;
 use engine::row::{
     CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, comparison_key, head_key, live_key, marker_key,
-    replay_key, run_key, trouble_key, write_test_key,
+    replay_key, run_key, shadow_key, trouble_key, write_test_key,
 };
+use engine::shadow::Report as Shadows;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Pod};
@@ -93,6 +94,8 @@ pub struct StoreFacts {
     /// What the last comparison of the target with the live revision said; where the target is live and status has forgotten
     /// it, with the one before.
     pub comparison: Option<Report>,
+    /// What servers say of shadow reads of the target, by server.
+    pub shadows: BTreeMap<String, Shadows>,
     /// How far the target has read; none if there is no target.
     pub markers: Option<Markers>,
     /// How far the target's replay has come, by partition; asked only while there is one.
@@ -306,6 +309,12 @@ async fn facts(
         }
         _ => None,
     };
+    let shadows = match (&live, target, &observed.view.spec.rollout.comparison.shadow) {
+        (Some(live), Some(target), Some(_)) if live.revision != target => {
+            store.shadows(&shadow_key(&uid, target)).await.map_err(text)?
+        }
+        _ => BTreeMap::new(),
+    };
     let live_head = match &live {
         Some(live) if target != Some(live.revision.as_str()) => {
             store.head(&head_key(&uid, &live.revision)).await.map_err(text)?
@@ -337,6 +346,7 @@ async fn facts(
         live_head,
         run,
         comparison,
+        shadows,
         markers,
         replays,
         troubles,

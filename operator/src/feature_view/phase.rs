@@ -104,6 +104,13 @@ impl Decision {
         self.target.as_ref().filter(|_| matches!(self.step, Step::Adopt | Step::Promote | Step::Return))
     }
 
+    /// The live revision and the candidate, while live requests may be read with that, too: it has caught up, and does not serve.
+    #[must_use]
+    pub fn shadows(&self) -> Option<(&String, &String)> {
+        let caught_up = matches!(self.step, Step::Compare | Step::Differs | Step::AwaitPromotion);
+        self.memory.active.as_ref().zip(self.target.as_ref()).filter(|_| caught_up)
+    }
+
     /// Whether something is awaited that sends no event.
     #[must_use]
     pub fn waits(&self) -> bool {

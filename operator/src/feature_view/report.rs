@@ -27,6 +27,7 @@ use super::hindrance;
 use super::observe::{Observed, StoreView, revision_of};
 use super::phase::{Decision, Memory, Step};
 use super::resolve::Refusal;
+use super::shadow;
 use crate::conditions::{Conditions, find, seconds};
 use crate::lag::{Standing, told};
 use crate::names;
@@ -117,6 +118,14 @@ impl Round<'_> {
         memory.write(&mut status);
         if compared.is_some() {
             status.rollout.get_or_insert_default().comparison = compared;
+        }
+        let known = match self.store {
+            StoreView::Known(facts) => Some(&**facts),
+            StoreView::NotAsked | StoreView::Unreachable(_) => None,
+        };
+        let shadow = previous.rollout.as_ref().and_then(|rollout| rollout.shadow.as_deref());
+        if let Some(shadow) = shadow::told(shadow, known, self.decision, &memory, self.now) {
+            status.rollout.get_or_insert_default().shadow = Some(Box::new(shadow));
         }
         status
     }
@@ -388,7 +397,9 @@ impl Round<'_> {
         // The end of a batch run is an event.
         let streams = self.target().is_some_and(|plan| plan.mode.has_stream_lanes());
         let polled = streams && !self.observed.view.spec.suspend;
-        (reading && polled) || !status.retiring.is_empty()
+        // Servers send no events; what they say of shadow reads is told while they go on.
+        let shadowed = !self.observed.view.spec.suspend && shadow::wanted(&self.observed.view, self.decision).is_some();
+        (reading && polled) || shadowed || !status.retiring.is_empty()
     }
 }
 

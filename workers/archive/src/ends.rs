@@ -89,7 +89,7 @@ pub fn watch(
         match answer {
             Ok(()) => readiness.clear(SUBJECT),
             Err(error) => {
-                readiness.block(SUBJECT, format!("the brokers do not answer: {error}"));
+                readiness.block(SUBJECT, format!("the brokers at {} do not answer: {error}", kafka.bootstrap));
                 // Then they are asked something even of a worker without partitions.
                 until_metadata = 0;
             }

@@ -25,5 +25,6 @@ pub mod read;
 pub mod replay;
 pub mod resolve;
 pub mod row;
+pub mod shadow;
 pub mod time;
 pub mod value;

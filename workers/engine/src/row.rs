@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use crate::plan::{Plan, ViewIdentity};
+use crate::shadow::Shadow;
 
 /// Everything of one view in the online store starts with this.
 #[must_use]
@@ -105,6 +106,12 @@ pub fn run_key(uid: &str, revision: &str) -> String {
 #[must_use]
 pub fn comparison_key(uid: &str, revision: &str) -> String {
     format!("{uid}/{revision}/comparison")
+}
+
+/// The key of what shadow reads of this revision say: server → [`Report`](crate::shadow::Report). It expires.
+#[must_use]
+pub fn shadow_key(uid: &str, revision: &str) -> String {
+    format!("{uid}/{revision}/shadow")
 }
 
 /// The key of the markers that stand on one shard of the store; 0 on a single Redis.
@@ -400,6 +407,9 @@ pub struct CatalogEntry {
     pub horizon_target_ms: Option<i64>,
     /// The plans of every revision that may be live.
     pub plans: Vec<Plan>,
+    /// The candidate that a share of live requests is read with, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shadow: Option<Shadow>,
 }
 
 /// Why a value of the online store could not be read.

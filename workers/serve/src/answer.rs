@@ -21,6 +21,24 @@ use crate::select::wanted;
 /// # Errors
 /// [`Failure`]; there is no partial answer.
 pub async fn answer(reader: &Reader, body: &[u8], now: i64) -> Result<Vec<u8>, Failure> {
+    Ok(answer_of(reader, body, now).await?.body)
+}
+
+/// An answer, and what it was made of.
+pub struct Answered {
+    /// Its body.
+    pub body: Vec<u8>,
+    /// What was read.
+    pub views: Vec<ViewRows>,
+    /// The time that was asked for, or now.
+    pub asked: i64,
+}
+
+/// As [`answer`], with what it was made of.
+///
+/// # Errors
+/// As there.
+pub async fn answer_of(reader: &Reader, body: &[u8], now: i64) -> Result<Answered, Failure> {
     let request = parse(body)?;
     if let Features::List(list) = &request.features {
         reader.limits.check(request.rows(), list.len())?;
@@ -35,7 +53,9 @@ pub async fn answer(reader: &Reader, body: &[u8], now: i64) -> Result<Vec<u8>, F
     let cells = views.iter().map(|view| cells(view, time(view), &reader.metrics)).collect::<Result<Vec<_>, _>>()?;
     let answer = assemble(&request, &views, cells, now)?;
     count(&answer, &reader.metrics);
-    Ok(answer.json())
+    let (body, asked) = (answer.json(), request.as_of.unwrap_or(now));
+    drop(answer);
+    Ok(Answered { body, views, asked })
 }
 
 /// The time a view is read at: the one asked for, or now, or where only batch runs lay tiles the generation's horizon.

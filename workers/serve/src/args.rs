@@ -80,6 +80,10 @@ pub struct Args {
     #[arg(long, env = "FEATUREMILL_DRAIN_DELAY_MS", default_value_t = 10_000)]
     pub drain_delay_ms: u64,
 
+    /// Under which name what shadow reads say is told; another for each server.
+    #[arg(long, env = "HOSTNAME", default_value = "server")]
+    pub name: String,
+
     /// How log lines are written.
     #[arg(long, env = "FEATUREMILL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,

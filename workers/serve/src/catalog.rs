@@ -5,11 +5,13 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use engine::lane::Layout;
 use engine::plan::Plan;
 use engine::program::Program;
+use engine::shadow::Shadow;
 use serde::Deserialize;
 
 use crate::pointers::Pointers;
@@ -42,6 +44,8 @@ pub struct View {
     pub freshness_target_ms: i64,
     /// Answers of a Lambda whose horizon is older than this many milliseconds are degraded.
     pub horizon_target_ms: Option<i64>,
+    /// What is read beside its live answers.
+    pub shadow: Option<Arc<Shadowed>>,
     /// The compiled plans by revision, or why one cannot run here.
     revisions: HashMap<String, Result<Arc<Revision>, String>>,
     /// The revision to assume while no pointer is known.
@@ -63,6 +67,42 @@ struct Entry {
     #[serde(default)]
     horizon_target_ms: Option<i64>,
     plans: Vec<serde_json::Value>,
+    #[serde(default)]
+    shadow: Option<Shadow>,
+}
+
+/// What is read beside a view's live answers, and how much of it was asked for.
+#[derive(Debug)]
+pub struct Shadowed {
+    /// What the entry says.
+    pub shadow: Shadow,
+    answered: AtomicU64,
+    dropped: AtomicU64,
+}
+
+impl Shadowed {
+    fn of(shadow: Shadow) -> Self {
+        Self { shadow, answered: AtomicU64::new(0), dropped: AtomicU64::new(0) }
+    }
+
+    /// Whether the next answer is of the share: of any hundred in a row so many are, evenly.
+    #[must_use]
+    pub fn takes(&self) -> bool {
+        let percent = u64::from(self.shadow.percent.min(100));
+        let place = self.answered.fetch_add(1, Ordering::Relaxed) % 100;
+        (place + 1) * percent / 100 > place * percent / 100
+    }
+
+    /// One that was of the share could not be taken.
+    pub fn drop_one(&self) {
+        self.dropped.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many could not.
+    #[must_use]
+    pub fn dropped(&self) -> u64 {
+        self.dropped.load(Ordering::Relaxed)
+    }
 }
 
 impl Catalog {
@@ -119,6 +159,7 @@ impl View {
                     uid: String::new(),
                     freshness_target_ms: 0,
                     horizon_target_ms: None,
+                    shadow: None,
                     revisions: HashMap::new(),
                     first: None,
                     pointers: Arc::default(),
@@ -126,6 +167,12 @@ impl View {
             }
         };
         let before = before.filter(|view| view.uid == entry.uid);
+        // What was counted goes on where the entry says the same.
+        let known = before.and_then(|view| view.shadow.as_ref());
+        let shadow = entry.shadow.map(|shadow| match known.filter(|known| known.shadow == shadow) {
+            Some(known) => Arc::clone(known),
+            None => Arc::new(Shadowed::of(shadow)),
+        });
         let mut revisions = HashMap::new();
         let mut first = None;
         for plan in entry.plans {
@@ -139,6 +186,7 @@ impl View {
             uid: entry.uid,
             freshness_target_ms: entry.freshness_target_ms,
             horizon_target_ms: entry.horizon_target_ms,
+            shadow,
             revisions,
             first,
             problem: None,

@@ -11,6 +11,7 @@
 
 pub mod answer;
 pub mod args;
+mod by_name;
 pub mod catalog;
 pub mod compare;
 pub mod completeness;
@@ -26,6 +27,7 @@ pub mod request;
 pub mod run;
 pub mod select;
 pub mod server;
+pub mod shadow;
 pub mod store;
 mod time_text;
 pub mod watch;

@@ -1,6 +1,7 @@
 //! What the feature server counts, all under `featuremill_serve_`.
 //!
-//! Invariant: every counter of the request path is looked up once, here, so that a request takes no lock of a registry.
+//! Invariant: every counter of the request path is looked up once, here, so that a request takes no lock of a registry; those of shadow
+//! reads are not of it.
 
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
@@ -18,6 +19,28 @@ use crate::store::StoreError;
 /// The HTTP codes this server answers with; each has a counter of its own.
 const CODES: [u16; 7] = [200, 400, 404, 413, 429, 500, 503];
 
+/// What became of a shadow read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowRead {
+    /// Both revisions were read.
+    Compared,
+    /// The candidate could not be read.
+    Failed,
+    /// Too many were waiting.
+    Dropped,
+}
+
+/// What a shadow read says of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ShadowValue {
+    /// Both revisions give it.
+    Equal,
+    /// They give different ones.
+    Differs,
+    /// It cannot be read exactly as of a time that both are complete to.
+    Unreadable,
+}
+
 /// All metrics of the server.
 #[derive(Debug)]
 pub struct Metrics {
@@ -29,6 +52,9 @@ pub struct Metrics {
     overflows: Counter,
     store_errors: Counter,
     polls: [Counter; 2],
+    shadow_reads: Family<OfView, Counter>,
+    shadow_values: Family<OfFeature, Counter>,
+    shadow_latency: Histogram,
     views: Gauge,
     problems: Gauge,
     catalog_read: Gauge<f64, AtomicU64>,
@@ -46,6 +72,19 @@ struct ByStatus {
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByResult {
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfView {
+    view: String,
+    result: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfFeature {
+    view: String,
+    feature: String,
     result: &'static str,
 }
 
@@ -68,6 +107,9 @@ impl Metrics {
             overflows: Counter::default(),
             store_errors: Counter::default(),
             polls: ["good", "failed"].map(|result| polls.get_or_create_owned(&ByResult { result })),
+            shadow_reads: Family::default(),
+            shadow_values: Family::default(),
+            shadow_latency: Histogram::new(prometheus_client::metrics::histogram::exponential_buckets(0.0001, 2.0, 17)),
             views: Gauge::default(),
             problems: Gauge::default(),
             catalog_read: Gauge::default(),
@@ -92,6 +134,21 @@ impl Metrics {
         );
         registry.register("store_errors", "Reads the online store did not answer", metrics.store_errors.clone());
         registry.register("catalog_polls", "Polls of the catalog by result", polls);
+        registry.register(
+            "shadow_reads",
+            "Live requests to be read with the candidate, too, by result",
+            metrics.shadow_reads.clone(),
+        );
+        registry.register(
+            "shadow_values",
+            "Values of the live revision beside the candidate's, by result",
+            metrics.shadow_values.clone(),
+        );
+        registry.register(
+            "shadow_duration_seconds",
+            "Time to read a request with the candidate",
+            metrics.shadow_latency.clone(),
+        );
         registry.register("catalog_views", "Views in the catalog", metrics.views.clone());
         registry.register(
             "catalog_problems",
@@ -139,6 +196,32 @@ impl Metrics {
     /// The store did not answer a read.
     pub fn store_error(&self) {
         self.store_errors.inc();
+    }
+
+    /// A live request was to be read with the candidate, too.
+    pub fn shadow_read(&self, view: &str, read: ShadowRead) {
+        let result = match read {
+            ShadowRead::Compared => "compared",
+            ShadowRead::Failed => "failed",
+            ShadowRead::Dropped => "dropped",
+        };
+        self.shadow_reads.get_or_create(&OfView { view: view.to_owned(), result }).inc();
+    }
+
+    /// A value was read with both revisions.
+    pub fn shadow_value(&self, view: &str, feature: &str, value: ShadowValue) {
+        let result = match value {
+            ShadowValue::Equal => "equal",
+            ShadowValue::Differs => "differs",
+            ShadowValue::Unreadable => "unreadable",
+        };
+        let of = OfFeature { view: view.to_owned(), feature: feature.to_owned(), result };
+        self.shadow_values.get_or_create(&of).inc();
+    }
+
+    /// A request was read with the candidate in that time.
+    pub fn shadow_took(&self, took: Duration) {
+        self.shadow_latency.observe(took.as_secs_f64());
     }
 
     /// The catalog was polled.

@@ -146,6 +146,22 @@ impl Store for RedisStore {
         .boxed()
     }
 
+    fn say_shadow<'a>(
+        &'a self,
+        key: &'a str,
+        server: &'a str,
+        json: Vec<u8>,
+        ttl_ms: i64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut pipeline = Pipeline::with_capacity(2);
+            pipeline.cmd("HSET").arg(key).arg(server).arg(json);
+            pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms);
+            self.run("telling of shadow reads", &pipeline).await.map(drop)
+        }
+        .boxed()
+    }
+
     fn catalog<'a>(&'a self, key: &'a str, known: Option<&'a [u8]>) -> BoxFuture<'a, Result<CatalogReply, StoreError>> {
         async move {
             // The version is read first: if the catalog changes in between, the next poll finds another version.

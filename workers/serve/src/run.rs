@@ -20,6 +20,7 @@ use crate::read::Reader;
 use crate::redis_store::RedisStore;
 use crate::select::Limits;
 use crate::server::Server;
+use crate::shadow::{self, Shadows};
 use crate::store::Store;
 use crate::watch::{CatalogWatch, Settings};
 
@@ -92,8 +93,10 @@ pub async fn serve(
     let admin = tokio::spawn(admin::serve(admin_listener, Arc::new(registry), readiness.clone(), drained.clone()));
 
     let limits = Limits { rows: args.max_entities, values: args.max_values };
+    let (shadows, worker) = Shadows::new(Arc::clone(&store), Arc::clone(&metrics), &args.name, shadow::QUEUE);
+    tokio::spawn(worker.run(drained.clone()));
     let reader = Reader { store, catalog, metrics, limits };
-    let server = Server::new(reader, readiness.clone(), args.max_in_flight, args.max_body_bytes);
+    let server = Server::new(reader, shadows, readiness.clone(), args.max_in_flight, args.max_body_bytes);
     let refuse = CancellationToken::new();
     tokio::spawn(drain(shutdown, readiness, Duration::from_millis(args.drain_delay_ms), refuse.clone()));
     // Answers are one write each; waiting to fill a packet would only delay them.

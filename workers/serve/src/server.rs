@@ -1,4 +1,4 @@
-//! The HTTP port: bounds, time limits and JSON errors around [`answer`].
+//! The HTTP port: bounds, time limits and JSON errors around [`answer_of`].
 //!
 //! Invariants: a request is refused before its body is read when too many are in flight; every answer, good or bad, is
 //! counted; every error has a JSON body, those of unknown paths too.
@@ -16,9 +16,10 @@ use axum::routing::{get, post};
 use shell::admin::Readiness;
 use shell::clock::now_ms;
 
-use crate::answer::answer;
+use crate::answer::{Answered, answer_of};
 use crate::failure::Failure;
 use crate::read::Reader;
+use crate::shadow::Shadows;
 
 /// How long a client may take to send a body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,6 +28,8 @@ const BODY_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Server {
     /// Reads views.
     pub reader: Reader,
+    /// Takes samples of what is answered.
+    pub shadows: Shadows,
     /// Whether new requests are welcome.
     pub readiness: Readiness,
     /// The most requests in flight.
@@ -40,8 +43,14 @@ pub struct Server {
 impl Server {
     /// A server that nobody has asked yet.
     #[must_use]
-    pub fn new(reader: Reader, readiness: Readiness, max_in_flight: usize, max_body_bytes: usize) -> Arc<Self> {
-        Arc::new(Self { reader, readiness, max_in_flight, max_body_bytes, in_flight: AtomicUsize::new(0) })
+    pub fn new(
+        reader: Reader,
+        shadows: Shadows,
+        readiness: Readiness,
+        max_in_flight: usize,
+        max_body_bytes: usize,
+    ) -> Arc<Self> {
+        Arc::new(Self { reader, shadows, readiness, max_in_flight, max_body_bytes, in_flight: AtomicUsize::new(0) })
     }
 
     /// The routes.
@@ -58,7 +67,9 @@ impl Server {
     async fn features(&self, request: Request<Body>) -> Result<Vec<u8>, Failure> {
         let _place = Place::take(&self.in_flight, self.max_in_flight)?;
         let body = self.body(request).await?;
-        answer(&self.reader, &body, now_ms()).await
+        let Answered { body, views, asked } = answer_of(&self.reader, &body, now_ms()).await?;
+        self.shadows.offer(views, asked);
+        Ok(body)
     }
 
     async fn body(&self, request: Request<Body>) -> Result<Bytes, Failure> {

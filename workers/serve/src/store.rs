@@ -70,6 +70,16 @@ pub trait Store: Send + Sync {
     /// Reads one view's pointers, markers and rows in one round trip.
     fn read<'a>(&'a self, query: Query<'a>) -> BoxFuture<'a, Result<Reply, StoreError>>;
 
+    /// Says what shadow reads of the `server` of that name saw, under [`engine::row::shadow_key`]. All that was said there is
+    /// forgotten `ttl_ms` after the last that was.
+    fn say_shadow<'a>(
+        &'a self,
+        key: &'a str,
+        server: &'a str,
+        json: Vec<u8>,
+        ttl_ms: i64,
+    ) -> BoxFuture<'a, Result<(), StoreError>>;
+
     /// Reads the catalog under `key`, unless its version is `known`.
     fn catalog<'a>(&'a self, key: &'a str, known: Option<&'a [u8]>) -> BoxFuture<'a, Result<CatalogReply, StoreError>>;
 }

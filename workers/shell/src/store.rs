@@ -9,6 +9,7 @@ use engine::compare::Report;
 use engine::erase::{Covers, Tombstones};
 use engine::replay::Progress;
 use engine::row::{CatalogEntry, Head, Live, Marker, RowError, RunReport, Trouble};
+use engine::shadow::Report as Shadows;
 use thiserror::Error;
 
 use crate::redis::RedisError;
@@ -197,6 +198,14 @@ fn parse_replays(
     let parse = |text: String| serde_json::from_str(&text).map_err(|error| value_error(key, &error));
     let numbered = fields.into_iter().filter_map(|(field, text)| Some((field.parse().ok()?, text)));
     numbered.map(|(partition, text)| Ok((partition, parse(text)?))).collect()
+}
+
+fn parse_shadows(
+    key: &str,
+    fields: impl IntoIterator<Item = (String, String)>,
+) -> Result<BTreeMap<String, Shadows>, StoreError> {
+    let parse = |text: String| serde_json::from_str(&text).map_err(|error| value_error(key, &error));
+    fields.into_iter().map(|(server, text)| Ok((server, parse(text)?))).collect()
 }
 
 fn parse_tombstones(key: &str, fields: impl IntoIterator<Item = (String, String)>) -> Result<Tombstones, StoreError> {

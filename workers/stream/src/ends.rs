@@ -33,7 +33,9 @@ pub fn watch<S>(shared: &Shared<S>, consumer: &Weak<GroupConsumer>, stop: &mpsc:
         match answer {
             Ok(()) => shared.readiness.clear(SUBJECT),
             Err(error) => {
-                shared.readiness.block(SUBJECT, format!("the brokers do not answer: {error}"));
+                shared
+                    .readiness
+                    .block(SUBJECT, format!("the brokers at {} do not answer: {error}", shared.kafka.bootstrap));
                 // Then they are asked something even of a worker without partitions.
                 next_metadata = Instant::now();
             }

@@ -114,9 +114,10 @@ impl Memory {
         }
     }
 
-    /// Writes it into a status, but for what is being removed, which has times of its own there, and for what a comparison
-    /// said.
+    /// Writes it into a status, but for what is being removed, which has times of its own there, and for what comparisons
+    /// and shadow reads said.
     pub fn write(&self, status: &mut FeatureViewStatus) {
+        let told = status.rollout.take().unwrap_or_default();
         let rollout = RolloutStatus {
             promoted_time: self.promoted.map(seconds),
             rolled_back: self.returned,
@@ -131,7 +132,8 @@ impl Memory {
                 replay: trial.replay.clone(),
                 advance: trial.advance.as_ref().map(Advance::told),
             }),
-            comparison: status.rollout.take().and_then(|rollout| rollout.comparison),
+            comparison: told.comparison,
+            shadow: told.shadow,
         };
         status.active_revision.clone_from(&self.active);
         status.previous_revision.clone_from(&self.previous);

@@ -169,8 +169,29 @@ impl Tally<'_> {
     }
 }
 
+/// The value as a number, as far as it is one.
+#[expect(clippy::cast_precision_loss, reason = "how far apart two values are does not need the last bits")]
+fn number(value: Option<&Value>, value_type: &ValueType) -> Option<f64> {
+    match (value?, value_type) {
+        (Value::Int64(n) | Value::Timestamp(n), _) => Some(*n as f64),
+        (Value::Double(n), _) => Some(*n),
+        (Value::Boolean(b), _) => Some(f64::from(u8::from(*b))),
+        (Value::Decimal(n), ValueType::Decimal { scale, .. }) => Some(*n as f64 / 10_f64.powi(i32::from(*scale))),
+        _ => None,
+    }
+}
+
+/// How far two values that differ are apart; as far as can be where they are no numbers.
+pub(crate) fn distance(a: (Option<&Value>, &ValueType), b: (Option<&Value>, &ValueType)) -> f64 {
+    match (number(a.0, a.1), number(b.0, b.1)) {
+        // Of what JSON can hold.
+        (Some(a), Some(b)) => (a - b).abs().min(f64::MAX),
+        _ => f64::MAX,
+    }
+}
+
 /// The value for people.
-fn text(value: Option<&Value>, value_type: Option<&ValueType>) -> String {
+pub(crate) fn text(value: Option<&Value>, value_type: Option<&ValueType>) -> String {
     let text = match (value, value_type) {
         (None, _) => "NULL".to_owned(),
         (Some(Value::Boolean(b)), _) => b.to_string(),

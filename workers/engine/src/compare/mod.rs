@@ -22,6 +22,7 @@ mod verdict;
 
 pub use histogram::Histogram;
 pub use judge::{Judge, Reading};
+pub(crate) use judge::{distance, text};
 pub use kind::{Kind, equal};
 pub use report::{Example, FeatureComparison, Report, Verdict};
 

@@ -7,16 +7,13 @@ use engine::plan::Plan;
 use shell::backoff::Backoff;
 
 use super::CompareError;
+use crate::by_name::{self, Problem};
 use crate::catalog::Revision;
 use crate::completeness::complete_from;
 use crate::evaluate::{Rows, Status, evaluate_rows};
-use crate::generation::overtaken;
-use crate::pointers::{Check, Pointers};
+use crate::pointers::Pointers;
 use crate::read::completeness;
 use crate::store::{Reply, Store};
-
-/// How often rows are asked for before giving up on a head that keeps moving.
-const ATTEMPTS: usize = 6;
 
 /// One revision, ready to be read by its name, live or not.
 pub(super) struct Side {
@@ -113,28 +110,11 @@ impl Side {
 
     /// One consistent reply, and the pointers it stands under; `None` if the revision has no head.
     async fn query(&self, store: &dyn Store, entities: &[String]) -> Result<Option<(Pointers, Reply)>, CompareError> {
-        let mut assumed: Option<Pointers> = None;
-        for _ in 0..ATTEMPTS {
-            let pointers = assumed.as_ref().unwrap_or(&self.guess);
-            let reply = store.read(pointers.query(entities)).await?;
-            let seen = match pointers.check_head(&reply) {
-                Check::Same => assumed.take(),
-                Check::Renewed(seen) => Some(seen),
-                Check::Moved(seen) => {
-                    assumed = Some(seen);
-                    continue;
-                }
-                Check::NoHead | Check::NotLive => return Ok(None),
-                Check::Broken(problem) => return Err(self.broken(problem)),
-            };
-            match seen {
-                Some(seen) if !(seen.generation > 0 && overtaken(&reply.rows, seen.generation)) => {
-                    return Ok(Some((seen, reply)));
-                }
-                _ => assumed = None,
-            }
-        }
-        Err(CompareError::Moving { revision: self.name().to_owned() })
+        by_name::read(store, &self.guess, entities).await.map_err(|problem| match problem {
+            Problem::Store(error) => error.into(),
+            Problem::Broken(problem) => self.broken(problem),
+            Problem::Moving => CompareError::Moving { revision: self.name().to_owned() },
+        })
     }
 
     fn broken(&self, problem: String) -> CompareError {

@@ -183,6 +183,16 @@ impl Store for Counting {
         self.0.read(query)
     }
 
+    fn say_shadow<'a>(
+        &'a self,
+        key: &'a str,
+        server: &'a str,
+        json: Vec<u8>,
+        ttl_ms: i64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        self.0.say_shadow(key, server, json, ttl_ms)
+    }
+
     fn catalog<'a>(&'a self, key: &'a str, known: Option<&'a [u8]>) -> BoxFuture<'a, Result<CatalogReply, StoreError>> {
         self.0.catalog(key, known)
     }

@@ -90,6 +90,7 @@ pub fn entry(plans: &[&Plan]) -> Vec<u8> {
         freshness_target_ms: 60_000,
         horizon_target_ms: None,
         plans,
+        shadow: None,
     })
     .unwrap()
 }
@@ -215,6 +216,21 @@ impl Store for FakeStore {
                 markers: hash(&contents, query.markers),
                 rows: query.entities.iter().map(|e| hash(&contents, &format!("{}{e}", query.row_prefix))).collect(),
             })
+        }
+        .boxed()
+    }
+
+    fn say_shadow<'a>(
+        &'a self,
+        key: &'a str,
+        server: &'a str,
+        json: Vec<u8>,
+        _: i64,
+    ) -> BoxFuture<'a, Result<(), StoreError>> {
+        async move {
+            let mut contents = self.contents.lock().unwrap();
+            contents.hashes.entry(key.to_owned()).or_default().insert(server.to_owned(), json);
+            Ok(())
         }
         .boxed()
     }

@@ -281,6 +281,16 @@ async fn health_says_why_not() {
             Box::pin(async { Err(StoreError::Away("gone".into())) })
         }
 
+        fn say_shadow<'a>(
+            &'a self,
+            _: &'a str,
+            _: &'a str,
+            _: Vec<u8>,
+            _: i64,
+        ) -> futures::future::BoxFuture<'a, Result<(), StoreError>> {
+            Box::pin(async { Err(StoreError::Away("gone".into())) })
+        }
+
         fn catalog<'a>(
             &'a self,
             _: &'a str,

@@ -14,3 +14,4 @@ mod reach;
 mod read;
 mod redis_server;
 mod select;
+mod shadow;

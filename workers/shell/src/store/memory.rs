@@ -9,12 +9,13 @@ use engine::row::{
     COMPLETE_FROM_FIELD, CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key,
     erased_version_key, lane_field,
 };
+use engine::shadow::Report as Shadows;
 
 use super::guard::{decide, decide_marker, fenced};
 use super::{
     Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError,
-    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles,
-    value_error,
+    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_shadows, parse_tombstones,
+    parse_troubles, value_error,
 };
 use crate::redis::RedisError;
 
@@ -310,6 +311,18 @@ impl RowStore for MemoryStore {
         let json = serde_json::to_vec(progress).map_err(|error| value_error(key, &error))?;
         let mut state = self.open("telling a replay's progress")?;
         state.hashes.entry(key.to_owned()).or_default().insert(partition.to_string(), json);
+        Ok(())
+    }
+
+    async fn shadows(&self, key: &str) -> Result<BTreeMap<String, Shadows>, StoreError> {
+        let fields = text_fields(self.open("reading shadow reads")?.hashes.get(key));
+        parse_shadows(key, fields)
+    }
+
+    async fn say_shadow(&self, key: &str, server: &str, report: &Shadows, _ttl_ms: i64) -> Result<(), StoreError> {
+        let json = serde_json::to_vec(report).map_err(|error| value_error(key, &error))?;
+        let mut state = self.open("telling of shadow reads")?;
+        state.hashes.entry(key.to_owned()).or_default().insert(server.to_owned(), json);
         Ok(())
     }
 

@@ -9,13 +9,14 @@ use engine::row::{
     COMPLETE_FROM_FIELD, CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key,
     lane_field, parse_lane_field,
 };
+use engine::shadow::Report as Shadows;
 use redis::{Cmd, Pipeline, cmd};
 
 use super::scripts::{CATALOG, ERASE, FLUSH, MARKER, SWAP, header};
 use super::{
     Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, RowStore, Segments, StoreError,
-    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_tombstones, parse_troubles,
-    value_error,
+    Swap, parse_comparison, parse_entry, parse_markers, parse_replays, parse_report, parse_shadows, parse_tombstones,
+    parse_troubles, value_error,
 };
 use crate::redis::{Connection, Connector, RedisError, info_field, is_no_script};
 
@@ -330,6 +331,20 @@ impl RowStore for RedisStore {
         let mut set = cmd("HSET");
         set.arg(key).arg(partition).arg(json);
         Ok(self.connection.run("telling a replay's progress", &set).await?)
+    }
+
+    async fn shadows(&self, key: &str) -> Result<BTreeMap<String, Shadows>, StoreError> {
+        let fields: Vec<(String, String)> =
+            self.connection.run("reading shadow reads", cmd("HGETALL").arg(key)).await?;
+        parse_shadows(key, fields)
+    }
+
+    async fn say_shadow(&self, key: &str, server: &str, report: &Shadows, ttl_ms: i64) -> Result<(), StoreError> {
+        let json = serde_json::to_string(report).map_err(|error| value_error(key, &error))?;
+        let mut pipeline = redis::pipe();
+        pipeline.cmd("HSET").arg(key).arg(server).arg(json).ignore();
+        pipeline.cmd("PEXPIRE").arg(key).arg(ttl_ms).ignore();
+        Ok(self.connection.pipeline("telling of shadow reads", &pipeline).await?)
     }
 
     async fn refusal(&self, key: &str) -> Result<Option<String>, StoreError> {

@@ -6,6 +6,7 @@ use std::future::Future;
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{CatalogEntry, RunReport, Trouble};
+use engine::shadow::Report as Shadows;
 
 use super::{Erased, Fence, Keys, LaneWrite, MarkerWrite, Markers, Outcome, Pointer, Purge, Segments, StoreError};
 
@@ -116,6 +117,18 @@ pub trait RowStore: Clone + Send + Sync + 'static {
         key: &str,
         partition: i32,
         progress: &Progress,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
+
+    /// What servers say of shadow reads, by server, under [`engine::row::shadow_key`].
+    fn shadows(&self, key: &str) -> impl Future<Output = Result<BTreeMap<String, Shadows>, StoreError>> + Send;
+
+    /// Says what `server` saw of shadow reads. All that was said under `key` is forgotten `ttl_ms` after the last that was.
+    fn say_shadow(
+        &self,
+        key: &str,
+        server: &str,
+        report: &Shadows,
+        ttl_ms: i64,
     ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// Why the store takes no writes (it is full, a replica, or cannot save); `None` if it does. Changes nothing: `key`

@@ -124,7 +124,8 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     store.put_comparison(&key("comparison"), &comparison).await.unwrap();
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), Some(comparison));
     let catalog = key("catalog");
-    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![] };
+    let entry =
+        CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
     store.put_catalog(&catalog, "a", &entry).await.unwrap();
     store.put_catalog(&catalog, "b", &entry).await.unwrap();
     store.remove_catalog(&catalog, "b").await.unwrap();
@@ -137,6 +138,7 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     store.say_trouble(&troubles, "pod-c", None, 60_000).await.unwrap();
     seen.push(format!("{:?}", store.troubles(&troubles).await.unwrap()));
     seen.push(say_replays(&store, &key("replay")).await);
+    say_shadows(&store, &key("shadow")).await;
     seen.push(format!("{:?}", store.refusal(&key("write-test")).await.unwrap()));
     let (mut cursor, mut removed) = (0, 0);
     loop {
@@ -153,6 +155,17 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
         store.markers(&markers).await.unwrap()
     ));
     seen
+}
+
+/// What servers say of shadow reads, each for itself.
+async fn say_shadows<S: RowStore>(store: &S, key: &str) {
+    assert!(store.shadows(key).await.unwrap().is_empty());
+    let report = |reads| engine::shadow::Report { former: "a".into(), reads, ..Default::default() };
+    for (server, reads) in [("server-a", 3), ("server-b", 1), ("server-a", 4)] {
+        store.say_shadow(key, server, &report(reads), 60_000).await.unwrap();
+    }
+    let said = [("server-a".to_owned(), report(4)), ("server-b".to_owned(), report(1))];
+    assert_eq!(store.shadows(key).await.unwrap(), said.into());
 }
 
 /// The progress of two partitions' replays, one of them said twice.
@@ -352,7 +365,8 @@ async fn every_write_of_a_catalog_raises_its_version_and_an_empty_one_leaves_not
     let version = async || -> Option<u64> {
         store.connection().run("testing", ::redis::cmd("GET").arg(catalog_version_key("a/catalog"))).await.unwrap()
     };
-    let entry = CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![] };
+    let entry =
+        CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
     let mut before = 0;
     for view in ["a", "b", "b", "c"] {
         store.put_catalog("a/catalog", view, &entry).await.unwrap();

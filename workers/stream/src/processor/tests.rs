@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{CatalogEntry, RunReport, Trouble};
+use engine::shadow::Report as Shadows;
 use prometheus_client::registry::Registry;
 use rdkafka::message::{OwnedMessage, Timestamp};
 use shell::admin::Readiness;
@@ -121,6 +122,12 @@ impl RowStore for Slow {
     }
     async fn say_replay(&self, key: &str, partition: i32, progress: &Progress) -> Result<(), StoreError> {
         self.store.say_replay(key, partition, progress).await
+    }
+    async fn shadows(&self, key: &str) -> Result<BTreeMap<String, Shadows>, StoreError> {
+        self.store.shadows(key).await
+    }
+    async fn say_shadow(&self, key: &str, who: &str, what: &Shadows, ttl: i64) -> Result<(), StoreError> {
+        self.store.say_shadow(key, who, what, ttl).await
     }
     async fn refusal(&self, key: &str) -> Result<Option<String>, StoreError> {
         self.store.refusal(key).await
