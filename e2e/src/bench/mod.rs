@@ -21,7 +21,7 @@ mod topic;
 mod usage;
 mod view;
 mod worker;
-mod workload;
+pub mod workload;
 mod yardstick;
 mod zipf;
 

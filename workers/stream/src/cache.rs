@@ -103,7 +103,7 @@ impl LaneCache {
         self.index.is_empty()
     }
 
-    /// Bytes in memory, roughly; lanes that grew are counted at their next write.
+    /// Bytes in memory, roughly; what states hold beside their tiles is counted when they are written.
     #[must_use]
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -198,6 +198,14 @@ impl LaneCache {
         }
         slot.lane.set_offset(offset + 1);
         Some(&mut slot.lane)
+    }
+
+    /// The lane of a slot had room for so many bytes, and has now: see [`Lane::room`].
+    pub fn resized(&mut self, at: u32, before: usize, now: usize) {
+        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
+        // What it had is in both sums.
+        self.bytes = self.bytes + now - before;
+        slot.bytes = slot.bytes + now - before;
     }
 
     /// The writes that bring the store up to date, and the slots they belong to. From now on the store counts as holding

@@ -146,7 +146,10 @@ impl PlanState {
             let time = evaluated.time(row);
             self.event_time = self.event_time.max(time);
             if let Some(lane) = self.cache.lane_for(*slot, records[self.rows[row]].offset()) {
+                let before = lane.room();
                 lane.insert(&plan.layout, &evaluated, row);
+                let now = lane.room();
+                self.cache.resized(*slot, before, now);
                 below += u64::from(time < horizon);
             }
         }

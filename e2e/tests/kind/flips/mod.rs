@@ -3,6 +3,7 @@
 //!
 //! `e2e/make/flips-image` makes the pod's image. The long forms (`hundred`) are `make soak`'s.
 
+mod edit;
 mod view;
 
 use std::time::{Duration, Instant};
@@ -90,9 +91,9 @@ async fn flips(name: &str, store: Store, scale: &Scale) {
 
     let expected = view::expected(&uid, &[(&old, "a"), (&new, "b")]);
     expected.telling().unwrap();
-    world.apply(&load(&world.namespace, &redis_url, &expected, scale));
+    world.apply(&load("flips", &world.namespace, &redis_url, &expected, scale));
     // The yardstick is in the same run: reads with no flip near.
-    said(&world, "reads before the first flip", |report| report.seconds >= 10.0 || report.done).await;
+    said(&world, "flips", "reads before the first flip", |report| report.seconds >= 10.0 || report.done).await;
     let mut moves = Vec::new();
     for flip in 0..scale.flips {
         let begun = Instant::now();
@@ -109,7 +110,7 @@ async fn flips(name: &str, store: Store, scale: &Scale) {
         moves.push(begun.elapsed());
         tokio::time::sleep(scale.every.saturating_sub(begun.elapsed())).await;
     }
-    let report = said(&world, "the load to end", |report| report.done).await;
+    let report = said(&world, "flips", "the load to end", |report| report.done).await;
     moves.sort();
     println!("{name}: {}", serde_json::to_string_pretty(&report).unwrap());
     println!(
@@ -144,10 +145,10 @@ async fn reads(client: &Client, expected: &Expected) {
     .unwrap();
 }
 
-/// Waits until the last thing that the load said is as `wanted`, and gives it.
-async fn said(world: &World, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
+/// Waits until the last thing that the load `job` said is as `wanted`, and gives it.
+async fn said(world: &World, job: &str, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
     wait_for(what, Duration::from_mins(20), || async {
-        let logs = world.kubectl(&["logs", "job/flips", "--tail=1"])?;
+        let logs = world.kubectl(&["logs", &format!("job/{job}"), "--tail=1"])?;
         let report: Report = serde_json::from_str(logs.trim()).map_err(|_| logs.clone())?;
         if wanted(&report) { Ok(report) } else { Err(logs) }
     })
@@ -196,8 +197,8 @@ async fn redis_cluster(world: &World) -> String {
     format!("redis://redis-cluster.{}:6379", world.namespace)
 }
 
-/// The load, and what it expects.
-fn load(namespace: &str, redis_url: &str, expected: &Expected, scale: &Scale) -> String {
+/// The load as a Job, and what it expects.
+fn load(job: &str, namespace: &str, redis_url: &str, expected: &Expected, scale: &Scale) -> String {
     let Scale { flips, rate, checked, .. } = scale;
     let expected = serde_json::to_string(expected).unwrap();
     let args = [
@@ -223,13 +224,13 @@ fn load(namespace: &str, redis_url: &str, expected: &Expected, scale: &Scale) ->
             "securityContext": {"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}},
             "volumeMounts": [{"name": "expected", "mountPath": "/expected"}],
         }],
-        "volumes": [{"name": "expected", "configMap": {"name": "expected"}}],
+        "volumes": [{"name": "expected", "configMap": {"name": job}}],
     });
     let file = json!({
-        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "expected"}, "data": {"expected.json": expected},
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": job}, "data": {"expected.json": expected},
     });
     let job = json!({
-        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "flips"},
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": job},
         "spec": {"backoffLimit": 0, "template": {"spec": pod}},
     });
     json!({"apiVersion": "v1", "kind": "List", "items": [file, job]}).to_string()

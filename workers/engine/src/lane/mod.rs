@@ -152,11 +152,18 @@ impl Lane {
         self.tables.iter().fold(self.offset, |near, table| near ^ table.touch())
     }
 
+    /// Bytes that its tiles have room in, without what their states hold elsewhere. Walks no tile: may be asked per event.
+    #[inline]
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.tables.capacity() * size_of::<Table>() + self.tables.iter().map(Table::room).sum::<usize>()
+    }
+
     /// Bytes in memory, roughly. Walks the tiles: ask once per flush, not per event.
     #[must_use]
     pub fn memory(&self) -> usize {
         size_of::<Self>()
-            + self.tables.capacity() * size_of::<Table>()
+            + self.room()
             + self.tables.iter().map(Table::heap).sum::<usize>()
             + self.live.capacity() * size_of::<encode::Live>()
             + self.dirty.capacity() * 8

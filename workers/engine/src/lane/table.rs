@@ -142,11 +142,15 @@ impl Table {
             ^ empty(self.states.last())
     }
 
-    /// Bytes on the heap, roughly.
+    /// Bytes that there is room for.
+    #[inline]
+    pub fn room(&self) -> usize {
+        self.starts.capacity() * 8 + self.states.capacity() * size_of::<State>()
+    }
+
+    /// Bytes that states hold elsewhere, roughly.
     pub fn heap(&self) -> usize {
-        self.starts.capacity() * 8
-            + self.states.capacity() * size_of::<State>()
-            + self.states.iter().map(State::heap).sum::<usize>()
+        self.states.iter().map(State::heap).sum()
     }
 
     /// Puts every tile where it belongs by the present bounds, given those `before`. Only tiles between an old bound and

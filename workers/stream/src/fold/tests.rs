@@ -272,3 +272,17 @@ fn events_that_a_horizon_has_passed_are_counted_and_folded_all_the_same() {
     // A rollback to nothing is followed.
     assert_eq!(below(None).0, 0);
 }
+
+#[test]
+fn what_lanes_grow_by_is_counted_as_they_grow() {
+    let bench = Bench::new(&mut Chance(3), 20_000);
+    let store = MemoryStore::default();
+    let mut reader = bench.start(&store);
+    bench.read(&store, &mut reader, 20_000);
+    let counted = reader.state.cache.bytes();
+    // A write walks the tiles, and counts all that they hold.
+    assert!(bench.flush(&store, &mut reader));
+    let walked = reader.state.cache.bytes();
+    assert!(walked > 12 * 2_000, "lanes of a few tiles say nothing: {walked}");
+    assert!(counted > walked / 10 * 9, "{counted} of {walked} bytes are known before a flush");
+}
