@@ -135,7 +135,8 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         };
         say(EventType::Normal, reason, note);
     }
-    let promoted = |status: &FeatureViewStatus| status.rollout.as_ref().and_then(|rollout| rollout.promoted_time.clone());
+    let promoted =
+        |status: &FeatureViewStatus| status.rollout.as_ref().and_then(|rollout| rollout.promoted_time.clone());
     // What serves became live once more: the pointer to it was gone, and its rows with it.
     if let (Some(active), Some(was), Some(is)) = (&after.active_revision, promoted(before), promoted(after))
         && moved.is_none()
