@@ -108,6 +108,11 @@ pub(super) fn schedule(entry: &ControllerRevision) -> Option<Schedule> {
     runs(entry).schedule
 }
 
+/// What the history table of a revision declared when the spec last wanted it.
+pub(super) fn complete_until(entry: &ControllerRevision) -> Option<CompleteUntil> {
+    runs(entry).complete_until
+}
+
 fn runs(entry: &ControllerRevision) -> Runs {
     let noted = entry.annotations().get(RUNS_ANNOTATION);
     noted.and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default()
