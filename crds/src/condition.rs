@@ -202,6 +202,8 @@ pub mod reasons {
     pub const PURGED: &str = "Purged";
     /// What a deleted view left in the online store or Kafka could not be removed in time.
     pub const LEFT_BEHIND: &str = "LeftBehind";
+    /// The online store no longer had what is served; it is computed anew from what the source still holds.
+    pub const STORE_LOST: &str = "StoreLost";
 
     /// No batch run has published a generation yet.
     pub const NO_GENERATION: &str = "NoGeneration";

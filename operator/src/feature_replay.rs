@@ -48,8 +48,9 @@ pub async fn reconcile(replay: Arc<FeatureReplay>, context: Arc<Context>) -> Res
         let written = writer.status(&observed.replay, &status).await?;
         report::events(&context, &written, &previous, &status).await;
     }
-    // The end of a round of the view sends no event here.
-    Ok(Action::requeue(context.settings.poll))
+    // The end of a round of the view sends no event here. What takes a person heals in no hurry.
+    let hurry = if matches!(&state, decide::State::Refused(refusal) if !refusal.pending) { 5 } else { 1 };
+    Ok(Action::requeue(context.settings.poll * hurry))
 }
 
 /// When it ended, if it did.

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crds::condition::types;
+use crds::condition::{ConditionStatus, types};
 use crds::feature_view::{StartFrom, StartPolicy};
 use crds::once::Phase;
 use crds::{FeatureReplay, FeatureReplaySpec};
@@ -44,11 +44,25 @@ pub async fn run(client: &Client, namespace: &str, asked: &Replay) -> Result<(),
         let doing = CliError::api(format!("reading featurereplay {namespace}/{name}"));
         let replay = api.get(&name).await.map_err(doing)?;
         screen.show(told(&replay));
-        match replay.status.as_ref().map(|status| status.progress.phase) {
-            Some(Phase::Succeeded) => return Ok(()),
-            Some(Phase::Failed) => return Err(CliError::Nothing(format!("featurereplay/{name} failed"))),
-            _ => tokio::time::sleep(PERIOD).await,
+        match end(namespace, &replay) {
+            Some(end) => return end,
+            None => tokio::time::sleep(PERIOD).await,
         }
+    }
+}
+
+/// How it ended, or why it does not begin without a person: nobody is to wait for that.
+fn end(namespace: &str, replay: &FeatureReplay) -> Option<Result<(), CliError>> {
+    let (name, progress) = (replay.name_any(), &replay.status.as_ref()?.progress);
+    let stalled = find(&progress.conditions, types::STALLED).is_some_and(|c| c.status == ConditionStatus::True);
+    match progress.phase {
+        Phase::Succeeded => Some(Ok(())),
+        Phase::Failed => Some(Err(CliError::Nothing(format!("featurereplay/{name} failed")))),
+        Phase::Pending if stalled => Some(Err(CliError::Nothing(format!(
+            "featurereplay/{name} does not begin; it does once that is mended, unless it is given up: \
+             kubectl delete -n {namespace} featurereplay/{name}"
+        )))),
+        _ => None,
     }
 }
 
@@ -108,7 +122,7 @@ fn told(replay: &FeatureReplay) -> String {
     let shown = [types::FAILED, types::COMPLETE, types::STALLED, types::RECONCILING];
     let conditions = &status.progress.conditions;
     let told = shown.iter().find_map(|type_| {
-        find(conditions, type_).filter(|c| c.status == crds::condition::ConditionStatus::True && !c.message.is_empty())
+        find(conditions, type_).filter(|c| c.status == ConditionStatus::True && !c.message.is_empty())
     });
     if let Some(condition) = told {
         let _ = writeln!(text, "  {}", condition.message);
@@ -174,5 +188,22 @@ mod tests {
         replay.status = serde_json::from_value(status).unwrap();
         texts += &told(&replay);
         assert_snapshot!(texts);
+    }
+
+    /// The command waited for ever for a replay that was refused: of a view that does not exist, or has no stream.
+    #[test]
+    fn nobody_waits_for_a_replay_that_does_not_begin() {
+        let with = |phase: &str, stalled: &str| {
+            let mut replay = object(&asked(None)).unwrap();
+            replay.metadata.name = Some("shopper-1".to_owned());
+            let stalled = json!({"type": "Stalled", "status": stalled, "reason": "R", "message": "m",
+                "lastTransitionTime": "2026-11-28T12:00:00Z"});
+            replay.status = serde_json::from_value(json!({"phase": phase, "conditions": [stalled]})).unwrap();
+            end("shop", &replay).map(|end| end.map_err(|error| error.to_string()))
+        };
+        assert_eq!((with("Pending", "False"), with("Running", "False"), with("Running", "True")), (None, None, None));
+        assert_eq!(with("Succeeded", "False"), Some(Ok(())));
+        let refused = with("Pending", "True").unwrap().unwrap_err();
+        assert!(refused.contains("kubectl delete -n shop featurereplay/shopper-1"), "{refused}");
     }
 }

@@ -1,13 +1,14 @@
 //! What is to be done with a replay. Pure.
 
-use crds::FeatureReplay;
 use crds::condition::{ConditionStatus, reasons, types};
 use crds::feature_view::{AbortReason, ReplayProgress, ReplayStatus, Trial};
+use crds::{FeatureReplay, FeatureView};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 
 use super::observe::Observed;
 use crate::conditions::{find, seconds};
+use crate::feature_view::phase::pin;
 use crate::feature_view::resolve::Refusal;
 use crate::feature_view::runs;
 
@@ -30,6 +31,15 @@ pub(super) enum State {
         /// A reason of conditions.
         reason: &'static str,
         /// How far it is, in words.
+        message: String,
+        /// What is read.
+        replay: Option<ReplayStatus>,
+    },
+    /// It goes on once a person has seen to it, as its view says.
+    Stuck {
+        /// A reason of conditions.
+        reason: String,
+        /// What is wrong, and what to do.
         message: String,
         /// What is read.
         replay: Option<ReplayStatus>,
@@ -107,6 +117,13 @@ fn begin(observed: &Observed) -> Result<State, Refusal> {
     if let Some(first) = first.filter(|_| !spec.dry_run) {
         return Err(waits(reasons::AWAITING_REPLAY, format!("FeatureReplay {:?} comes first", first.name_any())));
     }
+    // Said before that the view is not where its spec wants it: it stays there for as long as it is pinned.
+    if pin(&view.spec.rollout).is_some() && !spec.dry_run {
+        let message = format!(
+            "FeatureView {name:?} is pinned by spec.rollout.servingRevision, and nothing is rolled out; remove the field"
+        );
+        return Err(waits(reasons::PINNED, message));
+    }
     let wanted = runs::served(&observed.history, Some(&active), &plan.revision);
     let seen = status.observed_generation == view.metadata.generation;
     if !seen || wanted != active || status.candidate_revision.is_some() {
@@ -126,11 +143,6 @@ fn begin(observed: &Observed) -> Result<State, Refusal> {
                 Err(Refusal { reason: trouble.reason, message: trouble.message.clone(), pending: !trouble.stuck })
             }
         };
-    }
-    if view.spec.rollout.serving_revision.as_deref().is_some_and(|pin| !pin.is_empty()) {
-        let message =
-            format!("FeatureView {name:?} is pinned by spec.rollout.servingRevision, and nothing is rolled out");
-        return Err(waits(reasons::PINNED, message));
     }
     let run = runs::name(&plan.revision, &observed.replay);
     Ok(State::Begins { revision: active, run })
@@ -178,10 +190,30 @@ fn go_on(observed: &Observed, run: &str, now: Timestamp) -> State {
         return State::Running { reason: reasons::SUSPENDED, message, replay };
     }
     // A condition of the view that says what is wrong, or else what is going on.
-    let told = [types::STALLED, types::RECONCILING].into_iter().filter_map(|type_| find(&status.conditions, type_));
-    let told = told.filter(|c| candidate && c.status == ConditionStatus::True).map(|c| c.message.clone()).next();
-    let message = told.unwrap_or_else(|| format!("revision {run} of FeatureView {name:?} is about to begin"));
+    let told = |type_| {
+        let told = find(&status.conditions, type_);
+        told.filter(|c| candidate && c.status == ConditionStatus::True)
+    };
+    if let Some(stalled) = told(types::STALLED) {
+        let message = format!("{}; or delete this FeatureReplay, which gives it up", stalled.message);
+        return State::Stuck { reason: stalled.reason.clone(), message, replay };
+    }
+    let message = told(types::RECONCILING).map_or_else(|| idle(view, run), |told| told.message.clone());
     State::Running { reason: reasons::RUNNING, message, replay }
+}
+
+/// What is said of a run of which its view says nothing.
+fn idle(view: &FeatureView, run: &str) -> String {
+    let name = view.name_any();
+    if view.spec.suspend {
+        return format!("spec.suspend of FeatureView {name:?} stops its workers; set it to false to go on");
+    }
+    match pin(&view.spec.rollout).filter(|pin| *pin != run) {
+        Some(pin) => format!(
+            "FeatureView {name:?} is pinned to {pin} by spec.rollout.servingRevision; remove the field to go on with revision {run}"
+        ),
+        None => format!("revision {run} of FeatureView {name:?} is about to begin"),
+    }
 }
 
 /// Why a trial was given up, if it was.

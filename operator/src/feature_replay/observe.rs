@@ -90,7 +90,7 @@ pub(super) async fn offsets(
     };
     let rollout = runs::rollout(&view.spec.rollout, &observed.replay);
     let since = replay::since(&rollout.start_from, plan, now);
-    let held = context.edges.topic(log, &stream.topic, since).await;
+    let held = context.edges.topic(log, &stream.topic, since).await.map(|held| replay::judged(view, held));
     let table = replay::archive(architecture, view, &stream.topic);
     Ok(held.and_then(|held| replay::order(&rollout, plan, &held, table.as_deref(), now)))
 }

@@ -13,7 +13,7 @@ use crate::events::{Happening, emit};
 use crate::feature_view::resolve::Refusal;
 
 /// A status, reason and message.
-type Verdict = (ConditionStatus, &'static str, String);
+type Verdict<'a> = (ConditionStatus, &'a str, String);
 
 /// The status to be written, if it differs from what stands.
 pub(super) fn status(replay: &FeatureReplay, state: &State, now: Timestamp) -> FeatureReplayStatus {
@@ -28,11 +28,14 @@ pub(super) fn status(replay: &FeatureReplay, state: &State, now: Timestamp) -> F
         }
         // As of a Job: its time counts anew when it goes on.
         State::Running { reason, .. } if *reason == reasons::SUSPENDED => (Phase::Running, None, false),
-        State::Running { .. } => (Phase::Running, started(), false),
+        State::Running { .. } | State::Stuck { .. } => (Phase::Running, started(), false),
         State::Done { .. } => (Phase::Succeeded, started(), true),
         State::GivenUp { .. } => (Phase::Failed, started(), true),
     };
-    if let State::Running { replay: Some(replay), .. } | State::Done { replay: Some(replay), .. } = state {
+    if let State::Running { replay: Some(replay), .. }
+    | State::Stuck { replay: Some(replay), .. }
+    | State::Done { replay: Some(replay), .. } = state
+    {
         status.records = Some(records(replay));
         status.replay = Some(replay.clone());
     }
@@ -54,7 +57,7 @@ pub(super) fn status(replay: &FeatureReplay, state: &State, now: Timestamp) -> F
 }
 
 /// `Complete`, `Failed`, `Reconciling`, `Stalled`, `SpecAccepted`.
-fn verdicts(state: &State) -> [Verdict; 5] {
+fn verdicts(state: &State) -> [Verdict<'_>; 5] {
     let (yes, no, unknown) = (ConditionStatus::True, ConditionStatus::False, ConditionStatus::Unknown);
     let idle = || (no, reasons::IDLE, String::new());
     let accepted = || (yes, reasons::ACCEPTED, String::new());
@@ -80,6 +83,10 @@ fn verdicts(state: &State) -> [Verdict; 5] {
             let moves = if *reason == reasons::SUSPENDED { no } else { yes };
             [say(no), idle(), say(moves), idle(), accepted()]
         }
+        State::Stuck { reason, message, .. } => {
+            let say = |status| (status, reason.as_str(), message.clone());
+            [say(no), idle(), idle(), say(yes), accepted()]
+        }
         State::Done { reason, message, .. } => [(yes, *reason, message.clone()), idle(), idle(), idle(), accepted()],
         State::GivenUp { reason, message } => {
             let message =
@@ -102,7 +109,9 @@ pub(super) async fn events(
         find(&progress.conditions, type_).filter(|c| c.status == ConditionStatus::True).cloned()
     };
     let told = if let Some(stalled) = holds(after, types::STALLED) {
-        let again = holds(before, types::STALLED).is_some_and(|was| was.message == stalled.message);
+        // What its view says may hold a time that passes.
+        let same = before.phase == after.phase;
+        let again = holds(before, types::STALLED).is_some_and(|was| same && was.reason == stalled.reason);
         (!again).then_some((EventType::Warning, stalled))
     } else if before.phase == after.phase {
         None

@@ -135,6 +135,19 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         };
         say(EventType::Normal, reason, note);
     }
+    let promoted =
+        |status: &FeatureViewStatus| status.rollout.as_ref().and_then(|rollout| rollout.promoted_time.clone());
+    // What serves became live once more: the pointer to it was gone, and its rows with it.
+    if let (Some(active), Some(was), Some(is)) = (&after.active_revision, promoted(before), promoted(after))
+        && moved.is_none()
+        && was != is
+    {
+        let note = format!(
+            "the online store lost revision {active}, which is computed anew from what its source still holds: windows that \
+             reach further back are too low until `featuremill replay` has read them, from an archive where there is one"
+        );
+        say(EventType::Warning, reasons::STORE_LOST, note);
+    }
     if let Some((revision, reason)) = aborted(after).filter(|is| aborted(before).as_ref() != Some(is)) {
         let stalled = find(&after.conditions, types::STALLED).map(|c| c.message.clone()).unwrap_or_default();
         let (severity, reason) = match reason {
@@ -261,6 +274,22 @@ mod tests {
         };
         assert_eq!(told(&after, &back), ["RolledBack"]);
         assert_eq!(told(&back, &after), ["Promoted"]);
+    }
+
+    /// After a loss of the store a Kappa is read again from what its topic holds, however much longer its windows are, and
+    /// nobody was told: the same revision is live before and after.
+    #[test]
+    fn what_the_store_lost_is_told_although_the_same_revision_serves() {
+        let live_since = |time: &str| FeatureViewStatus {
+            active_revision: Some("a".into()),
+            rollout: Some(RolloutStatus { promoted_time: Some(time.into()), ..RolloutStatus::default() }),
+            ..Default::default()
+        };
+        let (before, after) = (live_since("2026-01-01T00:00:00Z"), live_since("2026-02-01T00:00:00Z"));
+        assert_eq!(told(&before, &after), ["StoreLost"]);
+        let other = FeatureViewStatus { active_revision: Some("b".into()), ..after.clone() };
+        assert_eq!(told(&before, &other), ["Promoted"]);
+        assert!(told(&FeatureViewStatus::default(), &after).iter().all(|reason| reason == "Promoted"));
     }
 
     fn told(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<String> {

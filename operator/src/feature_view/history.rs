@@ -55,6 +55,12 @@ pub(super) fn view<'a>(observed: &'a Observed, revision: &str, wanted: Option<&s
         let mut spec = spec(observed, entry)?;
         // The mode of the spec may need none.
         spec.schedule = spec.schedule.or_else(|| under::schedule(entry));
+        if let Some(table) = &mut spec.source.table {
+            // It may be edited in place: of the same table it is as it is now, of another as it was last.
+            let now = observed.view.spec.source.table.as_ref().filter(|now| now.uri == table.uri);
+            let declared = now.map(|now| now.complete_until).or_else(|| under::complete_until(entry));
+            table.complete_until = declared.unwrap_or(table.complete_until);
+        }
         Some(spec)
     });
     match spec {
@@ -118,15 +124,19 @@ pub(super) fn desire(observed: &Observed, decision: &Decision, image_of_now: &st
     decision.run.iter().filter_map(make).collect()
 }
 
-/// The entries that the history no longer has room for: the oldest of those that neither run, nor are asked for, nor are
-/// being removed.
+/// The entries that the history no longer has room for, of those that neither run, nor are asked for, nor are being removed:
+/// first what a newer entry computes by the same definition, so that replays push no definition out, and then the oldest.
 pub(super) fn surplus<'a>(observed: &'a Observed, decision: &Decision) -> Vec<&'a ControllerRevision> {
     let limit = usize::try_from(observed.view.spec.rollout.revision_history_limit).unwrap_or_default();
     let in_use =
         |revision: &str| decision.run.iter().chain(&decision.retire).chain(&decision.target).any(|r| r == revision);
     let mut idle: Vec<&ControllerRevision> =
         observed.history.iter().filter(|entry| !revision_of(*entry).is_some_and(in_use)).collect();
-    idle.sort_by_key(|entry| std::cmp::Reverse(entry.revision));
+    let definition = |entry: &'a ControllerRevision| runs::base(entry).or_else(|| revision_of(entry));
+    let is_repeated = |entry: &'a ControllerRevision| {
+        observed.history.iter().any(|other| other.revision > entry.revision && definition(other) == definition(entry))
+    };
+    idle.sort_by_key(|entry| (is_repeated(*entry), std::cmp::Reverse(entry.revision)));
     idle.split_off(limit.min(idle.len()))
 }
 

@@ -388,7 +388,7 @@ pub async fn offsets(
     let (topic, log) = (&plan.source.stream.as_ref()?.topic, facts.secrets.log.as_ref()?);
     let rollout = &observed.rollout(&replaying.revision);
     let since = replay::since(&rollout.start_from, plan, now);
-    let held = context.edges.topic(log, topic, since).await;
+    let held = context.edges.topic(log, topic, since).await.map(|held| replay::judged(&observed.view, held));
     let table = observed.architecture.as_ref().and_then(|of| replay::archive(of, &observed.view, topic));
     Some(held.and_then(|held| replay::order(rollout, plan, &held, table.as_deref(), now)))
 }

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crds::condition::reasons;
+use crds::condition::{ConditionStatus, reasons, types};
 use crds::feature_view::{ReplayArchive, ReplayPart, ReplayProgress, ReplayStatus, Rollout, StartFrom, StartPolicy};
 use crds::{Architecture, FeatureView};
 use engine::plan::{Mode, Plan};
@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::observe::{Observed, revision_of};
 use crate::architecture::archive;
-use crate::conditions::seconds;
+use crate::conditions::{find, seconds};
 use crate::edges::{Held, Topic};
 use crate::jobs;
 use crate::names::{self, COMPONENT_LABEL, FENCE_ANNOTATION, REPLAY, REPLAY_KEY};
@@ -107,6 +107,17 @@ pub fn order(
         progress: None,
         completed_time: None,
     })
+}
+
+/// What a topic holds, for a view that was refused since that is too little: what the topic promises to keep may be promised
+/// since then only, and what it had lost does not come back. What it holds is judged by its records alone.
+#[must_use]
+pub fn judged(view: &FeatureView, topic: Topic) -> Topic {
+    let stalled = view.status.as_ref().and_then(|status| find(&status.conditions, types::STALLED));
+    let refused = stalled.is_some_and(|stalled| {
+        stalled.status == ConditionStatus::True && stalled.reason == reasons::RETENTION_TOO_SHORT
+    });
+    Topic { keeps_ms: topic.keeps_ms.filter(|_| !refused), ..topic }
 }
 
 /// From which event time on the rows hold every event, in whole seconds, if older ones are not read: an event may be as much
@@ -202,8 +213,8 @@ fn shortage(plan: &Plan, topic: &Topic, now: Timestamp) -> Option<(Vec<i32>, Tro
     let needs = needed.map_or_else(|| "all there ever were".to_owned(), |ms| format!("{} of them", length(ms / 1000)));
     let message = format!(
         "partition {partition} of topic {name} {held}{more}, and it has no archive; the longest window of revision {} needs {needs}, lateness \
-         included. Take what there is with spec.rollout.startFrom: {{policy: Earliest}}, shorten the window, or lengthen \
-         the topic's retention.ms before it is needed",
+         included. Take what there is with spec.rollout.startFrom: {{policy: Earliest}}, or shorten the window; a longer \
+         retention.ms of the topic brings nothing back, and helps once it has kept records for as long",
         plan.revision
     );
     let partitions = short.iter().map(|(partition, _)| **partition).collect();

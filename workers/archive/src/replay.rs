@@ -3,8 +3,9 @@
 //! How records become rows is [`stream::replay`]'s, and the same as for records of the topic. Here is only what the table
 //! holds: from which offset on, up to which, and whether that reaches back far enough.
 //!
-//! Invariant: all records of the partition in `[from, until)` are given, or it is refused. Those who were erased are not in the
-//! table, or are left out by the tombstones that every writer of rows knows.
+//! Invariants: all records of the partition in `[from, until)` are given, or it is refused. Those who were erased are not in the
+//! table, or are left out by the tombstones that every writer of rows knows. Records are put into order a slice of offsets at a
+//! time: however long a history is, the first of it are folded soon, and what is spilled stays small.
 
 use std::sync::Arc;
 
@@ -17,7 +18,8 @@ use datafusion::prelude::{SessionContext, ident};
 use deltalake::DeltaTable;
 use engine::replay::Part;
 use futures::future::BoxFuture;
-use futures::{FutureExt as _, StreamExt as _};
+use futures::stream::{BoxStream, iter};
+use futures::{FutureExt as _, StreamExt as _, TryStreamExt as _};
 use lake::bronze::{self, OFFSET, PARTITION, TIMESTAMP, VALUE};
 use lake::files::conform;
 use lake::session::{SessionOptions, session};
@@ -29,6 +31,11 @@ use stream::replay::{Refusal, ReplayError, run_archive};
 use tokio_util::sync::CancellationToken;
 
 use crate::args::HistoryArgs;
+
+/// So many offsets are put into order at once, at least.
+const SLICE: i64 = 1 << 20;
+/// Slices at most: files whose statistics do not tell partitions apart are looked at once for each.
+const SLICES: i64 = 64;
 
 /// Reads what the topic no longer holds, until it can be read on.
 ///
@@ -50,7 +57,7 @@ pub async fn replay(args: HistoryArgs, shutdown: CancellationToken) -> Result<()
         threads: 1,
         ..SessionOptions::default()
     };
-    let archive = Arc::new(Bronze { storage, session: session(&options).map_err(failed)? });
+    let archive = Arc::new(Bronze { storage, session: session(&options).map_err(failed)?, slice: SLICE });
     run_archive(args.replay, archive, shutdown).await
 }
 
@@ -62,6 +69,8 @@ fn unreadable(error: &LakeError) -> Refusal {
 struct Bronze {
     storage: Storage,
     session: SessionContext,
+    /// How many offsets are put into order at once, at least.
+    slice: i64,
 }
 
 impl Records for Bronze {
@@ -127,13 +136,7 @@ impl Bronze {
                 gap.from, gap.to
             )));
         }
-        let records = self.records(&table, wanted, (from, until)).await.map_err(failed)?;
-        Ok(Held { from, until, records })
-    }
-
-    async fn frame(&self, table: &DeltaTable, uri: &str, filter: Expr) -> Result<DataFrame, LakeError> {
-        let frame = source::frame(table, uri, &self.session).await?;
-        frame.filter(filter).map_err(LakeError::query(uri, "reading records"))
+        Ok(Held { from, until, records: self.records(&table, wanted, (from, until)) })
     }
 
     /// The first record of a partition, of that time or later.
@@ -153,7 +156,7 @@ impl Bronze {
                 of_partition.and(ident(TIMESTAMP).gt_eq(Expr::Literal(since, None)))
             }
         };
-        let frame = self.frame(table, uri, filter).await?;
+        let frame = frame(table, uri, &self.session, filter).await?;
         let frame = frame.select(vec![ident(OFFSET), ident(TIMESTAMP)]).map_err(failed())?;
         let frame = frame.sort(vec![ident(OFFSET).sort(true, false)]).map_err(failed())?;
         let batches = frame.limit(0, Some(1)).map_err(failed())?.collect().await.map_err(failed())?;
@@ -163,21 +166,58 @@ impl Bronze {
         Ok(Some((offsets.value(0), times.as_primitive::<TimestampMicrosecondType>().value(0).div_euclid(1_000))))
     }
 
-    async fn records(
-        &self,
-        table: &DeltaTable,
-        wanted: Wanted<'_>,
-        (from, until): (i64, i64),
-    ) -> Result<futures::stream::BoxStream<'static, Result<Vec<OwnedMessage>, String>>, LakeError> {
-        let (uri, topic, partition) = (wanted.archive.table.clone(), wanted.topic.to_owned(), wanted.part.partition);
-        let failed = || LakeError::query(&uri, "reading records");
+    /// The records of a partition in the order of their offsets, slice by slice.
+    fn records(&self, table: &DeltaTable, wanted: Wanted<'_>, range: (i64, i64)) -> Batches {
+        let slice = Arc::new(Slice {
+            table: table.clone(),
+            session: self.session.clone(),
+            uri: wanted.archive.table.clone(),
+            topic: wanted.topic.to_owned(),
+            partition: wanted.part.partition,
+        });
+        let read = move |range| {
+            let slice = Arc::clone(&slice);
+            async move { slice.read(range).await.map_err(|error| error.to_string()) }
+        };
+        iter(slices(range, self.slice)).then(read).try_flatten().boxed()
+    }
+}
+
+type Batches = BoxStream<'static, Result<Vec<OwnedMessage>, String>>;
+
+/// Bounds of slices of `[from, until)`, each of `least` offsets or more but for the last.
+fn slices((from, until): (i64, i64), least: i64) -> impl Iterator<Item = (i64, i64)> {
+    let step = least.max((until - from) / SLICES + 1);
+    std::iter::successors(Some(from), move |at| at.checked_add(step))
+        .take_while(move |at| *at < until)
+        .map(move |at| (at, at.saturating_add(step).min(until)))
+}
+
+async fn frame(table: &DeltaTable, uri: &str, session: &SessionContext, filter: Expr) -> Result<DataFrame, LakeError> {
+    let frame = source::frame(table, uri, session).await?;
+    frame.filter(filter).map_err(LakeError::query(uri, "reading records"))
+}
+
+/// What slices of a partition are read from.
+struct Slice {
+    table: DeltaTable,
+    session: SessionContext,
+    uri: String,
+    topic: String,
+    partition: i32,
+}
+
+impl Slice {
+    async fn read(&self, (from, until): (i64, i64)) -> Result<Batches, LakeError> {
+        let Self { table, session, uri, topic, partition } = self;
+        let failed = || LakeError::query(uri, "reading records");
         let range = ident(OFFSET).gt_eq(lit(from)).and(ident(OFFSET).lt(lit(until)));
-        let frame = self.frame(table, &uri, ident(PARTITION).eq(lit(partition)).and(range)).await?;
+        let frame = frame(table, uri, session, ident(PARTITION).eq(lit(*partition)).and(range)).await?;
         let names = [OFFSET, TIMESTAMP, bronze::KEY, VALUE];
         let frame = frame.select(names.map(ident).to_vec()).map_err(failed())?;
         let frame = frame.sort(vec![ident(OFFSET).sort(true, false)]).map_err(failed())?;
         let batches = frame.execute_stream().await.map_err(failed())?;
-        let columns = columns(&names);
+        let (columns, uri, topic, partition) = (columns(&names), uri.clone(), topic.clone(), *partition);
         let records = batches.map(move |batch| {
             let batch = batch.map_err(|error| format!("{uri}: reading records: {error}"))?;
             let batch = conform(&batch, &columns, &uri).map_err(|error| error.to_string())?;
@@ -217,4 +257,92 @@ fn messages(batch: &RecordBatch, topic: &str, partition: i32) -> Vec<OwnedMessag
 
 fn time(ms: i64) -> String {
     jiff::Timestamp::from_millisecond(ms).map_or_else(|_| format!("{ms} ms"), |time| time.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use arrow::array::{ArrayRef, Date32Array, Int32Array, Int64Array, TimestampMicrosecondArray, new_null_array};
+    use engine::replay::Archive;
+    use lake::bronze::{Bronze as Table, Chunk, Progress};
+    use lake::{Identity, Owner};
+    use rdkafka::message::Message as _;
+
+    use super::*;
+
+    const TOPIC: &str = "events";
+    /// A kibibyte each, of either partition: far more than the session may hold and spill.
+    const RECORDS: i64 = 40_000;
+
+    fn records(partition: i32, from: i64, to: i64) -> RecordBatch {
+        let rows = usize::try_from(to - from).unwrap();
+        let times = || TimestampMicrosecondArray::from_iter_values((from..to).map(|o| o * 1_000)).with_timezone("UTC");
+        let schema = bronze::schema();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int32Array::from(vec![partition; rows])),
+            Arc::new(Int64Array::from_iter_values(from..to)),
+            Arc::new(times()),
+            Arc::new(times()),
+            new_null_array(schema.field(4).data_type(), rows),
+            Arc::new(BinaryArray::from_iter_values((from..to).map(|offset| format!("{offset:01024}")))),
+            new_null_array(schema.field(6).data_type(), rows),
+            Arc::new(Date32Array::from(vec![0; rows])),
+        ];
+        RecordBatch::try_new(schema, columns).unwrap()
+    }
+
+    async fn archived(uri: &str, storage: &Storage) {
+        let identity = Identity { uid: "u".into(), owner: Owner::Topic(TOPIC.into()) };
+        let mut table = Table::open(uri, storage, identity, None).await.unwrap();
+        let mut after = None;
+        for to in [RECORDS / 3, RECORDS] {
+            let mut chunk = Chunk { partitions: 2, ..Chunk::default() };
+            for partition in 0..2 {
+                chunk.batches.push(records(partition, after.unwrap_or(0), to));
+                let progress = Progress { offset: to, event_time: Some(to), end_offset: to, read_to_end_at: 0 };
+                chunk.progress.insert(partition, (after, progress));
+            }
+            table.append(&chunk).await.unwrap();
+            after = Some(to);
+        }
+    }
+
+    /// Reads partition 1 from offset 5 on, so many offsets at a time.
+    async fn read(uri: &str, storage: &Storage, folder: &std::path::Path, slice: i64) -> Result<Vec<i64>, String> {
+        let spill_dir = Some(folder.join("spill"));
+        let options = SessionOptions { memory_bytes: 24 << 20, spill_dir, spill_bytes: 1 << 20, threads: 1 };
+        let bronze = Bronze { storage: storage.clone(), session: session(&options).unwrap(), slice };
+        let archive = Archive { table: uri.to_owned(), since_ms: None, partitions: vec![1] };
+        let part = Part { partition: 1, from: RECORDS, to: RECORDS };
+        let wanted = Wanted { topic: TOPIC, part, archive: &archive, position: Some(5), least: RECORDS };
+        let Held { from, until, records } = bronze.open(wanted).await.map_err(|why| format!("{why:?}"))?;
+        assert_eq!((from, until), (5, RECORDS));
+        let batches: Vec<Vec<OwnedMessage>> = records.try_collect().await?;
+        Ok(batches.into_iter().flatten().map(|record| record.offset()).collect())
+    }
+
+    /// All of a history was put into order before the first record of it was folded. What that spilled was bounded by the
+    /// pod's volume, so that a longer history could never be replayed; and since nothing of the candidate advanced for as
+    /// long as it was sorted, `progressDeadlineSeconds` gave it up.
+    #[tokio::test]
+    async fn a_history_that_is_longer_than_what_may_be_spilled_is_read_in_order() {
+        lake::install_crypto();
+        let (folder, storage) = (tempfile::tempdir().unwrap(), Storage::local());
+        let uri = folder.path().join("bronze").display().to_string();
+        archived(&uri, &storage).await;
+        let all_at_once = read(&uri, &storage, folder.path(), i64::MAX / 2).await;
+        assert!(all_at_once.is_err(), "the bounds of this test bound nothing");
+        let found = read(&uri, &storage, folder.path(), 2_000).await.unwrap();
+        assert!(found.iter().copied().eq(5..RECORDS), "{} of {RECORDS} records", found.len());
+    }
+
+    #[test]
+    fn slices_are_adjacent_and_few() {
+        let of = |range, least| slices(range, least).collect::<Vec<_>>();
+        assert_eq!(of((5, 5), 10), []);
+        assert_eq!(of((5, 20), 10), [(5, 15), (15, 20)]);
+        let many = of((3, 1_000_003), 10);
+        assert!(many.len() <= 64 && many.windows(2).all(|pair| pair[0].1 == pair[1].0), "{many:?}");
+        assert_eq!((many[0].0, many[many.len() - 1].1), (3, 1_000_003));
+    }
 }

@@ -45,6 +45,7 @@ fn reason(observed: &Observed) -> &'static str {
         | State::Running { reason, .. }
         | State::Done { reason, .. }
         | State::GivenUp { reason, .. } => reason,
+        State::Stuck { .. } => "Stuck",
         State::Asks => "Asks",
         State::Begins { .. } => "Begins",
     }
@@ -113,4 +114,50 @@ fn a_run_ends_when_it_serves_or_when_it_cannot_any_more() {
     };
     assert_eq!(reason(&with_view(aborted, &begun)), reasons::REPLAY_FAILED);
     assert_eq!(reason(&observed(&json!({}), &json!({"run": "of another definition"}))), reasons::SUPERSEDED);
+}
+
+/// A view's Stalled=True was told as "Running", Reconciling=True, so that whoever waited for the replay waited for ever: a failed
+/// comparison and a topic that holds too little take a person, and no deadline counts meanwhile.
+#[test]
+fn what_takes_a_person_stalls_the_replay_too_and_says_how_to_give_it_up() {
+    let State::Begins { run, .. } = decided(&observed(&json!({}), &json!({}))) else { unreachable!() };
+    let begun = json!({"run": run, "phase": "Running", "startTime": "2026-11-28T11:59:00Z"});
+    let stalled = |v: &mut FeatureView| {
+        let status = v.status.as_mut().unwrap();
+        status.candidate_revision = Some(run.clone());
+        let condition = json!([{"type": "Stalled", "status": "True", "reason": "ComparisonFailed", "message": "clicks differs",
+            "lastTransitionTime": NOW}]);
+        status.conditions = serde_json::from_value(condition).unwrap();
+    };
+    let observed = with_view(stalled, &begun);
+    let state = decided(&observed);
+    let State::Stuck { reason, message, .. } = &state else { panic!("{state:?}") };
+    assert_eq!(reason, "ComparisonFailed");
+    assert!(message.contains("clicks differs") && message.contains("delete this FeatureReplay"), "{message}");
+    let status = super::super::report::status(&observed.replay, &state, NOW.parse().unwrap()).progress;
+    let verdict = |type_| {
+        let condition = find(&status.conditions, type_).unwrap();
+        (condition.status, condition.reason.as_str())
+    };
+    assert_eq!(verdict(types::STALLED), (ConditionStatus::True, "ComparisonFailed"));
+    assert_eq!(verdict(types::RECONCILING).0, ConditionStatus::False);
+    assert_eq!(verdict(types::COMPLETE), (ConditionStatus::False, "ComparisonFailed"));
+    assert_eq!(status.phase, crds::once::Phase::Running, "it goes on once somebody has seen to it");
+}
+
+/// After a rollback from what a replay had made, another replay was told that the view "is on its way to what its spec
+/// describes; it begins after that", which it is not for as long as it is pinned.
+#[test]
+fn who_waits_for_a_pin_to_be_removed_is_told_so() {
+    let rolled_back = |v: &mut FeatureView| {
+        v.spec.rollout.serving_revision = Some("former".to_owned());
+        v.status.as_mut().unwrap().active_revision = Some("former".to_owned());
+    };
+    assert_eq!(reason(&with_view(rolled_back, &json!({}))), reasons::PINNED);
+    let State::Begins { run, .. } = decided(&observed(&json!({}), &json!({}))) else { unreachable!() };
+    let State::Running { message, .. } = decided(&with_view(rolled_back, &json!({"run": run}))) else { unreachable!() };
+    assert!(message.contains("servingRevision"), "{message}");
+    let suspended = |v: &mut FeatureView| v.spec.suspend = true;
+    let State::Running { message, .. } = decided(&with_view(suspended, &json!({"run": run}))) else { unreachable!() };
+    assert!(message.contains("spec.suspend"), "{message}");
 }

@@ -154,3 +154,60 @@ fn a_revision_of_another_mode_goes_on_as_it_was_made() {
     bare.architecture.as_mut().unwrap().spec.offline_store = None;
     assert!(plan(&bare, &old.revision).is_none());
 }
+
+/// What a table declares lies in `source`, beside what a revision is made of, and is edited in place. An entry of the history is
+/// written once, so that a revision which is no longer the spec's was run as the table was declared when it was first seen: a
+/// correction from `NewestEvent` to `Declared` was taken back for the one that serves as soon as a candidate began (an edit,
+/// or a replay on demand), and its runs published a horizon that the table does not hold.
+#[test]
+fn what_a_table_declares_stays_corrected_while_another_revision_is_rolled_out() {
+    use crds::feature_view::CompleteUntil::{Declared, NewestEvent};
+    let declares = |window: &str, uri: &str, declares: &str, history: Vec<ControllerRevision>| {
+        let mut observed = in_mode("Lambda", history);
+        let mut spec = serde_json::to_value(&observed.view.spec).unwrap();
+        spec["source"]["table"] = json!({"uri": uri, "completeUntil": declares});
+        spec["features"][0]["window"] = json!(window);
+        observed.view.spec = serde_json::from_value(spec).unwrap();
+        observed
+    };
+    let noted = |observed: &Observed| {
+        let revision = resolve::plan(&observed.view, "Lambda").unwrap().revision.clone();
+        let decision = Decision { wanted: Some(revision.clone()), ..runs(observed, &[&revision]) };
+        (revision, desire(observed, &decision, "image"))
+    };
+    let (old, entries) = noted(&declares("1h", "s3://lake/clicks", "NewestEvent", Vec::new()));
+    let (same, entries) = noted(&declares("1h", "s3://lake/clicks", "Declared", entries));
+    assert_eq!(old, same, "it is an edit in place");
+    let declared = |now: &Observed| {
+        let wanted = resolve::plan(&now.view, "Lambda").unwrap().revision.clone();
+        assert_ne!(old, wanted);
+        view(now, &old, Some(&wanted)).spec.source.table.clone().unwrap().complete_until
+    };
+    assert_eq!(declared(&declares("2h", "s3://lake/clicks", "Declared", entries.clone())), Declared);
+    // It is edited in place for both, too; what another table declares says nothing of this one.
+    assert_eq!(declared(&declares("2h", "s3://lake/clicks", "NewestEvent", entries.clone())), NewestEvent);
+    assert_eq!(declared(&declares("2h", "s3://lake/other", "NewestEvent", entries)), Declared);
+}
+
+/// Each replay on demand has an entry of its own. A view that is computed anew every night had nothing but those after
+/// `revisionHistoryLimit` nights, and no former definition could be gone back to any more.
+#[test]
+fn replays_push_no_definition_out_of_the_history() {
+    let (names, mut entries) = history(&["1h", "2h"]);
+    let base = revision_of(&entries[1]).unwrap().to_owned();
+    for number in 3..=6 {
+        let run = format!("a00000000{number}");
+        let mut entry = entries[1].clone();
+        entry.metadata.name = Some(names::controller_revision("clicks", &run));
+        entry.metadata.labels.as_mut().unwrap().insert(names::REVISION_LABEL.to_owned(), run);
+        entry.metadata.annotations.as_mut().unwrap().insert(names::BASE_ANNOTATION.to_owned(), base.clone());
+        entry.revision = number;
+        entries.push(entry);
+    }
+    let now = observed("2h", 1, entries);
+    let live = "a000000006";
+    let gone: Vec<&str> = surplus(&now, &runs(&now, &[live])).into_iter().filter_map(revision_of).collect();
+    assert!(!gone.contains(&names[0].as_str()), "{gone:?}");
+    // What the spec describes by itself is asked for, and so stays, too.
+    assert_eq!(gone, ["a000000005", "a000000004", "a000000003"]);
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use crds::Architecture;
 use crds::architecture::{Batch, Mode};
-use crds::feature_view::Schedule;
+use crds::feature_view::{CompleteUntil, Schedule};
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use kube::ResourceExt as _;
 use serde::{Deserialize, Serialize};
@@ -18,11 +18,15 @@ use crate::names::{ARCHITECTURE_ANNOTATION, RUNS_ANNOTATION};
 
 /// How the batch runs of a revision are carried out.
 #[derive(Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub(super) struct Runs {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub schedule: Option<Schedule>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub batch: Option<Batch>,
+    /// What its history table declares: it lies beside what the revision is made of, and is none of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub complete_until: Option<CompleteUntil>,
 }
 
 /// The mode that a plan was made for, in the words of the API.
@@ -86,8 +90,10 @@ pub(super) fn notes(observed: &Observed, revision: &str, wanted: bool) -> BTreeM
         (None, Some(architecture)) => {
             notes.insert(ARCHITECTURE_ANNOTATION.to_owned(), architecture.name_any());
             if architecture.spec.mode.batches() {
-                let runs =
-                    Runs { schedule: observed.view.spec.schedule.clone(), batch: architecture.spec.batch.clone() };
+                let spec = &observed.view.spec;
+                let complete_until = spec.source.table.as_ref().map(|table| table.complete_until);
+                let (schedule, batch) = (spec.schedule.clone(), architecture.spec.batch.clone());
+                let runs = Runs { schedule, batch, complete_until };
                 // Serialising owned data with string keys cannot fail.
                 notes.insert(RUNS_ANNOTATION.to_owned(), serde_json::to_string(&runs).unwrap_or_default());
             }
@@ -100,6 +106,11 @@ pub(super) fn notes(observed: &Observed, revision: &str, wanted: bool) -> BTreeM
 /// The schedule that a revision had when the spec last wanted it.
 pub(super) fn schedule(entry: &ControllerRevision) -> Option<Schedule> {
     runs(entry).schedule
+}
+
+/// What the history table of a revision declared when the spec last wanted it.
+pub(super) fn complete_until(entry: &ControllerRevision) -> Option<CompleteUntil> {
+    runs(entry).complete_until
 }
 
 fn runs(entry: &ControllerRevision) -> Runs {

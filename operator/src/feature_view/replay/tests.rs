@@ -95,6 +95,28 @@ fn a_topic_that_holds_too_little_is_refused_with_what_it_holds_and_what_to_do() 
     assert!(refusal.message.contains("holds no record by now"), "{}", refusal.message);
 }
 
+/// A view that stalled since its topic had lost what it needs was told to lengthen `retention.ms`. That made the topic promise
+/// enough at once, and brought nothing back: the candidate was replayed from what was left, nothing said that its windows were
+/// too low, and a new feature, which is compared with nothing, was served so.
+#[test]
+fn a_retention_that_is_lengthened_once_it_is_too_short_brings_nothing_back() {
+    let plan = plan("Kappa");
+    let short = topic(None, &[(10, 80, 10, Some(12))]);
+    let lengthened = Topic { keeps_ms: Some(i64::MAX), ..short };
+    let mut view = observed("24h", 1, Vec::new()).view;
+    let mut of = |status: serde_json::Value| {
+        view.status = serde_json::from_value(status).unwrap();
+        order(&rollout(StartPolicy::LongestWindow), &plan, &judged(&view, lengthened.clone()), None, now())
+    };
+    let stalled = |reason: &str| json!({"conditions": [{"type": "Stalled", "status": "True", "reason": reason, "message": "", "lastTransitionTime": NOW}]});
+    assert!(of(json!({})).is_ok() && of(stalled("ComparisonFailed")).is_ok());
+    assert_eq!(of(stalled("RetentionTooShort")).unwrap_err().reason, "RetentionTooShort");
+    // Once it has kept records for as long, they say so themselves.
+    let kept = topic(Some(i64::MAX), &[(10, 80, 11, None)]);
+    let judged = judged(&view, kept);
+    assert!(order(&rollout(StartPolicy::LongestWindow), &plan, &judged, None, now()).is_ok());
+}
+
 #[test]
 fn what_is_not_read_is_said_by_the_time_from_which_on_all_is() {
     let (plan, lambda) = (plan("Kappa"), plan("Lambda"));

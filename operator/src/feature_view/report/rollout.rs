@@ -96,6 +96,11 @@ impl Round<'_> {
         let (name, rollout) = (self.observed.view.name_any(), &self.observed.view.spec.rollout);
         match self.decision.step {
             Step::AwaitTurn => Some((reasons::AWAITING_MIGRATION, self.queued(&revision))),
+            Step::Replay | Step::CatchUp | Step::Compare | Step::AwaitPromotion if self.observed.is_held(&revision) => {
+                let message =
+                    format!("spec.suspend of the FeatureReplay that revision {revision} is a run of holds it");
+                Some((reasons::SUSPENDED, message))
+            }
             Step::Replay | Step::CatchUp | Step::AwaitPromotion if rollout.paused => Some((
                 reasons::PAUSED,
                 format!("spec.rollout.paused holds revision {revision}; set it to false to go on"),

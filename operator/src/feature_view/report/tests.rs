@@ -153,6 +153,21 @@ fn a_replay_says_what_it_reads_and_what_keeps_it_from_that() {
     assert_eq!(it.says(types::STALLED), "what it is");
 }
 
+/// The view said that the run "reads 100 records again", while its `FeatureReplay` was suspended and no Job stood.
+#[test]
+fn a_run_whose_replay_is_suspended_is_said_to_be_held() {
+    for step in [Step::Replay, Step::CatchUp] {
+        let mut it = case(step);
+        let run = it.decision.wanted.clone().unwrap();
+        let replay = json!({"apiVersion": "featuremill.dev/v1alpha1", "kind": "FeatureReplay", "metadata": {"name": "again"},
+            "spec": {"viewRef": {"name": "clicks"}, "suspend": true}, "status": {"run": run}});
+        it.observed.replays = vec![serde_json::from_value(replay).unwrap()];
+        it.decision.caught_up = step == Step::CatchUp;
+        assert_eq!(it.looks().1, ["True Healthy", "True Suspended", "False Idle"]);
+        assert!(it.says(types::RECONCILING).contains("spec.suspend of the FeatureReplay"));
+    }
+}
+
 #[test]
 fn a_replay_that_failed_says_why() {
     let mut it = case(Step::Aborted(AbortReason::ReplayFailed));
