@@ -56,6 +56,7 @@ impl Workload {
 
 impl Event {
     /// The entity's name.
+    #[must_use]
     pub fn user(number: u64) -> String {
         format!("u{number:09}")
     }

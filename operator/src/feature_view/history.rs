@@ -136,7 +136,7 @@ pub(super) fn surplus<'a>(observed: &'a Observed, decision: &Decision) -> Vec<&'
     let is_repeated = |entry: &'a ControllerRevision| {
         observed.history.iter().any(|other| other.revision > entry.revision && definition(other) == definition(entry))
     };
-    idle.sort_by_key(|entry| (is_repeated(*entry), std::cmp::Reverse(entry.revision)));
+    idle.sort_by_key(|entry| (is_repeated(entry), std::cmp::Reverse(entry.revision)));
     idle.split_off(limit.min(idle.len()))
 }
 

@@ -1,5 +1,5 @@
 //! Each way in which a replay waits, begins, goes on and ends.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use crds::FeatureView;
 use serde_json::{Value, json};
