@@ -1,5 +1,6 @@
 //! The command line. Every flag has an environment variable `FEATUREMILL_…`, which is how the operator sets it.
 
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -10,22 +11,33 @@ use crate::compare;
 
 /// Serves features from the online store over HTTP, in Feast's shapes.
 #[derive(Debug, Parser)]
-#[command(name = "featuremill-serve", version, args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(name = "featuremill-serve", version)]
 pub struct Cli {
-    /// What to do instead of serving.
+    /// What to do; without a command it serves.
     #[command(subcommand)]
-    pub command: Option<Command>,
-
-    /// How to serve.
-    #[command(flatten)]
-    pub serve: Option<Args>,
+    pub command: Command,
 }
 
-/// What the binary does besides serving.
+/// What the binary does.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Serves until it is asked to stop.
+    Run(Box<Args>),
     /// Compare two revisions of a view by their rows.
     Compare(compare::Args),
+}
+
+impl Cli {
+    /// The command line of this process.
+    #[must_use]
+    pub fn of_process() -> Self {
+        Self::parse_from(with_command(std::env::args_os().collect()))
+    }
+}
+
+/// A command line that names no command means `run`.
+fn with_command(words: Vec<OsString>) -> Vec<OsString> {
+    shell::command::with_command(words, "run", &["compare"])
 }
 
 /// How features are served.
@@ -87,4 +99,25 @@ pub struct Args {
     /// How log lines are written.
     #[arg(long, env = "FEATUREMILL_LOG_FORMAT", value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    fn parse(words: &[&str]) -> Result<Command, clap::Error> {
+        let words = ["featuremill-serve"].iter().chain(words).map(OsString::from).collect();
+        Cli::try_parse_from(with_command(words)).map(|cli| cli.command)
+    }
+
+    #[test]
+    fn it_serves_unless_it_is_to_compare() {
+        let serves = parse(&["--architecture-uid", "a", "--redis-url", "redis://r"]).unwrap();
+        assert!(matches!(serves, Command::Run(args) if args.architecture_uid == "a"));
+        let compares = parse(&["compare", "--comparison-file", "c.json", "--redis-url", "redis://r"]).unwrap();
+        assert!(matches!(compares, Command::Compare(_)));
+        assert_eq!(parse(&["--help"]).unwrap_err().kind(), clap::error::ErrorKind::DisplayHelp);
+        assert!(parse(&["--redis-url", "redis://r"]).is_err(), "whose views?");
+    }
 }

@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
 use serve::args::{Cli, Command};
 
 /// Which build this is; `kind/images` names those that are to be told apart.
@@ -14,12 +13,9 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let args = match (cli.command, cli.serve) {
-        (Some(Command::Compare(args)), _) => return compare(&args).await,
-        (None, Some(args)) => args,
-        // The flags that serving needs are asked for by `parse` already, unless there is a command.
-        (None, None) => return ExitCode::FAILURE,
+    let args = match Cli::of_process().command {
+        Command::Compare(args) => return compare(&args).await,
+        Command::Run(args) => *args,
     };
     if let Err(error) = shell::telemetry::init(args.log_format) {
         eprintln!("{error}");

@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod backoff;
 pub mod clock;
+pub mod command;
 pub mod config_dir;
 pub mod ends;
 pub mod group;

@@ -117,12 +117,8 @@ impl Args {
 }
 
 /// A command line that names no command means `run`, as it did before there was another.
-fn with_command(mut words: Vec<OsString>) -> Vec<OsString> {
-    let named = ["run", "replay", "help", "-h", "--help", "-V", "--version"];
-    if !words.get(1).is_some_and(|word| named.iter().any(|name| word == name)) {
-        words.insert(words.len().min(1), "run".into());
-    }
-    words
+fn with_command(words: Vec<OsString>) -> Vec<OsString> {
+    shell::command::with_command(words, "run", &["replay"])
 }
 
 #[cfg(test)]

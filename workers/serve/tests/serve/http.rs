@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use clap::Parser as _;
 use serde_json::Value as Json;
-use serve::args::Cli;
+use serve::args::{Cli, Command};
 use serve::run::{RunError, serve};
 use serve::store::Store;
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
@@ -33,13 +33,14 @@ pub async fn start(store: Arc<dyn Store>, flags: &[&str]) -> Running {
 
 /// Starts a server over `store` with further `flags`.
 pub async fn start_unready(store: Arc<dyn Store>, flags: &[&str]) -> Running {
-    let fixed = ["featuremill-serve", "--architecture-uid", "arch", "--redis-url", "unused", "--drain-delay-ms", "0"];
-    let args = Cli::parse_from(fixed.iter().chain(flags)).serve.unwrap();
+    let fixed =
+        ["featuremill-serve", "run", "--architecture-uid", "arch", "--redis-url", "unused", "--drain-delay-ms", "0"];
+    let Command::Run(args) = Cli::parse_from(fixed.iter().chain(flags)).command else { unreachable!() };
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (address, admin) = (listener.local_addr().unwrap(), admin_listener.local_addr().unwrap());
     let shutdown = CancellationToken::new();
-    let ended = tokio::spawn(serve(args, store, listener, admin_listener, shutdown.clone()));
+    let ended = tokio::spawn(serve(*args, store, listener, admin_listener, shutdown.clone()));
     Running { address, admin, shutdown, ended }
 }
 
