@@ -19,6 +19,7 @@ pub mod facts;
 mod fixtures;
 pub mod flush;
 pub mod fold;
+pub mod folding;
 pub mod group;
 pub mod horizon;
 mod limit;
@@ -35,5 +36,6 @@ pub mod setup;
 pub mod shared;
 pub mod start;
 mod trouble;
+mod waiting;
 
 pub use run::{RunError, run};

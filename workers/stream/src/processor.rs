@@ -30,7 +30,9 @@ use crate::shared::{Command, Queue, Request, Shared, Start};
 const BYTES_PER_CHANGED: usize = 4_096;
 /// The bounds of that number of lanes.
 const FLUSH_LANES: std::ops::RangeInclusive<usize> = 4_096..=524_288;
-/// So many times that number of changed lanes stops the reading until a flush has ended.
+/// Events that wait to be folded start one when they take one in so many of those bytes.
+const SHARE_OF_WAITING: usize = 8;
+/// So many times as much of either stops the reading until a flush has ended.
 const MOST: usize = 4;
 /// How long a partition that is given up may take to flush.
 const REVOKE_LIMIT: Duration = Duration::from_secs(5);
@@ -66,6 +68,8 @@ pub struct Processor<S> {
     label: ThreadLabel,
     partitions: BTreeMap<i32, Partition<S>>,
     flight: Option<oneshot::Receiver<Report>>,
+    /// The bytes of events that waited and are folded by the flush that is under way.
+    flying: usize,
     limit: Option<Limit>,
     pace: Pace,
     next_look: Instant,
@@ -85,7 +89,19 @@ impl<S: RowStore> Processor<S> {
         let (label, partitions) = (ThreadLabel { thread }, BTreeMap::new());
         let pace = Pace::new(shared.flush_interval, now);
         let limit = shared.records_per_second.map(|rate| Limit::new(rate, now));
-        Self { shared, consumer, commands, requests, label, partitions, flight: None, limit, pace, next_look: now }
+        Self {
+            shared,
+            consumer,
+            commands,
+            requests,
+            label,
+            partitions,
+            flight: None,
+            flying: 0,
+            limit,
+            pace,
+            next_look: now,
+        }
     }
 
     /// Works until it is drained.
@@ -107,7 +123,7 @@ impl<S: RowStore> Processor<S> {
             }
             self.end_flight();
             let over = self.cache_bytes() > self.shared.cache_bytes;
-            let read = if over || self.changed() >= MOST * self.flush_lanes() { 0 } else { self.poll() };
+            let read = if over || self.much_to_write(MOST) { 0 } else { self.poll() };
             let now = Instant::now();
             self.pace.read(read, now);
             if now >= self.next_look {
@@ -115,7 +131,7 @@ impl<S: RowStore> Processor<S> {
                 self.next_look = now + self.shared.flush_interval.min(Duration::from_millis(200));
             }
             let due = self.pace.due(now);
-            if self.flight.is_none() && (now >= due || over || self.changed() >= self.flush_lanes()) {
+            if self.flight.is_none() && (now >= due || over || self.much_to_write(1)) {
                 if over {
                     self.shrink();
                 }
@@ -133,7 +149,11 @@ impl<S: RowStore> Processor<S> {
     fn start(&mut self, start: Start<S>) {
         let Start { partition, term, queue, connection, position, until, from, markers, erased } = start;
         let plans = (self.shared.plans.iter().zip(from).zip(markers.into_iter().zip(erased)))
-            .map(|((plan, from), (marker, erased))| PlanState::new(plan, partition, from, marker, erased))
+            .map(|((plan, from), (marker, erased))| {
+                let state = PlanState::new(plan, partition, from, marker, erased);
+                // What has an end is a replay.
+                if until < i64::MAX { state.deferred() } else { state }
+            })
             .collect();
         let reading = Some(Reading { term, connection, position, until, plans, drained: false });
         if let Some(mut queue) = queue {
@@ -250,12 +270,24 @@ impl<S: RowStore> Processor<S> {
     }
 
     fn cache_bytes(&self) -> usize {
-        self.plans().map(|plan| plan.cache.bytes()).sum()
+        self.plans().map(|plan| plan.cache.bytes()).sum::<usize>() + self.waiting_bytes() + self.flying
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.plans().map(PlanState::waiting_bytes).sum()
     }
 
     /// How many changed lanes start a flush.
     fn flush_lanes(&self) -> usize {
         (self.shared.cache_bytes / BYTES_PER_CHANGED).clamp(*FLUSH_LANES.start(), *FLUSH_LANES.end())
+    }
+
+    /// Whether `times` as much is to be written as starts a flush before its time. Lanes that are yet to be made of events
+    /// that wait are written some at a time, and do not count.
+    fn much_to_write(&self, times: usize) -> bool {
+        let open = self.plans().filter(|plan| !plan.is_deferred()).map(|plan| plan.cache.changed()).sum::<usize>();
+        open >= times * self.flush_lanes()
+            || self.waiting_bytes() >= times * (self.shared.cache_bytes / SHARE_OF_WAITING)
     }
 
     fn changed(&self) -> usize {
@@ -276,6 +308,7 @@ impl<S: RowStore> Processor<S> {
     fn begin_flight(&mut self) {
         let Some(Connected { number, store }) = self.shared.link.current() else { return };
         let mut all = Vec::new();
+        let waited = self.waiting_bytes();
         for (partition, known) in &mut self.partitions {
             if let Some(reading) = known.reading.as_mut().filter(|reading| reading.connection.number == number) {
                 parts::collect(&self.shared, *partition, reading, &mut all);
@@ -284,6 +317,7 @@ impl<S: RowStore> Processor<S> {
         if all.is_empty() {
             return;
         }
+        self.flying = waited - self.waiting_bytes();
         let (report, flight) = oneshot::channel();
         let (plans, partitions, thread) = (self.shared.plans.clone(), self.shared.partitions(), std::thread::current());
         self.shared.runtime.spawn(async move {
@@ -305,7 +339,7 @@ impl<S: RowStore> Processor<S> {
 
     /// Takes in the result of a flush; one that panicked has none.
     fn landed(&mut self, report: Option<Report>) {
-        self.flight = None;
+        (self.flight, self.flying) = (None, 0);
         let Some(report) = report else { return self.restart_all("a flush ended without a result") };
         self.pace.end(report.elapsed, Instant::now());
         let Report { done, error, written, superseded, elapsed } = report;
@@ -334,7 +368,7 @@ impl<S: RowStore> Processor<S> {
     }
 
     fn take_in(&mut self, done: Done) {
-        let Done { partition, term, plan, slots, needs_whole, lost, fenced, overtaken, marker } = done;
+        let Done { partition, term, plan, slots, whole, needs_whole, lost, fenced, broken, overtaken, marker } = done;
         let reading = self.partitions.get_mut(&partition).and_then(|known| known.reading.as_mut());
         let Some(reading) = reading.filter(|reading| reading.term == term) else { return };
         if lost {
@@ -346,6 +380,10 @@ impl<S: RowStore> Processor<S> {
             self.end(partition, Ended::Restart("an entity was erased from the view".to_owned()));
             return;
         }
+        if let Some(error) = broken {
+            self.end(partition, Ended::of(error));
+            return;
+        }
         if overtaken && reading.until < i64::MAX {
             // What has an end would wait for its own marker there for ever; and what another has read need not be read again.
             self.end(partition, Ended::Restart("another process has read further".to_owned()));
@@ -353,6 +391,7 @@ impl<S: RowStore> Processor<S> {
         }
         let state = &mut reading.plans[plan];
         state.cache.written(&slots);
+        state.cache.written_whole(&slots, whole);
         for slot in &needs_whole {
             state.cache.needs_whole(*slot);
         }
