@@ -120,9 +120,13 @@ async fn write<S: RowStore>(
                 return Ok(done);
             }
         };
-        // What is next is made while the store is at work.
+        // What is next is made while the store is at work, once the writes are on their way to it.
         let written = store.flush(partition, plan.ttl_ms, fence, &writes);
-        let (outcomes, made) = join(written, async { rows.next(&plan.layout) }).await;
+        let making = async {
+            tokio::task::yield_now().await;
+            rows.next(&plan.layout)
+        };
+        let (outcomes, made) = join(written, making).await;
         next = made;
         for (slot, outcome) in slots.iter().zip(&outcomes?) {
             match outcome {

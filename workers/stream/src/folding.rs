@@ -12,6 +12,8 @@ use crate::waiting::{BySlot, Waiting};
 
 /// So many lanes are made at a time: while they are written, the next are made.
 const AT_A_TIME: usize = if cfg!(test) { 5 } else { 2_048 };
+/// And no more when they have so many events: those of a few entities may be most of all.
+const EVENTS_AT_A_TIME: usize = if cfg!(test) { 50 } else { 1 << 16 };
 
 /// What one plan and partition writes of rows.
 #[derive(Debug)]
@@ -87,10 +89,12 @@ impl Folding {
             let slots: Vec<u32> = self.lanes.iter().map(|lane| lane.slot).collect();
             self.events = waiting.by_slot(&slots);
         }
-        let some = self.done..self.lanes.len().min(self.done + AT_A_TIME);
         let ends = &self.events.ends;
         let begin = |position: usize| position.checked_sub(1).map_or(0, |before| ends[before]);
-        let (from, to) = (begin(some.start), begin(some.end));
+        let from = begin(self.done);
+        let full = ends.partition_point(|end| *end < from + EVENTS_AT_A_TIME) + 1;
+        let some = self.done..full.min(self.done + AT_A_TIME).min(self.lanes.len());
+        let to = begin(some.end);
         let events = Evaluated::gather(&self.events.batches, &self.events.rows[from..to]);
         let (mut chunk, nothing) = (Chunk::default(), Lane::new());
         for position in some.start..some.end {

@@ -176,7 +176,7 @@ impl<S: RowStore> Processor<S> {
 
     /// Takes a batch from each partition; gives how many records there were.
     fn poll(&mut self) -> usize {
-        let mut read = 0;
+        let (mut read, mut all) = (0, false);
         let mut ended = Vec::new();
         for (partition, Partition { queue, reading }) in &mut self.partitions {
             let Some(current) = reading.as_mut().filter(|reading| reading.position < reading.until) else { continue };
@@ -194,6 +194,7 @@ impl<S: RowStore> Processor<S> {
                     if let Err(error) = process(&self.shared, *partition, current, &records) {
                         ended.push((*partition, error));
                     }
+                    all |= current.position >= current.until;
                 }
                 Err(error) => {
                     let reason = format!("reading the topic: {error}");
@@ -203,6 +204,10 @@ impl<S: RowStore> Processor<S> {
         }
         for (partition, end) in ended {
             self.end(partition, end);
+        }
+        if all {
+            // Nothing more is to come that a flush could wait for.
+            self.pace.hurry(Instant::now());
         }
         read
     }
@@ -227,7 +232,7 @@ impl<S: RowStore> Processor<S> {
     /// Looks after what no event tells: another connection, failed dead letters, positions behind control records, metrics.
     fn look(&mut self) {
         let number = self.shared.link.number();
-        let (mut ended, mut left) = (Vec::new(), 0);
+        let (mut ended, mut left, mut unread) = (Vec::new(), 0, false);
         for (partition, known) in &mut self.partitions {
             let Some(reading) = &mut known.reading else { continue };
             if number != Some(reading.connection.number) {
@@ -240,6 +245,7 @@ impl<S: RowStore> Processor<S> {
                 ended.push((*partition, "a dead letter was not delivered"));
             }
             self.shared.set_position(*partition, reading.position);
+            unread |= reading.until < i64::MAX && reading.position < reading.until;
             let Some(end) = self.shared.end(*partition) else { continue };
             let end = end.offset.min(reading.until);
             if reading.drained && reading.position < end {
@@ -256,6 +262,7 @@ impl<S: RowStore> Processor<S> {
             self.shared.metrics.lag_seconds.get_or_create(&label).set(seconds.max(0.0));
         }
         self.pace.left(left);
+        self.pace.unread(unread);
         for (partition, reason) in ended {
             self.end(partition, Ended::Restart(reason.to_owned()));
         }
