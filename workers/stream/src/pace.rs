@@ -20,6 +20,9 @@ const FAR_BEHIND: Duration = Duration::from_secs(30);
 const FAR: Duration = Duration::from_secs(2);
 /// After so long without a record, no flush is put off.
 const IDLE: Duration = Duration::from_millis(100);
+/// And of what nobody reads: brokers that are busy pause for longer than the above, and what a flush then writes is written
+/// again at the end.
+const UNREAD_IDLE: Duration = Duration::from_secs(1);
 /// A rate is told after so long.
 const TELLING: Duration = Duration::from_millis(200);
 
@@ -69,7 +72,7 @@ impl Pace {
     #[must_use]
     pub fn due(&self, now: Instant) -> Instant {
         if self.unread {
-            return self.next.max(self.begun + FAR_BEHIND);
+            return self.next.max((self.begun + FAR_BEHIND).min(self.last_read + UNREAD_IDLE));
         }
         let put_off = if self.far_behind(now) { self.begun + FAR_BEHIND } else { self.rest };
         self.next.max(put_off.min(self.last_read + IDLE))
@@ -159,9 +162,11 @@ mod tests {
         pace.begin(start);
         pace.end(Duration::from_millis(10), after(start, 10));
         pace.read(9, after(start, 20_000));
-        assert_eq!(pace.due(after(start, 25_000)), after(start, 30_000), "though the brokers are slow");
-        pace.hurry(after(start, 20_001));
-        assert_eq!(pace.due(after(start, 20_001)), after(start, 20_001));
+        assert_eq!(pace.due(after(start, 20_500)), after(start, 21_000), "there may be nothing more for long");
+        pace.read(9, after(start, 29_500));
+        assert_eq!(pace.due(after(start, 29_900)), after(start, 30_000));
+        pace.hurry(after(start, 29_950));
+        assert_eq!(pace.due(after(start, 29_950)), after(start, 29_950), "all is read");
     }
 
     #[test]
