@@ -6,7 +6,7 @@
 //! whenever it is in doubt what the store holds, a partition drops its lanes and goes back there.
 //!
 //! A [`replay`] goes the same way: the same processor, fold, flush and marker, started at an offset that it is handed and
-//! ended at another.
+//! ended at another. Its events are inserted only when they are written, entity by entity ([`folding`]).
 
 pub mod args;
 mod batch;
