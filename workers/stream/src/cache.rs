@@ -6,7 +6,7 @@
 //! - `base` is what the store is known to hold of it, or to be about to hold: a lower offset there means lost writes. Without
 //!   a base the lane is written whole.
 //! - A lane is dropped from here only when the store has it: never while it is changed or its write is under way.
-//! - Where events wait before they are folded (see [`crate::waiting`]) a lane in here is its offset alone, which counts events
+//! - Where events wait before they are folded (see [`crate::folding`]) a lane in here is its offset alone, which counts events
 //!   that wait as in it. What was written of it stands beside as bytes, but while a write is under way, which has them.
 
 use std::hash::BuildHasher;

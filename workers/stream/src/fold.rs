@@ -1,5 +1,5 @@
 //! Records into lanes: decode, evaluate, find or load each entity's lane, insert. Where nobody reads the rows yet, events
-//! are not inserted but [wait](crate::waiting) for the next flush.
+//! are not inserted but [wait](crate::folding) for the next flush.
 
 use std::sync::Arc;
 use std::time::Instant;
