@@ -15,7 +15,7 @@ impl Evaluated {
     /// Bytes in memory, roughly.
     #[must_use]
     pub fn memory(&self) -> usize {
-        let conditions = self.conditions.iter().map(|column| column.get_array_memory_size());
+        let conditions = self.conditions.iter().map(Array::get_array_memory_size);
         let inputs = self.inputs.iter().map(|input| input.array().get_array_memory_size());
         let entities = self.entities.capacity() + self.ends.capacity() * size_of::<usize>();
         let times = self.times.capacity() * size_of::<i64>();
