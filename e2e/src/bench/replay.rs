@@ -136,7 +136,9 @@ fn start(world: &World<'_>, plan: &Plan) -> Result<Vec<Member>, BenchError> {
             .arg(&path)
             .args(["--index", &index.to_string(), "--memory-mib", &memory])
             .args(["--kafka-bootstrap", &world.kafka.bootstrap(), "--redis-url", &world.redis.url()])
-            .args(["--admin", &format!("127.0.0.1:{admin}")]);
+            .args(["--admin", &format!("127.0.0.1:{admin}")])
+            // As in the image.
+            .env("MIMALLOC_PURGE_DELAY", "1000");
         let process = program.start(world.directory.path().join(format!("replay-{index}.log")))?;
         let metrics = format!("http://127.0.0.1:{admin}/metrics");
         Ok(Member { process, metrics, cpu: Duration::ZERO, peak_mib: 0 })

@@ -27,6 +27,16 @@ pub(crate) enum Ended {
     Halt(String),
 }
 
+impl Ended {
+    /// What follows from events that could not be folded.
+    pub(crate) fn of(error: FoldError) -> Self {
+        match error {
+            FoldError::Store(error) => Self::Store(error),
+            error => Self::Halt(format!("{error}; fix it by raising source.epoch, which starts new rows")),
+        }
+    }
+}
+
 /// A batch of records, as many as are there, and at most `most`.
 pub(crate) fn take(queue: &Queue, most: usize) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
     let mut records = Vec::new();
@@ -69,10 +79,7 @@ pub(crate) fn process<S: RowStore>(
             shared.dead_letters.send(&plan.dead_letters, record, &refusal, &letters);
             Rejected { reason }.emit(&shared.metrics);
         };
-        state.fold(plan, records, &source, refuse).map_err(|error| match error {
-            FoldError::Store(error) => Ended::Store(error),
-            error => Ended::Halt(format!("{error}; fix it by raising source.epoch, which starts new rows")),
-        })?;
+        state.fold(plan, records, &source, refuse).map_err(Ended::of)?;
     }
     reading.position = position;
     Ok(())

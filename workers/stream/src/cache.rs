@@ -6,6 +6,8 @@
 //! - `base` is what the store is known to hold of it, or to be about to hold: a lower offset there means lost writes. Without
 //!   a base the lane is written whole.
 //! - A lane is dropped from here only when the store has it: never while it is changed or its write is under way.
+//! - Where events wait before they are folded (see [`crate::folding`]) a lane in here is its offset alone, which counts events
+//!   that wait as in it. What was written of it stands beside as bytes, but while a write is under way, which has them.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -14,7 +16,9 @@ use std::time::Instant;
 use compact_str::CompactString;
 use engine::lane::{Lane, Layout};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use shell::store::{Erased, LaneWrite};
+use shell::store::{Erased, LaneWrite, Segments};
+
+use crate::folding::Unfolded;
 
 /// One lane.
 #[derive(Debug)]
@@ -23,6 +27,8 @@ pub struct Slot {
     entity: CompactString,
     /// The lane itself.
     pub lane: Lane,
+    /// What the store has of a lane whose events wait.
+    whole: Segments,
     base: Option<i64>,
     written: Option<Instant>,
     bytes: usize,
@@ -63,6 +69,20 @@ impl Expiry {
         written.map_or(base.is_some(), |written| {
             self.now.duration_since(written).as_millis() * 10 >= u128::from(ttl.unsigned_abs()) * 9
         })
+    }
+}
+
+impl Slot {
+    /// The write that brings the store up to date, but for what is written.
+    fn begin_write(&mut self, row_prefix: &str, expiry: Expiry) -> LaneWrite {
+        let may_have_expired = expiry.may_have_passed(self.base, self.written);
+        let whole = may_have_expired || self.base.is_none();
+        let (key, new) = ([row_prefix, self.entity.as_str()].concat(), self.lane.offset());
+        let (segments, removed) = (Segments::new(), Vec::new());
+        let write = LaneWrite { key, base: self.base, new, whole, may_have_expired, segments, removed };
+        (self.base, self.written) = (Some(new), Some(expiry.now));
+        (self.changed, self.writing) = (false, true);
+        write
     }
 }
 
@@ -149,6 +169,7 @@ impl LaneCache {
         slots[at as usize] = Some(Slot {
             entity: entity.into(),
             lane,
+            whole: Segments::new(),
             base: None,
             written: None,
             bytes,
@@ -186,6 +207,22 @@ impl LaneCache {
         slot.bytes = bytes;
     }
 
+    /// What the store has for a slot whose events wait, and the offset up to which that is.
+    pub fn keep(&mut self, at: u32, offset: i64, whole: Segments) {
+        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
+        slot.base = Some(offset);
+        slot.lane.set_offset(offset);
+        self.set_whole(at, whole);
+    }
+
+    fn set_whole(&mut self, at: u32, whole: Segments) {
+        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
+        let held = whole.iter().map(|(_, bytes)| bytes.capacity() + size_of::<(u8, Vec<u8>)>()).sum::<usize>();
+        let bytes = size_of::<Slot>() + slot.entity.len() + 64 + held;
+        self.bytes = self.bytes + bytes - slot.bytes;
+        (slot.bytes, slot.whole) = (bytes, whole);
+    }
+
     /// The lane of a slot, for the event at `offset`; `None` if the lane holds that event. The caller inserts it.
     pub fn lane_for(&mut self, at: u32, offset: i64) -> Option<&mut Lane> {
         let slot = self.slots.get_mut(at as usize)?.as_mut()?;
@@ -215,24 +252,30 @@ impl LaneCache {
         let mut writes = Vec::with_capacity(changed.len());
         for at in &changed {
             let Some(slot) = self.slots[*at as usize].as_mut() else { continue };
-            let may_have_expired = expiry.may_have_passed(slot.base, slot.written);
-            let whole = may_have_expired || slot.base.is_none();
-            if whole {
+            let write = slot.begin_write(row_prefix, expiry);
+            if write.whole {
                 slot.lane.forget_written();
             }
             let encoded = slot.lane.encode(layout);
-            let new = slot.lane.offset();
-            let key = [row_prefix, slot.entity.as_str()].concat();
-            let (segments, removed) = (encoded.segments, encoded.removed);
-            writes.push(LaneWrite { key, base: slot.base, new, whole, may_have_expired, segments, removed });
-            slot.base = Some(new);
-            slot.written = Some(expiry.now);
-            (slot.changed, slot.writing) = (false, true);
+            writes.push(LaneWrite { segments: encoded.segments, removed: encoded.removed, ..write });
             let bytes = size_of::<Slot>() + slot.entity.len() + slot.lane.memory();
             self.bytes = self.bytes + bytes - slot.bytes;
             slot.bytes = bytes;
         }
         (writes, changed)
+    }
+
+    /// As [`Self::writes`], of lanes whose events wait: they are yet to be made, of these events and what was written before.
+    /// What is written of them comes back by [`Self::written_whole`].
+    pub(crate) fn unfolded(&mut self, row_prefix: &str, expiry: Expiry) -> Vec<Unfolded> {
+        let changed = std::mem::take(&mut self.changed);
+        let mut unfolded = Vec::with_capacity(changed.len());
+        for at in changed {
+            let Some(slot) = self.slots[at as usize].as_mut() else { continue };
+            let write = slot.begin_write(row_prefix, expiry);
+            unfolded.push(Unfolded { slot: at, write, before: std::mem::take(&mut slot.whole) });
+        }
+        unfolded
     }
 
     /// The store holds what [`Self::writes`] gave for these slots.
@@ -241,6 +284,13 @@ impl LaneCache {
             if let Some(slot) = self.slots[*at as usize].as_mut() {
                 slot.writing = false;
             }
+        }
+    }
+
+    /// The store holds these lanes, which [`Self::unfolded`] gave.
+    pub(crate) fn written_whole(&mut self, slots: &[u32], lanes: Vec<Segments>) {
+        for (at, whole) in slots.iter().zip(lanes) {
+            self.set_whole(*at, whole);
         }
     }
 

@@ -4,8 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use engine::row::Marker;
-use shell::store::{Fence, LaneWrite, MarkerWrite, Outcome, RowStore, StoreError};
+use futures::future::join;
+use shell::store::{Fence, MarkerWrite, Outcome, RowStore, Segments, StoreError};
 
+use crate::fold::FoldError;
+use crate::folding::{Chunk, Rows};
 use crate::plan_run::PlanRun;
 
 /// What one plan and partition writes.
@@ -18,9 +21,7 @@ pub struct Part {
     /// The plan's position among the plans.
     pub plan: usize,
     /// The changed lanes.
-    pub writes: Vec<LaneWrite>,
-    /// Their slots, in the same order.
-    pub slots: Vec<u32>,
+    pub rows: Rows,
     /// What is true once they are written.
     pub marker: Option<MarkerWrite>,
     /// The version of the erasures that all of it was made with.
@@ -38,12 +39,16 @@ pub struct Done {
     pub plan: usize,
     /// The slots that were written or superseded.
     pub slots: Vec<u32>,
+    /// Of lanes whose events waited what the store has of them now, by the same order.
+    pub whole: Vec<Segments>,
     /// The slots that must be written whole.
     pub needs_whole: Vec<u32>,
     /// Whether the store had lost writes.
     pub lost: bool,
     /// Whether somebody was erased since, so that nothing was written.
     pub fenced: bool,
+    /// Why a lane could not be made, so that no more was written.
+    pub broken: Option<FoldError>,
     /// Whether another reader's marker is further than ours; its rows are as good.
     pub overtaken: bool,
     /// The marker that stands, if all went well.
@@ -90,22 +95,40 @@ async fn write<S: RowStore>(
     report: &mut Report,
 ) -> Result<Done, StoreError> {
     let plan = &plans[part.plan];
-    let Part { partition, term, plan: number, writes, slots, marker, erased } = part;
+    let Part { partition, term, plan: number, mut rows, marker, erased } = part;
     let fence = Fence { uid: &plan.plan().view.uid, version: erased };
     let mut done = Done {
         partition,
         term,
         plan: number,
         slots: Vec::new(),
+        whole: Vec::new(),
         needs_whole: Vec::new(),
         lost: false,
         fenced: false,
+        broken: None,
         overtaken: false,
         marker: None,
     };
-    if !writes.is_empty() {
-        let outcomes = store.flush(partition, plan.ttl_ms, fence, &writes).await?;
-        for (slot, outcome) in slots.iter().zip(&outcomes) {
+    let mut next = rows.next(&plan.layout);
+    loop {
+        let Chunk { writes, slots, whole } = match next {
+            Ok(chunk) if chunk.writes.is_empty() => break,
+            Ok(chunk) => chunk,
+            Err(error) => {
+                done.broken = Some(error);
+                return Ok(done);
+            }
+        };
+        // What is next is made while the store is at work, once the writes are on their way to it.
+        let written = store.flush(partition, plan.ttl_ms, fence, &writes);
+        let making = async {
+            tokio::task::yield_now().await;
+            rows.next(&plan.layout)
+        };
+        let (outcomes, made) = join(written, making).await;
+        next = made;
+        for (slot, outcome) in slots.iter().zip(&outcomes?) {
             match outcome {
                 Outcome::Written => report.written += 1,
                 Outcome::Superseded => report.superseded += 1,
@@ -114,9 +137,13 @@ async fn write<S: RowStore>(
                 Outcome::Fenced => done.fenced = true,
             }
         }
+        done.slots.extend(slots);
+        done.whole.extend(whole);
+        if done.lost || done.fenced {
+            return Ok(done);
+        }
     }
-    done.slots = slots;
-    if done.lost || done.fenced || !done.needs_whole.is_empty() {
+    if !done.needs_whole.is_empty() {
         return Ok(done);
     }
     if let Some(write) = marker {

@@ -1,23 +1,24 @@
-//! Records into lanes: decode, evaluate, find or load each entity's lane, insert.
+//! Records into lanes: decode, evaluate, find or load each entity's lane, insert. Where nobody reads the rows yet, events
+//! are not inserted but [wait](crate::folding) for the next flush.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use engine::event::{Decoder, Reason};
-use engine::lane::{Lane, LaneError};
+use engine::lane::{Lane, LaneError, Layout};
 use engine::row::Marker;
 use rdkafka::message::Message;
-use shell::store::{Erased, RowStore, StoreError};
+use shell::store::{Erased, RowStore, Segments, StoreError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
-use crate::cache::LaneCache;
+use crate::cache::{Expiry, LaneCache};
 use crate::dead_letter::SharedLetters;
+use crate::folding::{Chunk, Folding, Rows};
 use crate::metrics::Metrics;
 use crate::plan_run::PlanRun;
+use crate::waiting::{REFUSED, Waiting};
 
-/// The slot of a row that is not inserted.
-const REFUSED: u32 = u32::MAX;
 /// For so many events at a time the lanes are looked at before they are changed: what that brings near must fit the
 /// processor's nearer caches.
 const AHEAD: usize = 64;
@@ -61,6 +62,8 @@ pub struct PlanState {
     rows: Vec<usize>,
     /// By decoded row: its lane's slot, or [`REFUSED`].
     slots: Vec<u32>,
+    /// Events that are not in the lanes yet; `None` where each is inserted as it comes.
+    waiting: Option<Waiting>,
 }
 
 impl PlanState {
@@ -77,6 +80,40 @@ impl PlanState {
             letters: SharedLetters::default(),
             rows: Vec::new(),
             slots: Vec::new(),
+            waiting: None,
+        }
+    }
+
+    /// Events wait until they are written: for rows that nobody reads yet, of which each is then made once, and few are open
+    /// at a time.
+    #[must_use]
+    pub fn deferred(self) -> Self {
+        Self { waiting: Some(Waiting::default()), ..self }
+    }
+
+    /// Whether events wait until they are written.
+    #[must_use]
+    pub fn is_deferred(&self) -> bool {
+        self.waiting.is_some()
+    }
+
+    /// Bytes of events that wait.
+    #[must_use]
+    pub fn waiting_bytes(&self) -> usize {
+        self.waiting.as_ref().map_or(0, Waiting::bytes)
+    }
+
+    /// The rows that bring the store up to date; see [`LaneCache::writes`].
+    pub fn rows(&mut self, plan: &PlanRun, expiry: Expiry) -> Rows {
+        match &mut self.waiting {
+            None => {
+                let (writes, slots) = self.cache.writes(&plan.layout, &plan.row_prefix, expiry);
+                Rows::Encoded(Chunk { writes, slots, whole: Vec::new() })
+            }
+            Some(waiting) => {
+                let lanes = self.cache.unfolded(&plan.row_prefix, expiry);
+                Rows::Waiting(Box::new(Folding::new(lanes, std::mem::take(waiting))))
+            }
         }
     }
 
@@ -116,6 +153,7 @@ impl PlanState {
         let mut failures = evaluated.failures().iter().peekable();
         let mut missing = Vec::new();
         self.slots.clear();
+        self.slots.reserve_exact(evaluated.len());
         for row in 0..evaluated.len() {
             if row.is_multiple_of(AHEAD) {
                 self.cache.warm_index((row..evaluated.len().min(row + AHEAD)).map(|row| evaluated.entity(row)));
@@ -136,24 +174,32 @@ impl PlanState {
         }
         // They are folded all the same: readers leave out tiles below the horizon, and the next one may be lower.
         let (horizon, mut below) = (plan.horizon(), 0);
-        for (row, slot) in self.slots.iter().enumerate() {
-            if row.is_multiple_of(AHEAD) {
-                self.cache.warm(&self.slots[row..self.slots.len().min(row + AHEAD)]);
+        for row in 0..evaluated.len() {
+            if row.is_multiple_of(AHEAD) && self.waiting.is_none() {
+                self.cache.warm(&self.slots[row..evaluated.len().min(row + AHEAD)]);
             }
-            if *slot == REFUSED {
+            let slot = self.slots[row];
+            if slot == REFUSED {
                 continue;
             }
             let time = evaluated.time(row);
             self.event_time = self.event_time.max(time);
-            if let Some(lane) = self.cache.lane_for(*slot, records[self.rows[row]].offset()) {
+            let Some(lane) = self.cache.lane_for(slot, records[self.rows[row]].offset()) else {
+                self.slots[row] = REFUSED;
+                continue;
+            };
+            below += u64::from(time < horizon);
+            if self.waiting.is_none() {
                 let before = lane.room();
                 lane.insert(&plan.layout, &evaluated, row);
                 let now = lane.room();
-                self.cache.resized(*slot, before, now);
-                below += u64::from(time < horizon);
+                self.cache.resized(slot, before, now);
             }
         }
         source.metrics.events_below_horizon.inc_by(below);
+        if let Some(waiting) = &mut self.waiting {
+            waiting.push(evaluated, std::mem::take(&mut self.slots));
+        }
         Ok(())
     }
 
@@ -165,13 +211,22 @@ impl PlanState {
             if segments.is_empty() {
                 continue;
             }
-            let segments: Vec<(u8, &[u8])> = segments.iter().map(|(n, bytes)| (*n, bytes.as_slice())).collect();
-            let lane = Lane::decode(&plan.layout, &segments).map_err(|source| FoldError::Lane { key, source })?;
-            self.cache.load(*slot, lane);
+            let lane = decode(&plan.layout, &key, &segments)?;
+            if self.waiting.is_some() {
+                self.cache.keep(*slot, lane.offset(), segments);
+            } else {
+                self.cache.load(*slot, lane);
+            }
             source.metrics.lanes_loaded.inc();
         }
         Ok(())
     }
+}
+
+/// The lane of these segments, of the row under `key`.
+pub(crate) fn decode(layout: &Layout, key: &str, segments: &Segments) -> Result<Lane, FoldError> {
+    let segments: Vec<(u8, &[u8])> = segments.iter().map(|(number, bytes)| (*number, bytes.as_slice())).collect();
+    Lane::decode(layout, &segments).map_err(|source| FoldError::Lane { key: key.to_owned(), source })
 }
 
 /// Where a batch comes from, and what its rows are read back from.

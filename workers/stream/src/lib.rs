@@ -6,7 +6,7 @@
 //! whenever it is in doubt what the store holds, a partition drops its lanes and goes back there.
 //!
 //! A [`replay`] goes the same way: the same processor, fold, flush and marker, started at an offset that it is handed and
-//! ended at another.
+//! ended at another. Its events are inserted only when they are written, entity by entity ([`folding`]).
 
 pub mod args;
 mod batch;
@@ -19,6 +19,7 @@ pub mod facts;
 mod fixtures;
 pub mod flush;
 pub mod fold;
+pub mod folding;
 pub mod group;
 pub mod horizon;
 mod limit;
@@ -35,5 +36,6 @@ pub mod setup;
 pub mod shared;
 pub mod start;
 mod trouble;
+mod waiting;
 
 pub use run::{RunError, run};

@@ -5,7 +5,7 @@
 //! - where flushes are slow, one begins at the earliest after [`REST`] times the duration of the one before, so that the
 //!   worker, and the store's other users, have most of the time for themselves;
 //! - far behind the end of the topic, where nothing is fresh anyway, one begins every [`FAR_BEHIND`], which bounds what a
-//!   worker that dies must read again;
+//!   worker that dies must read again, and so does a replay, whose rows nobody reads before its end;
 //! - with nothing to read for [`IDLE`], there is nothing to wait for.
 
 use std::time::{Duration, Instant};
@@ -20,6 +20,9 @@ const FAR_BEHIND: Duration = Duration::from_secs(30);
 const FAR: Duration = Duration::from_secs(2);
 /// After so long without a record, no flush is put off.
 const IDLE: Duration = Duration::from_millis(100);
+/// And of what nobody reads: brokers that are busy pause for longer than the above, and what a flush then writes is written
+/// again at the end.
+const UNREAD_IDLE: Duration = Duration::from_secs(1);
 /// A rate is told after so long.
 const TELLING: Duration = Duration::from_millis(200);
 
@@ -35,6 +38,8 @@ pub struct Pace {
     last_read: Instant,
     /// How many records were left to read when last asked.
     left: u64,
+    /// Whether nobody waits for what is written.
+    unread: bool,
     rest: Instant,
 }
 
@@ -42,7 +47,7 @@ impl Pace {
     /// At the start of a thread that flushes every `interval` while it keeps up.
     #[must_use]
     pub fn new(interval: Duration, now: Instant) -> Self {
-        Self { interval, next: now, begun: now, read: 0, last_read: now, left: 0, rest: now }
+        Self { interval, next: now, begun: now, read: 0, last_read: now, left: 0, unread: false, rest: now }
     }
 
     /// So many records were read.
@@ -58,9 +63,17 @@ impl Pace {
         self.left = records;
     }
 
+    /// Whether nobody waits for what is written, as long as this is not said otherwise.
+    pub fn unread(&mut self, unread: bool) {
+        self.unread = unread;
+    }
+
     /// When the next flush begins.
     #[must_use]
     pub fn due(&self, now: Instant) -> Instant {
+        if self.unread {
+            return self.next.max((self.begun + FAR_BEHIND).min(self.last_read + UNREAD_IDLE));
+        }
         let put_off = if self.far_behind(now) { self.begun + FAR_BEHIND } else { self.rest };
         self.next.max(put_off.min(self.last_read + IDLE))
     }
@@ -75,9 +88,9 @@ impl Pace {
         self.rest = now + (elapsed * REST).min(LONGEST_REST).saturating_sub(self.interval);
     }
 
-    /// The next flush is due now: the last one left something to be written anew.
+    /// The next flush is due now: the last one left something to be written anew, or all is read.
     pub fn hurry(&mut self, now: Instant) {
-        (self.next, self.rest, self.left) = (now, now, 0);
+        (self.next, self.rest, self.left, self.unread) = (now, now, 0, false);
     }
 
     fn far_behind(&self, now: Instant) -> bool {
@@ -139,6 +152,21 @@ mod tests {
         assert_eq!(pace.due(after(start, 29_995)), after(start, 30_000));
         pace.left(800_000);
         assert!(pace.due(after(start, 29_995)) <= after(start, 29_995), "less than two seconds to go");
+    }
+
+    #[test]
+    fn what_nobody_reads_is_written_rarely_and_at_its_end() {
+        let start = Instant::now();
+        let mut pace = Pace::new(INTERVAL, start);
+        pace.unread(true);
+        pace.begin(start);
+        pace.end(Duration::from_millis(10), after(start, 10));
+        pace.read(9, after(start, 20_000));
+        assert_eq!(pace.due(after(start, 20_500)), after(start, 21_000), "there may be nothing more for long");
+        pace.read(9, after(start, 29_500));
+        assert_eq!(pace.due(after(start, 29_900)), after(start, 30_000));
+        pace.hurry(after(start, 29_950));
+        assert_eq!(pace.due(after(start, 29_950)), after(start, 29_950), "all is read");
     }
 
     #[test]

@@ -15,14 +15,13 @@ use shell::store::RowStore;
 use tokio::sync::oneshot;
 
 use crate::batch::{BATCH, Ended, behind_control_records, process, take};
-use crate::flush::{self, Done, Report};
+use crate::flush::Report;
 use crate::fold::PlanState;
 use crate::group::GroupConsumer;
 use crate::limit::Limit;
 use crate::link::Connected;
-use crate::metrics::{Flushed, PartitionLabel, StoreLost, ThreadLabel};
+use crate::metrics::{PartitionLabel, ThreadLabel};
 use crate::pace::Pace;
-use crate::parts;
 use crate::shared::{Command, Queue, Request, Shared, Start};
 
 /// A changed lane starts a flush before its time when there is one for so many bytes that lanes may take: what a flush
@@ -30,7 +29,9 @@ use crate::shared::{Command, Queue, Request, Shared, Start};
 const BYTES_PER_CHANGED: usize = 4_096;
 /// The bounds of that number of lanes.
 const FLUSH_LANES: std::ops::RangeInclusive<usize> = 4_096..=524_288;
-/// So many times that number of changed lanes stops the reading until a flush has ended.
+/// Events that wait to be folded start one when they take one in so many of those bytes.
+const SHARE_OF_WAITING: usize = 8;
+/// So many times as much of either stops the reading until a flush has ended.
 const MOST: usize = 4;
 /// How long a partition that is given up may take to flush.
 const REVOKE_LIMIT: Duration = Duration::from_secs(5);
@@ -66,6 +67,8 @@ pub struct Processor<S> {
     label: ThreadLabel,
     partitions: BTreeMap<i32, Partition<S>>,
     flight: Option<oneshot::Receiver<Report>>,
+    /// The bytes of events that waited and are folded by the flush that is under way.
+    flying: usize,
     limit: Option<Limit>,
     pace: Pace,
     next_look: Instant,
@@ -85,7 +88,19 @@ impl<S: RowStore> Processor<S> {
         let (label, partitions) = (ThreadLabel { thread }, BTreeMap::new());
         let pace = Pace::new(shared.flush_interval, now);
         let limit = shared.records_per_second.map(|rate| Limit::new(rate, now));
-        Self { shared, consumer, commands, requests, label, partitions, flight: None, limit, pace, next_look: now }
+        Self {
+            shared,
+            consumer,
+            commands,
+            requests,
+            label,
+            partitions,
+            flight: None,
+            flying: 0,
+            limit,
+            pace,
+            next_look: now,
+        }
     }
 
     /// Works until it is drained.
@@ -107,7 +122,7 @@ impl<S: RowStore> Processor<S> {
             }
             self.end_flight();
             let over = self.cache_bytes() > self.shared.cache_bytes;
-            let read = if over || self.changed() >= MOST * self.flush_lanes() { 0 } else { self.poll() };
+            let read = if over || self.much_to_write(MOST) { 0 } else { self.poll() };
             let now = Instant::now();
             self.pace.read(read, now);
             if now >= self.next_look {
@@ -115,7 +130,7 @@ impl<S: RowStore> Processor<S> {
                 self.next_look = now + self.shared.flush_interval.min(Duration::from_millis(200));
             }
             let due = self.pace.due(now);
-            if self.flight.is_none() && (now >= due || over || self.changed() >= self.flush_lanes()) {
+            if self.flight.is_none() && (now >= due || over || self.much_to_write(1)) {
                 if over {
                     self.shrink();
                 }
@@ -133,7 +148,11 @@ impl<S: RowStore> Processor<S> {
     fn start(&mut self, start: Start<S>) {
         let Start { partition, term, queue, connection, position, until, from, markers, erased } = start;
         let plans = (self.shared.plans.iter().zip(from).zip(markers.into_iter().zip(erased)))
-            .map(|((plan, from), (marker, erased))| PlanState::new(plan, partition, from, marker, erased))
+            .map(|((plan, from), (marker, erased))| {
+                let state = PlanState::new(plan, partition, from, marker, erased);
+                // What has an end is a replay.
+                if until < i64::MAX { state.deferred() } else { state }
+            })
             .collect();
         let reading = Some(Reading { term, connection, position, until, plans, drained: false });
         if let Some(mut queue) = queue {
@@ -156,7 +175,7 @@ impl<S: RowStore> Processor<S> {
 
     /// Takes a batch from each partition; gives how many records there were.
     fn poll(&mut self) -> usize {
-        let mut read = 0;
+        let (mut read, mut all) = (0, false);
         let mut ended = Vec::new();
         for (partition, Partition { queue, reading }) in &mut self.partitions {
             let Some(current) = reading.as_mut().filter(|reading| reading.position < reading.until) else { continue };
@@ -174,6 +193,7 @@ impl<S: RowStore> Processor<S> {
                     if let Err(error) = process(&self.shared, *partition, current, &records) {
                         ended.push((*partition, error));
                     }
+                    all |= current.position >= current.until;
                 }
                 Err(error) => {
                     let reason = format!("reading the topic: {error}");
@@ -183,6 +203,10 @@ impl<S: RowStore> Processor<S> {
         }
         for (partition, end) in ended {
             self.end(partition, end);
+        }
+        if all {
+            // Nothing more is to come that a flush could wait for.
+            self.pace.hurry(Instant::now());
         }
         read
     }
@@ -207,7 +231,7 @@ impl<S: RowStore> Processor<S> {
     /// Looks after what no event tells: another connection, failed dead letters, positions behind control records, metrics.
     fn look(&mut self) {
         let number = self.shared.link.number();
-        let (mut ended, mut left) = (Vec::new(), 0);
+        let (mut ended, mut left, mut unread) = (Vec::new(), 0, false);
         for (partition, known) in &mut self.partitions {
             let Some(reading) = &mut known.reading else { continue };
             if number != Some(reading.connection.number) {
@@ -220,6 +244,7 @@ impl<S: RowStore> Processor<S> {
                 ended.push((*partition, "a dead letter was not delivered"));
             }
             self.shared.set_position(*partition, reading.position);
+            unread |= reading.until < i64::MAX && reading.position < reading.until;
             let Some(end) = self.shared.end(*partition) else { continue };
             let end = end.offset.min(reading.until);
             if reading.drained && reading.position < end {
@@ -236,6 +261,7 @@ impl<S: RowStore> Processor<S> {
             self.shared.metrics.lag_seconds.get_or_create(&label).set(seconds.max(0.0));
         }
         self.pace.left(left);
+        self.pace.unread(unread);
         for (partition, reason) in ended {
             self.end(partition, Ended::Restart(reason.to_owned()));
         }
@@ -250,12 +276,24 @@ impl<S: RowStore> Processor<S> {
     }
 
     fn cache_bytes(&self) -> usize {
-        self.plans().map(|plan| plan.cache.bytes()).sum()
+        self.plans().map(|plan| plan.cache.bytes()).sum::<usize>() + self.waiting_bytes() + self.flying
+    }
+
+    fn waiting_bytes(&self) -> usize {
+        self.plans().map(PlanState::waiting_bytes).sum()
     }
 
     /// How many changed lanes start a flush.
     fn flush_lanes(&self) -> usize {
         (self.shared.cache_bytes / BYTES_PER_CHANGED).clamp(*FLUSH_LANES.start(), *FLUSH_LANES.end())
+    }
+
+    /// Whether `times` as much is to be written as starts a flush before its time. Lanes that are yet to be made of events
+    /// that wait are written some at a time, and do not count.
+    fn much_to_write(&self, times: usize) -> bool {
+        let open = self.plans().filter(|plan| !plan.is_deferred()).map(|plan| plan.cache.changed()).sum::<usize>();
+        open >= times * self.flush_lanes()
+            || self.waiting_bytes() >= times * (self.shared.cache_bytes / SHARE_OF_WAITING)
     }
 
     fn changed(&self) -> usize {
@@ -271,139 +309,8 @@ impl<S: RowStore> Processor<S> {
             }
         }
     }
-
-    /// Starts a flush of all that changed, if anything did.
-    fn begin_flight(&mut self) {
-        let Some(Connected { number, store }) = self.shared.link.current() else { return };
-        let mut all = Vec::new();
-        for (partition, known) in &mut self.partitions {
-            if let Some(reading) = known.reading.as_mut().filter(|reading| reading.connection.number == number) {
-                parts::collect(&self.shared, *partition, reading, &mut all);
-            }
-        }
-        if all.is_empty() {
-            return;
-        }
-        let (report, flight) = oneshot::channel();
-        let (plans, partitions, thread) = (self.shared.plans.clone(), self.shared.partitions(), std::thread::current());
-        self.shared.runtime.spawn(async move {
-            // The processor is gone only at the very end.
-            drop(report.send(flush::execute(store, plans, partitions, all).await));
-            thread.unpark();
-        });
-        self.flight = Some(flight);
-    }
-
-    /// Takes in the result of the flush that is under way, if it has ended.
-    fn end_flight(&mut self) {
-        let Some(flight) = &mut self.flight else { return };
-        match flight.try_recv() {
-            Err(oneshot::error::TryRecvError::Empty) => {}
-            report => self.landed(report.ok()),
-        }
-    }
-
-    /// Takes in the result of a flush; one that panicked has none.
-    fn landed(&mut self, report: Option<Report>) {
-        self.flight = None;
-        let Some(report) = report else { return self.restart_all("a flush ended without a result") };
-        self.pace.end(report.elapsed, Instant::now());
-        let Report { done, error, written, superseded, elapsed } = report;
-        if written + superseded > 0 {
-            Flushed { written, superseded, elapsed }.emit(&self.shared.metrics);
-        }
-        for done in done {
-            self.take_in(done);
-        }
-        if let Some(error) = error {
-            let reason = error.to_string();
-            if let Some(number) = self.shared.link.number() {
-                self.shared.link.broke(number, &error);
-            }
-            self.restart_all(&reason);
-        } else if self.cache_bytes() > self.shared.cache_bytes {
-            self.shrink();
-        }
-    }
-
-    /// Which lanes the store has is not known any more, of no partition of this thread.
-    fn restart_all(&mut self, reason: &str) {
-        for partition in self.partitions.keys().copied().collect::<Vec<_>>() {
-            self.end(partition, Ended::Restart(reason.to_owned()));
-        }
-    }
-
-    fn take_in(&mut self, done: Done) {
-        let Done { partition, term, plan, slots, needs_whole, lost, fenced, overtaken, marker } = done;
-        let reading = self.partitions.get_mut(&partition).and_then(|known| known.reading.as_mut());
-        let Some(reading) = reading.filter(|reading| reading.term == term) else { return };
-        if lost {
-            StoreLost { partition }.emit(&self.shared.metrics);
-            self.end(partition, Ended::Restart("the online store lost writes".to_owned()));
-            return;
-        }
-        if fenced {
-            self.end(partition, Ended::Restart("an entity was erased from the view".to_owned()));
-            return;
-        }
-        if overtaken && reading.until < i64::MAX {
-            // What has an end would wait for its own marker there for ever; and what another has read need not be read again.
-            self.end(partition, Ended::Restart("another process has read further".to_owned()));
-            return;
-        }
-        let state = &mut reading.plans[plan];
-        state.cache.written(&slots);
-        for slot in &needs_whole {
-            state.cache.needs_whole(*slot);
-        }
-        if !needs_whole.is_empty() {
-            self.pace.hurry(Instant::now());
-        }
-        if let Some(marker) = marker {
-            state.marker = Some(marker);
-            state.marked = Some(Instant::now());
-            let all = reading.plans.iter().map(|plan| plan.marker.map_or(i64::MIN, |marker| marker.offset)).min();
-            if let Some(offset) = all.filter(|offset| *offset >= 0) {
-                self.shared.stored(partition, offset);
-                if offset >= reading.until {
-                    // The coordinator is gone only at the very end.
-                    drop(self.requests.send(Request::Reached { partition, term }));
-                }
-            }
-        }
-    }
-
-    /// Flushes until nothing is left to write, or `limit` has passed. Nothing is polled meanwhile.
-    fn flush_all(&mut self, limit: Duration) {
-        let deadline = Instant::now() + limit;
-        self.shared.dead_letters.flush(limit / 2);
-        self.wait_for_flight(deadline);
-        // A second round writes what was superseded by another owner in the first; more than that is another's now. None
-        // begins behind a flush that is still under way: its marker might pass what that one has yet to write.
-        for _ in 0..3 {
-            if self.flight.is_some() || Instant::now() >= deadline {
-                break;
-            }
-            self.begin_flight();
-            self.wait_for_flight(deadline);
-            if self.changed() == 0 {
-                break;
-            }
-        }
-        if self.changed() > 0 {
-            tracing::warn!(lanes = self.changed(), "left without flushing; the next owner reads them anew");
-        }
-    }
-
-    /// Waits for the flush that is under way; one that has not ended by `deadline` stays under way.
-    fn wait_for_flight(&mut self, deadline: Instant) {
-        let Some(flight) = &mut self.flight else { return };
-        let left = deadline.saturating_duration_since(Instant::now());
-        if let Ok(report) = self.shared.runtime.block_on(async { tokio::time::timeout(left, flight).await }) {
-            self.landed(report.ok());
-        }
-    }
 }
 
+mod flight;
 #[cfg(test)]
 mod tests;

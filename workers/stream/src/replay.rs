@@ -1,7 +1,8 @@
 //! The replay: one partition's records between two offsets, into the rows of a revision that is not served yet.
 //!
 //! It is the live worker with an end: the same processor, fold, flush and marker. What differs is that the partition is
-//! handed to it and not assigned by a group, and that it ends with its marker at `to`, where live workers go on.
+//! handed to it and not assigned by a group, that it ends with its marker at `to`, where live workers go on, and that its
+//! events [wait](crate::folding) until they are written, since nobody reads the rows before.
 //!
 //! **What whoever orders it hands over**
 //! - A file, `--replay` (`FEATUREMILL_REPLAY`): [`engine::replay::Replay`] as JSON, a plan and incarnation, `parts` with

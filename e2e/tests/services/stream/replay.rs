@@ -115,12 +115,13 @@ async fn a_replay_and_then_a_live_worker_make_the_rows_of_one_that_read_all() {
 async fn a_replay_that_is_killed_again_and_again_ends_with_the_same_rows() {
     let mut world = World::new(1).await;
     let (mut chance, now) = (Chance(22), now());
-    // Far more lanes than 16 MiB hold, so that they are flushed, dropped and read back all the time.
-    let all = events(&mut chance, 100_000, 15_000, now);
+    // Far more lanes than 16 MiB hold, so that they are flushed, dropped and read back all the time; and more events than
+    // the rounds come to, of which each ends soon after its first flush.
+    let all = events(&mut chance, 300_000, 15_000, now);
     world.kafka.produce(TOPIC, spread(&all, 1, now)).await.unwrap();
-    let parts = [part(0, 0, 100_000)];
-    for round in 0..10 {
-        let mut process = world.replay(&format!("round-{round}"), (REPLAYED, 0), &parts, Some(10_000));
+    let parts = [part(0, 0, 300_000)];
+    for round in 0..7 {
+        let mut process = world.replay(&format!("round-{round}"), (REPLAYED, 0), &parts, Some(20_000));
         let before = world.redis.append_only_length().unwrap();
         // Rows at least; what is said of the progress is shorter.
         let written = process.process.until("rows in the store", LIMIT, async || {
@@ -130,7 +131,7 @@ async fn a_replay_that_is_killed_again_and_again_ends_with_the_same_rows() {
         written.await.unwrap();
         // At no particular point of its work.
         tokio::time::sleep(Duration::from_millis(chance.below(400))).await;
-        if round == 4 {
+        if round == 3 {
             // The store goes away and comes back with all it had: the same process goes on.
             world.redis.restart().await.unwrap();
             process.ready().await;
@@ -140,7 +141,7 @@ async fn a_replay_that_is_killed_again_and_again_ends_with_the_same_rows() {
     }
     let mut last = world.replay("last", (REPLAYED, 0), &parts, None);
     assert_eq!(code(&mut last).await, 0, "{}", last.process.log_tail());
-    assert_eq!(world.markers_of(REPLAYED).await[&0].offset, 100_000);
+    assert_eq!(world.markers_of(REPLAYED).await[&0].offset, 300_000);
     live(&world, all.len()).await;
     world.assert_equal(&all, now).await;
     world.assert_same_bytes(LIVE, REPLAYED).await;

@@ -41,6 +41,8 @@ pub(crate) use layout::{FeatureLayout, TableLayout};
 pub use layout::{Layout, LayoutError};
 pub(crate) use table::Table;
 
+use std::ops::Range;
+
 use crate::time::TIME_LIMIT;
 
 /// The tiles of one entity from one source partition.
@@ -95,9 +97,11 @@ impl Lane {
     /// Becomes what `other`, which holds no tile, is, and keeps its memory for what it takes in next.
     pub fn restart(&mut self, other: &Self) {
         (self.offset, self.newest) = (other.offset, other.newest);
-        self.tables.resize_with(other.tables.len(), Table::default);
-        for (table, other) in self.tables.iter_mut().zip(&other.tables) {
-            table.restart(other);
+        // One that has seen nothing has no tables yet; empty ones mean the same.
+        self.tables.resize_with(self.tables.len().max(other.tables.len()), Table::default);
+        let none = Table::default();
+        for (at, table) in self.tables.iter_mut().enumerate() {
+            table.restart(other.tables.get(at).unwrap_or(&none));
         }
         self.forget_written();
     }
@@ -106,6 +110,17 @@ impl Lane {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.tables.iter().all(|table| table.starts.is_empty())
+    }
+
+    /// Folds many events, as [`Self::insert`] does each. The lane ages to the newest of them first, so that each goes to the
+    /// tile where it ends up, and none is made that would be merged into a coarser one by the next.
+    pub fn extend(&mut self, layout: &Layout, events: &impl Events, rows: Range<usize>) {
+        let times = rows.clone().map(|row| events.time(row));
+        let newest = times.filter(|time| time.unsigned_abs() <= TIME_LIMIT.unsigned_abs()).max();
+        if let Some(newest) = newest.filter(|newest| self.newest.is_none_or(|before| *newest > before)) {
+            self.advance(layout, newest);
+        }
+        rows.for_each(|row| self.insert(layout, events, row));
     }
 
     /// Folds event `row` into its tiles. Events beyond [`TIME_LIMIT`] change nothing.

@@ -31,13 +31,13 @@ pub enum InputColumn {
 /// One batch of events.
 #[derive(Clone, Debug)]
 pub struct Evaluated {
-    times: Vec<i64>,
+    pub(super) times: Vec<i64>,
     /// All entity texts end to end; `ends[i]` is where row `i`'s ends.
-    entities: String,
-    ends: Vec<usize>,
-    conditions: Vec<BooleanArray>,
-    inputs: Vec<InputColumn>,
-    failures: Vec<Failure>,
+    pub(super) entities: String,
+    pub(super) ends: Vec<usize>,
+    pub(super) conditions: Vec<BooleanArray>,
+    pub(super) inputs: Vec<InputColumn>,
+    pub(super) failures: Vec<Failure>,
 }
 
 impl Evaluated {

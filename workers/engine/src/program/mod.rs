@@ -5,6 +5,7 @@
 mod columns;
 mod derive;
 mod evaluated;
+mod gather;
 #[cfg(test)]
 mod tests;
 

@@ -91,3 +91,18 @@ fn a_plan_of_another_engine_or_out_of_joint_is_refused() {
         .contains("reads itself")
     );
 }
+
+#[test]
+fn events_of_many_batches_are_gathered_with_all_they_have() {
+    let program = Program::new(Arc::new(plan())).unwrap();
+    let batches =
+        [program.evaluate(&events(), vec![10, 20, 30]), program.evaluate_without_entities(&events(), vec![11, 21, 31])];
+    assert!(batches[0].memory() > batches[0].clone().without_entities().memory());
+    let rows = [(1, 2), (0, 1), (1, 0), (0, 0), (1, 1)];
+    let gathered = Evaluated::gather(&batches, &rows);
+    assert_eq!(gathered.times(), [31, 20, 11, 10, 21]);
+    let InputColumn::Double(input) = gathered.input(0) else { panic!("a double") };
+    assert_eq!(input.iter().collect::<Vec<_>>(), [None, Some(4.0), None, None, Some(4.0)]);
+    assert_eq!((0..5).map(|i| gathered.condition(0, i)).collect::<Vec<_>>(), [false, true, false, false, true]);
+    assert!(Evaluated::gather(&[], &[]).is_empty());
+}

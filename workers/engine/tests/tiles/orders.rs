@@ -75,6 +75,24 @@ proptest! {
     }
 
     #[test]
+    fn many_at_once_give_the_bytes_of_one_by_one(
+        plan in any_plan(6), (events, other) in shuffled(120), cuts in prop::collection::vec(0_usize..121, 0..4),
+    ) {
+        let layout = Layout::new(&plan).unwrap();
+        let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(other.len())).chain([0, other.len()]).collect();
+        cuts.sort_unstable();
+        // One lane is used again for each, as whoever folds many does.
+        let mut lane = lane_of(&layout, &other);
+        lane.restart(&Lane::new());
+        let mut stored = Stored::new();
+        for cut in cuts.windows(2) {
+            lane.extend(&layout, &Batch(&other), cut[0]..cut[1]);
+            flush(&layout, &mut lane, &mut stored);
+        }
+        prop_assert_eq!(&whole(&layout, &lane_of(&layout, &events)), &stored);
+    }
+
+    #[test]
     fn any_split_merges_to_the_same_bytes(
         plan in any_plan(6), (events, other) in shuffled(120), lanes in prop::collection::vec(0_usize..4, 121),
     ) {

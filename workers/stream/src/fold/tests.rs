@@ -9,7 +9,7 @@ use engine::erase::Covers;
 use engine::row::Marker;
 use prometheus_client::registry::Registry;
 use rdkafka::message::{OwnedMessage, Timestamp};
-use shell::store::{Eraser as _, MarkerWrite, MemoryStore, RowErasure, erase_rows};
+use shell::store::{Eraser as _, Fence, MarkerWrite, MemoryStore, RowErasure, erase_rows};
 use tokio::runtime::Runtime;
 
 use super::*;
@@ -34,6 +34,15 @@ impl Chance {
 struct Reader {
     state: PlanState,
     position: i64,
+    /// A flush that has begun: what it writes reaches the store later, while the reading goes on.
+    flight: Option<Part>,
+}
+
+impl Reader {
+    /// The same, of a replay: events wait for the flush.
+    fn deferred(self) -> Self {
+        Self { state: self.state.deferred(), ..self }
+    }
 }
 
 struct Bench {
@@ -69,7 +78,7 @@ impl Bench {
         let Start::Read { position, from } = start::decide(&Observed { markers: vec![marker], low: 0, end }) else {
             panic!("{marker:?}")
         };
-        Reader { state: PlanState::new(&self.plans[0], PARTITION, from[0], marker, erased), position }
+        Reader { state: PlanState::new(&self.plans[0], PARTITION, from[0], marker, erased), position, flight: None }
     }
 
     /// Reads up to `count` records; the number refused.
@@ -83,21 +92,43 @@ impl Bench {
         refused
     }
 
-    /// Flushes; `false` if the store had lost writes, so that the reader is of no more use.
-    fn flush(&self, store: &MemoryStore, reader: &mut Reader) -> bool {
+    /// Begins a flush, unless one is under way.
+    fn begin(&self, reader: &mut Reader) {
+        if reader.flight.is_some() {
+            return;
+        }
         let (plan, state) = (&self.plans[0], &mut reader.state);
         let expiry = Expiry { ttl_ms: None, now: Instant::now() };
-        let (writes, slots) = state.cache.writes(&plan.layout, &plan.row_prefix, expiry);
+        let rows = state.rows(plan, expiry);
         let base = state.marker.map(|marker| marker.offset);
         let (offset, event_time) = (reader.position, state.event_time);
         let marker = Marker { offset, event_time, end_offset: offset, read_to_end_at: 0 };
         let marker = Some(MarkerWrite { partition: PARTITION, base, marker });
         let erased = state.cache.erased_version();
-        let part = Part { partition: PARTITION, term: 1, plan: 0, writes, slots, marker, erased };
+        reader.flight = Some(Part { partition: PARTITION, term: 1, plan: 0, rows, marker, erased });
+    }
+
+    /// Begins a flush and dies when the first of its rows are written.
+    fn die_half_way(&self, store: &MemoryStore, mut reader: Reader) {
+        self.begin(&mut reader);
+        let (plan, Some(mut part)) = (&self.plans[0], reader.flight.take()) else { return };
+        let fence = Fence { uid: &plan.plan().view.uid, version: part.erased };
+        let some = part.rows.next(&plan.layout).unwrap();
+        self.runtime.block_on(store.flush(PARTITION, None, fence, &some.writes)).unwrap();
+    }
+
+    /// Flushes, or ends the flush that is under way; `false` if the store had lost writes, so that the reader is of no more
+    /// use.
+    fn flush(&self, store: &MemoryStore, reader: &mut Reader) -> bool {
+        self.begin(reader);
+        let Some(part) = reader.flight.take() else { return true };
+        let state = &mut reader.state;
         let report = self.runtime.block_on(execute(store.clone(), self.plans.clone(), 1, vec![part]));
         assert!(report.error.is_none());
         let done = report.done.into_iter().next().unwrap();
+        assert!(done.broken.is_none(), "{:?}", done.broken);
         state.cache.written(&done.slots);
+        state.cache.written_whole(&done.slots, done.whole);
         for slot in done.needs_whole {
             state.cache.needs_whole(slot);
         }
@@ -138,19 +169,38 @@ impl Bench {
     }
 }
 
-fn run(seed: u64) {
+/// How events of one kind of reader reach the lanes.
+#[derive(Clone, Copy)]
+enum Kind {
+    /// One by one.
+    Inserted,
+    /// When they are written.
+    Deferred,
+    /// Of some readers so, and of others so: a replay beside live workers.
+    Both,
+}
+
+fn run(seed: u64, kind: Kind) {
     let mut chance = Chance(seed);
     let bench = Bench::new(&mut chance, 400);
     let store = MemoryStore::default();
+    let start = |chance: &mut Chance| {
+        let reader = bench.start(&store);
+        match kind {
+            Kind::Inserted => reader,
+            Kind::Both if chance.below(2) == 0 => reader,
+            Kind::Deferred | Kind::Both => reader.deferred(),
+        }
+    };
     let mut snapshot = store.snapshot();
-    let mut readers = vec![bench.start(&store)];
+    let mut readers = vec![start(&mut chance)];
     let (mut asked, mut erased) = (Vec::new(), Vec::<(String, Covers)>::new());
     for _ in 0..200 {
         // A crash leaves nothing of one; a zombie stays beside its successor.
         let who = usize::try_from(chance.below(readers.len() as u64)).unwrap();
-        match chance.below(14) {
-            0 => readers[who] = bench.start(&store),
-            1 if readers.len() < 3 => readers.push(bench.start(&store)),
+        match chance.below(16) {
+            0 => readers[who] = start(&mut chance),
+            1 if readers.len() < 3 => readers.push(start(&mut chance)),
             2 => readers[who].state.cache.shrink(0),
             3 => snapshot = store.snapshot(),
             4 => {
@@ -160,7 +210,7 @@ fn run(seed: u64) {
                 for (entity, covers) in &erased {
                     bench.erase(&store, entity, covers);
                 }
-                readers = readers.iter().map(|_| bench.start(&store)).collect();
+                readers = readers.iter().map(|_| start(&mut chance)).collect();
             }
             // What is covered is told a while before it is erased, so that some readers are ahead of it and some behind.
             5 if erased.len() + asked.len() < 5 => {
@@ -178,8 +228,13 @@ fn run(seed: u64) {
             }
             7..=9 => {
                 if !bench.flush(&store, &mut readers[who]) {
-                    readers[who] = bench.start(&store);
+                    readers[who] = start(&mut chance);
                 }
+            }
+            10 => bench.begin(&mut readers[who]),
+            11 if chance.below(3) == 0 => {
+                bench.die_half_way(&store, readers.swap_remove(who));
+                readers.push(start(&mut chance));
             }
             _ => {
                 bench.read(&store, &mut readers[who], usize::try_from(chance.below(40)).unwrap());
@@ -198,7 +253,15 @@ fn run(seed: u64) {
 #[test]
 fn any_mishap_ends_with_the_rows_of_an_undisturbed_reading() {
     for seed in 0..60 {
-        run(seed);
+        run(seed, Kind::Inserted);
+    }
+}
+
+#[test]
+fn events_that_wait_end_in_the_same_rows() {
+    for seed in 0..60 {
+        run(seed, Kind::Deferred);
+        run(1_000 + seed, Kind::Both);
     }
 }
 
@@ -224,20 +287,56 @@ fn lost_rows_are_noticed_and_made_anew() {
 fn a_replay_reads_nothing_back_and_refuses_what_is_broken() {
     let bench = Bench::new(&mut Chance(2), 200);
     let store = MemoryStore::default();
-    let mut reader = bench.start(&store);
+    let mut reader = bench.start(&store).deferred();
     let refused = bench.read(&store, &mut reader, 200);
     let broken = bench.records.iter().filter(|record| record.payload() == Some(b"broken")).count();
     assert!(broken > 0);
     assert_eq!(refused, broken);
     assert!(bench.flush(&store, &mut reader));
     assert_eq!(bench.metrics.lanes_loaded.get(), 0);
-    let mut again = bench.start(&store);
+    let mut again = bench.start(&store).deferred();
     assert_eq!(again.position, 200);
     again.position = 0;
     again.state.from = 0;
     bench.read(&store, &mut again, 200);
     assert_eq!(bench.metrics.lanes_loaded.get(), 12, "each row once");
     assert_eq!(again.state.cache.changed(), 0, "what a lane holds is not inserted twice");
+}
+
+#[test]
+fn a_row_that_fits_no_memory_is_read_back_when_its_next_event_comes() {
+    let bench = Bench::new(&mut Chance(3), 400);
+    let store = MemoryStore::default();
+    let mut reader = bench.start(&store).deferred();
+    let empty = reader.state.cache.bytes();
+    for _ in 0..4 {
+        bench.read(&store, &mut reader, 100);
+        assert!(reader.state.waiting_bytes() > 0);
+        assert!(bench.flush(&store, &mut reader));
+        assert_eq!(reader.state.waiting_bytes(), 0);
+        reader.state.cache.shrink(0);
+        assert_eq!(reader.state.cache.bytes(), empty, "nothing is left in memory");
+    }
+    assert_eq!(bench.metrics.lanes_loaded.get(), 3 * 12);
+    let whole = MemoryStore::default();
+    bench.finish(&whole);
+    assert_eq!(bench.rows(&store), bench.rows(&whole));
+}
+
+#[test]
+fn a_row_that_is_no_lane_of_the_plan_is_told_by_its_key() {
+    let bench = Bench::new(&mut Chance(4), 50);
+    let store = MemoryStore::default();
+    let mut reader = bench.start(&store).deferred();
+    bench.read(&store, &mut reader, 50);
+    reader.state.cache.keep(0, 0, vec![(0, b"no lane".to_vec())]);
+    bench.begin(&mut reader);
+    let part = reader.flight.take().unwrap();
+    let report = bench.runtime.block_on(execute(store.clone(), bench.plans.clone(), 1, vec![part]));
+    let done = &report.done[0];
+    let broken = done.broken.as_ref().unwrap().to_string();
+    assert!(broken.contains(&bench.plans[0].row_prefix), "{broken}");
+    assert!(done.marker.is_none(), "nothing says that it was read");
 }
 
 #[test]

@@ -260,7 +260,10 @@ fn bounded(until: i64, runtime: &tokio::runtime::Runtime) -> (Processor<Slow>, S
     let (ask, asked) = mpsc::channel();
     let mut worker = processor_that_asks(&store, runtime, ask);
     start(&mut worker, &store);
-    worker.partitions.get_mut(&0).unwrap().reading.as_mut().unwrap().until = until;
+    let reading = worker.partitions.get_mut(&0).unwrap().reading.as_mut().unwrap();
+    reading.until = until;
+    // As a replay's are.
+    reading.plans = std::mem::take(&mut reading.plans).into_iter().map(PlanState::deferred).collect();
     (worker, store, asked)
 }
 
@@ -275,6 +278,7 @@ fn a_reading_with_an_end_says_so_once_its_marker_stands_there() {
     read(&mut worker, &store, &records, 3);
     worker.flush_all(Duration::from_secs(5));
     assert!(matches!(asked.try_recv(), Ok(Request::Reached { partition: 0, term: 1 })));
+    assert_eq!(events(&store, &["ada"]), [3]);
 }
 
 #[test]

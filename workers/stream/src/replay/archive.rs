@@ -37,8 +37,8 @@ use crate::shared::{End as TopicEnd, Shared};
 
 /// The subject of the readiness of the archive.
 const SUBJECT: &str = "archive";
-/// So many changed lanes are flushed at once.
-const FLUSH_LANES: usize = 16_384;
+/// Events wait until they take one in so many of the bytes that lanes may take.
+const SHARE_OF_WAITING: usize = 8;
 /// A flush comes at least so often.
 const FLUSH_EVERY: Duration = Duration::from_secs(2);
 /// How long dead letters may take before the marker passes them.
@@ -157,7 +157,7 @@ impl<S: RowStore> Laying<'_, S> {
         let Held { from, until, mut records } = held;
         // A replay has one plan.
         let erased = erased.pop().unwrap_or_default();
-        let state = PlanState::new(&shared.plans[0], part.partition, from, marker, erased);
+        let state = PlanState::new(&shared.plans[0], part.partition, from, marker, erased).deferred();
         shared.set_position(part.partition, from);
         tracing::info!(partition = part.partition, from, until, "reading the archive");
         let mut attempt = Attempt { connection, state, position: from, flushed: Instant::now() };
@@ -238,12 +238,12 @@ impl<S: RowStore> Laying<'_, S> {
             return Err(again("a dead letter was not delivered"));
         }
         let expiry = Expiry { ttl_ms: plan.ttl_ms, now: Instant::now() };
-        let (writes, slots) = state.cache.writes(&plan.layout, &plan.row_prefix, expiry);
+        let rows = state.rows(plan, expiry);
         // Readers are told of the topic's end: nothing is complete before it is read up to there.
         let end = TopicEnd { offset: self.order.part.to, as_of: now_ms() };
         let marker = Some(marker_write(partition, attempt.position, Some(end), None, state));
         let erased = state.cache.erased_version();
-        let part = flush::Part { partition, term: 0, plan: 0, writes, slots, marker, erased };
+        let part = flush::Part { partition, term: 0, plan: 0, rows, marker, erased };
         let (store, plans) = (attempt.connection.store.clone(), shared.plans.clone());
         let Report { done, error, written, superseded, elapsed } =
             flush::execute(store, plans, shared.partitions(), vec![part]).await;
@@ -254,7 +254,7 @@ impl<S: RowStore> Laying<'_, S> {
             shared.link.broke(attempt.connection.number, &error);
             return Err(Stop::Again(error.to_string()));
         }
-        for Done { slots, needs_whole, lost, fenced, overtaken, marker, .. } in done {
+        for Done { slots, whole, needs_whole, lost, fenced, broken, overtaken, marker, .. } in done {
             if lost {
                 StoreLost { partition }.emit(&shared.metrics);
                 return Err(again("the online store lost writes"));
@@ -265,7 +265,11 @@ impl<S: RowStore> Laying<'_, S> {
             if overtaken {
                 return Err(again("another process has read further"));
             }
+            if let Some(error) = broken {
+                return Err(Stop::Refused(Refusal::Row(error.to_string())));
+            }
             state.cache.written(&slots);
+            state.cache.written_whole(&slots, whole);
             for slot in needs_whole {
                 state.cache.needs_whole(slot);
             }
@@ -283,8 +287,10 @@ impl<S: RowStore> Laying<'_, S> {
 
 impl<S> Attempt<S> {
     fn is_due(&self, cache_bytes: usize) -> bool {
-        let cache = &self.state.cache;
-        cache.bytes() > cache_bytes || cache.changed() >= FLUSH_LANES || self.flushed.elapsed() >= FLUSH_EVERY
+        let (held, waiting) = (self.state.cache.bytes(), self.state.waiting_bytes());
+        held + waiting > cache_bytes
+            || waiting >= cache_bytes / SHARE_OF_WAITING
+            || self.flushed.elapsed() >= FLUSH_EVERY
     }
 }
 
