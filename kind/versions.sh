@@ -15,9 +15,6 @@ kind_version=v0.33.0
 helm_version=v4.3.1
 kafka_version=4.3.1
 s3_version=v1.8.0
-# Prometheus 3.x is v0.3xx as a Go module.
-prometheus_version=v0.316.0
-alertmanager_version=v0.35.0
 
 # Stock images, for a machine that reaches a registry. kind lists the node image with its release.
 stock_node_image=kindest/node:v1.36.4@sha256:099e049362a1526b2db71494e1947aae99bd16290d7c895f2b7ea312e3cbfaed
