@@ -1,6 +1,6 @@
 //! Alerts that the operator posts to Alertmanagers itself, for clusters without Prometheus or beside one.
 //!
-//! They are those of the chart's PrometheusRule, with the same labels and annotations, so that an Alertmanager that gets both takes
+//! They are those of the chart's `PrometheusRule`, with the same labels and annotations, so that an Alertmanager that gets both takes
 //! them for one. [`alert`] makes them of what is known of all views, [`told`] says what an Alertmanager is to hear and when; both
 //! are pure. [`post`] does it, beside reconciliation and never in its way.
 //!
