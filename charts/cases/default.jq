@@ -24,3 +24,5 @@
 [."ClusterRole/featuremill-system-featuremill-operator".rules[] | select(.resources | index("cronjobs")).apiGroups] == [["batch"]]
 # The console listens where only a port-forward reaches it.
 ."Deployment/featuremill-operator".spec.template.spec.containers[0] | (.env | from_entries | .FEATUREMILL_CONSOLE == "127.0.0.1:8090") and [.ports[].name] == ["admin"]
+# Nobody is told of alerts who was not named.
+."Deployment/featuremill-operator".spec.template.spec | (.volumes == null) and ([.containers[0].env[].name | select(test("ALERTMANAGER"))] == [])

@@ -7,6 +7,7 @@ use crds::FeatureReplay;
 use k8s_openapi::jiff::Timestamp;
 use kube::Client;
 use kube::runtime::reflector::Store;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::edges::Edges;
@@ -36,6 +37,8 @@ pub struct Context {
     pub replays: Store<FeatureReplay>,
     /// How far each view is behind its topic.
     pub lags: Lags,
+    /// When all of them were measured last, in milliseconds; for who waits for that.
+    pub swept: watch::Sender<Option<i64>>,
     /// What topics hold, asked beside reconciliation.
     pub topics: Topics,
     /// The removals that run beside reconciliation.

@@ -53,6 +53,9 @@ impl Error {
         move |source| Self::Write { what: what.into(), source: Box::new(source) }
     }
 
+    /// All words that [`Self::reason`] may answer.
+    pub const REASONS: [&str; 6] = ["Read", "Conflict", "Write", "NotOurs", "Encode", "Ended"];
+
     /// A stable word for the metrics.
     #[must_use]
     pub fn reason(&self) -> &'static str {

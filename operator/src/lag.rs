@@ -10,6 +10,7 @@
 
 pub mod figures;
 pub mod measure;
+pub mod raised;
 mod subject;
 pub mod sweep;
 pub mod tier;

@@ -4,6 +4,7 @@
 //! The way of one round: `observe` reads, `resolve`, `phase`, `desire` and `report` decide and are pure, [`apply`] writes to
 //! Kubernetes, `act` to the online store. Only [`run`] knows the controller runtime.
 
+pub mod alertmanager;
 pub mod apply;
 pub mod architecture;
 pub mod args;

@@ -1,6 +1,8 @@
 //! The operator's metrics. Labels are bounded: kinds, reasons, verbs and codes, never texts of errors; names only those of the
 //! views that there are ([`crate::lag::figures`]).
 
+mod views;
+
 use std::time::Duration;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,7 +12,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::error::Error;
 use crate::lag::figures::Figures;
+pub use views::Views;
 
 /// A kind of object.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -37,6 +41,21 @@ pub struct Request {
     pub code: u16,
 }
 
+/// The kinds that have rounds.
+const KINDS: [&str; 5] = ["FeatureView", "Architecture", "TrainingSet", "Erasure", "FeatureReplay"];
+
+/// An Alertmanager took what was posted.
+const TAKEN: &str = "taken";
+/// It did not, or gave no answer.
+const FAILED: &str = "failed";
+
+/// How a request to an Alertmanager ended.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct Post {
+    /// `taken` or `failed`.
+    pub result: &'static str,
+}
+
 /// All metrics. Clones share them.
 #[derive(Clone)]
 pub struct Metrics {
@@ -46,8 +65,12 @@ pub struct Metrics {
     queue: Family<Kind, Gauge>,
     requests: Family<Request, Counter>,
     leader: Gauge,
+    alerts: Gauge,
+    posts: Family<Post, Counter>,
     /// How far views are behind.
     pub lag: Figures,
+    /// What else there is to know of views.
+    pub views: Views,
 }
 
 impl Metrics {
@@ -60,7 +83,10 @@ impl Metrics {
             queue: Family::default(),
             requests: Family::default(),
             leader: Gauge::default(),
+            alerts: Gauge::default(),
+            posts: Family::default(),
             lag: Figures::register(registry),
+            views: Views::register(registry),
         };
         let registry = registry.sub_registry_with_prefix("featuremill_operator");
         registry.register("reconcile_duration_seconds", "How long rounds took", metrics.reconciles.clone());
@@ -72,6 +98,18 @@ impl Metrics {
         );
         registry.register("reconcile_queue_depth", "Objects that wait for their round", metrics.queue.clone());
         registry.register("api_requests", "Requests to the API server", metrics.requests.clone());
+        registry.register("alertmanager_alerts", "Alerts that are posted to Alertmanagers", metrics.alerts.clone());
+        registry.register("alertmanager_posts", "Requests to Alertmanagers", metrics.posts.clone());
+        // A counter that first shows as one was never seen to rise.
+        for kind in KINDS {
+            drop(metrics.undecodable.get_or_create(&Kind { kind }));
+            for reason in Error::REASONS {
+                drop(metrics.failures.get_or_create(&Failure { kind, reason }));
+            }
+        }
+        for result in [TAKEN, FAILED] {
+            drop(metrics.posts.get_or_create(&Post { result }));
+        }
         registry.register("leader", "Whether this process leads", metrics.leader.clone());
         metrics
     }
@@ -99,6 +137,16 @@ impl Metrics {
     /// The API server answered.
     pub fn requested(&self, verb: &'static str, code: u16) {
         self.requests.get_or_create(&Request { verb, code }).inc();
+    }
+
+    /// So many alerts are to be known to every Alertmanager.
+    pub fn alerts(&self, count: usize) {
+        self.alerts.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// An Alertmanager took what was posted, or did not.
+    pub fn posted(&self, taken: bool) {
+        self.posts.get_or_create(&Post { result: if taken { TAKEN } else { FAILED } }).inc();
     }
 
     /// Whether this process leads.

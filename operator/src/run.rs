@@ -34,7 +34,7 @@ use crate::metrics::Metrics;
 use crate::names::CONTROLLER;
 use crate::settings::Settings;
 use crate::watch::{Watches, kind_name};
-use crate::{architecture, error, feature_replay, feature_view, lag, once};
+use crate::{alertmanager, architecture, error, feature_replay, feature_view, lag, once};
 use requests::{Requests, Stores, once_seen};
 
 /// How long rounds that have begun may take to end after a request to stop.
@@ -153,6 +153,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         resolutions: feature_view::resolve::Resolutions::default(),
         replays: replays.clone(),
         lags: lag::Lags::default(),
+        swept: tokio::sync::watch::Sender::default(),
         topics: feature_view::source::Topics::default(),
         purges: crate::purge::Purges::default(),
         failures: Failures::default(),
@@ -166,6 +167,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
         readiness: world.readiness.clone(),
     };
     let (views, view_writer) = store::<FeatureView>();
+    world.metrics.views.are(views.clone());
     let (architectures, architecture_writer) = store::<Architecture>();
     let (training_sets, training_set_writer) = store::<TrainingSet>();
     let (erasures, erasure_writer) = store::<Erasure>();
@@ -178,6 +180,7 @@ async fn lead(world: &World, shutdown: &CancellationToken) {
     let wake = move |view| drop(of_lagging.send(view));
     let pumps: Vec<BoxFuture<'_, ()>> = vec![
         lag::sweep::watch(context.clone(), views.clone(), wake).boxed(),
+        alertmanager::post::watch(context.clone()).boxed(),
         watches.clone().roots(view_writer, requests.clone().view_seen(stores.clone())).boxed(),
         watches.clone().roots(architecture_writer, requests.clone().architecture_seen(stores)).boxed(),
         watches.clone().roots(training_set_writer, once_seen(requests.training_sets.clone())).boxed(),

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::alertmanager::Alertmanagers;
+
 /// How the pods that it makes are run.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -25,6 +27,8 @@ pub struct Settings {
     pub secrets_poll: Duration,
     /// How often the lag of all views is measured.
     pub lag_poll: Duration,
+    /// Who is told of alerts; nobody if not given.
+    pub alertmanagers: Option<Alertmanagers>,
     /// How long the rows of a revision stay readable after the pointer left it, in seconds. Not for people to choose:
     /// servers may be a few seconds behind, and readers finish what they began.
     pub readable_seconds: u32,
@@ -43,6 +47,7 @@ impl Default for Settings {
             poll: Duration::from_secs(2),
             secrets_poll: Duration::from_secs(30),
             lag_poll: Duration::from_secs(15),
+            alertmanagers: None,
             readable_seconds: 60,
         }
     }

@@ -99,3 +99,12 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- define "featuremill.clusterName" -}}
 {{- printf "%s-%s" .Release.Namespace (include "featuremill.fullname" .) | trunc 100 | trimSuffix "-" }}
 {{- end }}
+
+{{/* The labels of alerts as the operator takes them: name=value,… */}}
+{{- define "featuremill.alertLabels" -}}
+{{- $labels := list }}
+{{- range $name, $value := .labels }}
+{{- $labels = append $labels (printf "%s=%s" $name $value) }}
+{{- end }}
+{{- join "," $labels }}
+{{- end }}

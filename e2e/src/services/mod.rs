@@ -9,6 +9,7 @@
 
 mod directory;
 mod kafka;
+mod monitoring;
 mod process;
 mod redis;
 mod topic;
@@ -22,6 +23,7 @@ use thiserror::Error;
 
 pub use directory::Directory;
 pub use kafka::Kafka;
+pub use monitoring::{Alertmanager, Prometheus};
 pub use process::{Process, Program, Signal};
 pub use redis::Redis;
 pub use topic::{Hanging, Header, Message};

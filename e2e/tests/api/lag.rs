@@ -27,19 +27,19 @@ fn lag(view: &FeatureView) -> LagStatus {
     view.status.as_ref().and_then(|status| status.lag.clone()).unwrap_or_default()
 }
 
-fn fresh(view: &FeatureView, status: &str, reason: &str) -> bool {
+pub fn fresh(view: &FeatureView, status: &str, reason: &str) -> bool {
     let known = view.status.clone().unwrap_or_default();
     let at = known.conditions.iter().find(|c| c.type_ == "Fresh").and_then(|c| c.observed_generation);
     at == view.metadata.generation && has(&known.conditions, "Fresh", status, Some(reason))
 }
 
 /// The topic's one partition ends there.
-fn ends_at(world: &World, end: i64) {
+pub fn ends_at(world: &World, end: i64) {
     *world.edges.ends.lock().unwrap() = [(0, Bounds { start: 0, end })].into();
 }
 
 /// A worker that read up to `offset`, and was at the end that many seconds ago.
-async fn reads(world: &World, view: &FeatureView, offset: i64, ago: i64) {
+pub async fn reads(world: &World, view: &FeatureView, offset: i64, ago: i64) {
     let at = jiff::Timestamp::now().as_millisecond() - ago * 1000;
     let marker = Marker { offset, event_time: at - 3_600_000, end_offset: offset, read_to_end_at: at };
     let uid = view.uid().unwrap();
@@ -50,7 +50,7 @@ async fn reads(world: &World, view: &FeatureView, offset: i64, ago: i64) {
 }
 
 /// A view that is served and whose tiers are these; nothing is known of its lag before.
-async fn served(world: &World, tiers: &Value) -> FeatureView {
+pub async fn served(world: &World, tiers: &Value) -> FeatureView {
     world.apply::<Architecture>(&architecture()).await.unwrap();
     world.apply::<FeatureView>(&view_with("/spec/freshness", json!({"alertTiers": tiers}))).await.unwrap();
     finish(world).await

@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod aborts;
+mod alerts;
 mod bad_views;
 mod cel;
 mod children;
@@ -15,6 +16,7 @@ mod compares;
 mod console;
 mod crash;
 mod cutover;
+mod dashboard;
 mod diffs;
 mod faults;
 mod fixtures;

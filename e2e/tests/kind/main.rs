@@ -4,6 +4,7 @@
 //! (`--test-threads=1`); e2e/make/test says which.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod alerts;
 mod bad_views;
 mod ballista;
 mod faults;

@@ -213,13 +213,13 @@ fn clear(cluster: &Cluster, namespace: &str, wait: bool) {
 }
 
 /// `kubectl port-forward`, ended with its owner.
-struct Forward {
+pub struct Forward {
     child: Child,
     port: u16,
 }
 
 impl Forward {
-    fn start(cluster: &Cluster, namespace: &str, target: &str, port: u16) -> Self {
+    pub fn start(cluster: &Cluster, namespace: &str, target: &str, port: u16) -> Self {
         let mut child = Command::new("kubectl")
             .arg("--kubeconfig")
             .arg(cluster.kubeconfig())
@@ -240,6 +240,11 @@ impl Forward {
         // It goes on printing a line a connection; unread, the pipe would fill and stop it.
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
         Self { child, port }
+    }
+
+    /// The port on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 }
 

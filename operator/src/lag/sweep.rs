@@ -29,7 +29,7 @@ const PATIENCE: Duration = Duration::from_secs(12);
 
 /// Sweeps until it is dropped. `wake` asks for a round of a view.
 pub async fn watch(context: Arc<Context>, views: Store<FeatureView>, wake: impl Fn(ObjectRef<FeatureView>)) {
-    let Context { edges, lags, metrics, settings, now, .. } = &*context;
+    let Context { edges, lags, metrics, settings, now, swept, .. } = &*context;
     let reference = |subject: &Subject| ObjectRef::<FeatureView>::new(&subject.name).within(&subject.namespace);
     let stands = |uid: &str, subject: &Subject| {
         let view = views.get(&reference(subject));
@@ -39,7 +39,9 @@ pub async fn watch(context: Arc<Context>, views: Store<FeatureView>, wake: impl 
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        for Swept { subject, standing, otherwise } in once(&**edges, lags, &metrics.lag, *now, stands).await {
+        let all = once(&**edges, lags, &metrics.lag, *now, stands).await;
+        swept.send_replace(Some(now().as_millisecond()));
+        for Swept { subject, standing, otherwise } in all {
             let Some(view) = views.get(&reference(&subject)) else { continue };
             let said = view.status.as_ref().and_then(|status| status.lag.as_ref());
             if otherwise || told::status(&standing, said).as_ref() != said {

@@ -129,10 +129,16 @@ impl Alarm {
         self.exceeded.iter().map(|(tier, e)| ExceededTier { tier: tier.number(), since: time(e.since) }).collect()
     }
 
+    /// The most urgent tier that is raised, and since when it is exceeded.
+    #[must_use]
+    pub fn raised(&self) -> Option<(Tier, i64)> {
+        self.exceeded.iter().find(|(_, exceeded)| exceeded.raised).map(|(tier, exceeded)| (*tier, exceeded.since))
+    }
+
     /// The most urgent tier that is raised.
     #[must_use]
     pub fn tier(&self) -> Option<Tier> {
-        self.exceeded.iter().find(|(_, exceeded)| exceeded.raised).map(|(tier, _)| *tier)
+        self.raised().map(|(tier, _)| tier)
     }
 }
 

@@ -1,11 +1,12 @@
 //! The documentation of metrics and alerts is whole: read from the sources, so that no crate has to be asked.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::panic)]
 
 use std::collections::BTreeSet;
 use std::fs::read_to_string;
 use std::path::{Path, PathBuf};
 
 use prometheus_client::encoding::text::encode;
+use serde_json::Value;
 
 use super::*;
 
@@ -35,8 +36,8 @@ fn registered(source: &str) -> Vec<String> {
     let mut all = Vec::new();
     for part in source.split("sub_registry_with_prefix(").skip(1) {
         let prefix = literal(part).or(constant).unwrap();
-        let names = part.split(".register(").skip(1).filter_map(literal);
-        all.extend(names.map(|name| format!("{prefix}_{name}")));
+        let names = [".register(", "name: "].map(|before| part.split(before).skip(1).filter_map(literal));
+        all.extend(names.into_iter().flatten().map(|name| format!("{prefix}_{name}")));
     }
     all
 }
@@ -90,6 +91,7 @@ fn the_operators_metrics_are_of_the_type_that_is_documented() {
     metrics.undecodable("FeatureView");
     metrics.queued("FeatureView", 1);
     metrics.requested("GET", 200);
+    metrics.posted(true);
     let mut text = String::new();
     encode(&mut text, &registry).unwrap();
     let kinds: Vec<(&str, &str)> = text
@@ -125,6 +127,36 @@ fn every_alert_has_a_runbook_and_asks_for_metrics_that_there_are() {
     for metric in asked {
         assert!(known.contains(metric), "{metric} is registered nowhere");
     }
+}
+
+/// charts/lint runs them; this says that none is forgotten.
+#[test]
+fn every_rule_has_a_test_in_which_it_speaks_and_one_in_which_it_is_silent() {
+    let read = |path: &str| -> Value { serde_yaml_ng::from_str(&read_to_string(root().join(path)).unwrap()).unwrap() };
+    let (rules, tests) = (read("charts/featuremill/files/alerts.yaml"), read("charts/alerts/tests.yaml"));
+    let list = |value: &Value, key: &str| value[key].as_array().cloned().unwrap_or_default();
+    let all = list(&tests, "tests");
+    let is_empty = |test: &Value, key: &str| list(test, key).is_empty();
+    let mut seen = 0;
+    for rule in list(&rules, "groups").iter().flat_map(|group| list(group, "rules")) {
+        let (name, tested) = match (rule["alert"].as_str(), rule["record"].as_str()) {
+            (Some(alert), None) => {
+                let of = |test: &Value| test["alertname"].as_str() == Some(alert);
+                let cases = all.iter().flat_map(|test| list(test, "alert_rule_test"));
+                let empty = cases.filter(of).map(|case| is_empty(&case, "exp_alerts"));
+                (alert, empty.collect::<BTreeSet<bool>>())
+            }
+            (None, Some(record)) => {
+                let of = |test: &Value| test["expr"].as_str().is_some_and(|expr| expr.starts_with(record));
+                let cases = all.iter().flat_map(|test| list(test, "promql_expr_test"));
+                (record, cases.filter(of).map(|case| is_empty(&case, "exp_samples")).collect())
+            }
+            other => panic!("neither an alert nor a record: {other:?}"),
+        };
+        assert_eq!(tested, BTreeSet::from([false, true]), "{name} in charts/alerts/tests.yaml");
+        seen += 1;
+    }
+    assert!(seen > 6, "{seen}");
 }
 
 fn name(entry: &std::fs::DirEntry) -> String {

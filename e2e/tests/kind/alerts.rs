@@ -1,0 +1,266 @@
+//! A worker that is stopped, a Redis that stands still, a topic that is flooded: condition, Events, metric, Prometheus' alert and
+//! both Alertmanagers say the same of it, within half a minute of the truth. One Alertmanager hears of it from the chart's rules
+//! alone, the other from the operator alone.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use e2e::progress::wait_for;
+use serde_json::{Value, json};
+
+use crate::world::{Forward, SHOPPER, SHOPPER_VIEW, World};
+
+/// How far what is said may be behind what is true.
+const SOON: Duration = Duration::from_secs(30);
+/// From how many seconds on each tier is exceeded, tier 1 first.
+const BOUNDS: [u64; 3] = [55, 30, 10];
+/// A tier goes once the lag was well under its bound for this long.
+const CLEARS_AFTER: Duration = Duration::from_secs(60);
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// The chart's values, as the operator of these tests has them while this lives, and as all others have them afterwards.
+struct Told;
+
+impl Told {
+    fn by_the_operator(namespace: &str) -> Self {
+        install(&[
+            "--set",
+            &format!("alertmanager.urls={{http://alertmanager.{namespace}:9094}}"),
+            "--set",
+            "alertmanager.resendSeconds=2",
+            "--set",
+            "prometheusRule.runbookBaseUrl=https://runbooks.example",
+        ]);
+        Self
+    }
+}
+
+impl Drop for Told {
+    fn drop(&mut self) {
+        // Not twice in trouble: what the first panic says matters more.
+        if !std::thread::panicking() {
+            install(&[]);
+        }
+    }
+}
+
+fn install(values: &[&str]) {
+    let status = Command::new(root().join("kind/install")).arg("dev").args(values).status().unwrap();
+    assert!(status.success(), "kind/install: {status}");
+}
+
+/// Prometheus and the Alertmanagers, reached through forwarded ports.
+struct Monitoring {
+    prometheus: Forward,
+    by_rules: Forward,
+    by_operator: Forward,
+}
+
+impl Monitoring {
+    fn start(world: &World) -> Self {
+        let namespace = &world.namespace;
+        let pods = |namespace: &str| json!([{"role": "pod", "namespaces": {"names": [namespace]}}]);
+        // Only the port named admin; the labels of the pods that the chart's PodMonitor takes over.
+        let keep =
+            json!({"source_labels": ["__meta_kubernetes_pod_container_port_name"], "regex": "admin", "action": "keep"});
+        let label = |from: &str, to: &str| json!({"source_labels": [from], "target_label": to});
+        let prometheus = json!({
+            "global": {"scrape_interval": "2s", "evaluation_interval": "2s"},
+            "rule_files": ["rules.yaml"],
+            "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:9093"]}]}]},
+            "scrape_configs": [
+                {"job_name": "operator", "honor_labels": true, "kubernetes_sd_configs": pods("featuremill-system"), "relabel_configs": [keep]},
+                {"job_name": "workers", "kubernetes_sd_configs": pods(namespace), "relabel_configs": [
+                    keep,
+                    label("__meta_kubernetes_namespace", "namespace"),
+                    label("__meta_kubernetes_pod_label_featuremill_dev_view", "featuremill_dev_view"),
+                    label("__meta_kubernetes_pod_label_featuremill_dev_revision", "featuremill_dev_revision"),
+                ]},
+            ],
+        });
+        let rules = std::fs::read_to_string(root().join("charts/featuremill/files/alerts.yaml")).unwrap();
+        let config = json!({
+            "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "monitoring"},
+            "data": {"prometheus.yaml": prometheus.to_string(), "rules.yaml": rules.replace("RUNBOOKS", "https://runbooks.example")},
+        });
+        world.apply(&config.to_string());
+        // It looks at pods in two namespaces, and may no more than that.
+        for at in ["featuremill-system", namespace] {
+            let binding = json!({
+                "apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "e2e-monitoring"},
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "view"},
+                "subjects": [{"kind": "ServiceAccount", "name": "monitoring", "namespace": namespace}],
+            });
+            world.cluster.apply(at, &binding.to_string()).unwrap();
+        }
+        world.apply(&std::fs::read_to_string(root().join("kind/monitoring/manifest.yaml")).unwrap());
+        world.kubectl(&["rollout", "status", "deployment/monitoring", "--timeout=120s"]).unwrap();
+        let to = |port| Forward::start(&world.cluster, namespace, "deployment/monitoring", port);
+        Self { prometheus: to(9090), by_rules: to(9093), by_operator: to(9094) }
+    }
+
+    fn get(forward: &Forward, path: &str) -> Result<Value, String> {
+        let url = format!("http://127.0.0.1:{}{path}", forward.port());
+        let answer = ureq::get(&url).call().map_err(|error| format!("{url}: {error}"))?.body_mut().read_json();
+        answer.map_err(|error| format!("{url}: {error}"))
+    }
+
+    /// The lag alerts of the namespace by name, of a list of alerts.
+    fn names(alerts: &Value, namespace: &str) -> Vec<String> {
+        let all = alerts.as_array().cloned().unwrap_or_default();
+        let ours = all.iter().filter(|alert| alert["labels"]["namespace"] == namespace && alert["state"] != "pending");
+        let mut names: Vec<String> =
+            ours.filter_map(|a| a["labels"]["alertname"].as_str().map(str::to_owned)).collect();
+        names.sort();
+        names
+    }
+}
+
+/// What all say of the view at one moment, each in the number of a tier; 0 is none.
+fn said(world: &World, monitoring: &Monitoring) -> Result<[(&'static str, i32); 6], String> {
+    let condition = match world.condition(SHOPPER_VIEW, "Fresh", "reason").as_str() {
+        "LagTier1" => 1,
+        "LagTier2" => 2,
+        "LagTier3" => 3,
+        "OnTime" => 0,
+        other => return Err(format!("Fresh is {other}")),
+    };
+    let status = world.status(SHOPPER_VIEW, "lag.tier").parse().unwrap_or(0);
+    let namespace = &world.namespace;
+    let query = format!("/api/v1/query?query=featuremill_feature_alert_tier%7Bnamespace%3D%22{namespace}%22%7D");
+    let metric = Monitoring::get(&monitoring.prometheus, &query)?["data"]["result"][0]["value"][1].clone();
+    let metric = metric.as_str().and_then(|tier| tier.parse().ok()).ok_or("Prometheus has no such metric yet")?;
+    let tier = |names: Vec<String>| match names.as_slice() {
+        [] => Ok(0),
+        [one] => one.strip_prefix("FeaturemillLagTier").and_then(|n| n.parse().ok()).ok_or_else(|| one.clone()),
+        several => Err(format!("{several:?}")),
+    };
+    let rule = Monitoring::get(&monitoring.prometheus, "/api/v1/alerts")?["data"]["alerts"].clone();
+    let by_rules = Monitoring::get(&monitoring.by_rules, "/api/v2/alerts")?;
+    let by_operator = Monitoring::get(&monitoring.by_operator, "/api/v2/alerts")?;
+    let labels = |alerts: &Value| {
+        alerts
+            .as_array()
+            .and_then(|a| a.iter().find(|a| a["labels"]["namespace"] == *namespace))
+            .map(|a| a["labels"].clone())
+    };
+    let (rule, one, other) = (
+        tier(Monitoring::names(&rule, namespace))?,
+        tier(Monitoring::names(&by_rules, namespace))?,
+        tier(Monitoring::names(&by_operator, namespace))?,
+    );
+    if one == other && labels(&by_rules) != labels(&by_operator) {
+        return Err(format!("the labels differ: {by_rules:#} {by_operator:#}"));
+    }
+    Ok([
+        ("condition", condition),
+        ("status", status),
+        ("metric", metric),
+        ("rule", rule),
+        ("Alertmanager of the rules", one),
+        ("Alertmanager of the operator", other),
+    ])
+}
+
+/// Waits until all say this tier at one moment, which must be before `deadline`, and the Event with this reason is there.
+async fn agree(world: &World, monitoring: &Monitoring, tier: i32, event: Option<&str>, deadline: Instant) {
+    let left = deadline.saturating_duration_since(Instant::now());
+    let outcome = wait_for(&format!("all say tier {tier}"), left, || async {
+        let said = said(world, monitoring)?;
+        if said.iter().all(|(_, known)| *known == tier) { Ok(()) } else { Err(format!("{said:?}")) }
+    })
+    .await;
+    outcome.unwrap_or_else(|error| panic!("{error}"));
+    println!(
+        "all say tier {tier}, {:.1} s before they had to",
+        deadline.saturating_duration_since(Instant::now()).as_secs_f32()
+    );
+    let Some(event) = event else { return };
+    wait_for(&format!("Event {event}"), SOON, || async {
+        let reasons = world.kubectl(&["get", "events", "-o", "jsonpath={.items[*].reason}"])?;
+        if reasons.split_whitespace().any(|reason| reason == event) { Ok(()) } else { Err(reasons) }
+    })
+    .await
+    .unwrap();
+}
+
+fn feed(world: &World, from: u64, count: u64) {
+    for i in from..from + count {
+        let now = jiff::Timestamp::now().as_millisecond();
+        let event = json!({"user_id": format!("u{}", i % 1000), "session_id": format!("s{i}"), "event": "product_view", "ts": now});
+        world.feed.send(i.to_string().as_bytes(), event.to_string().as_bytes(), now, None).unwrap();
+    }
+    world.feed.flush().unwrap();
+}
+
+fn after(start: Instant, seconds: u64) -> Instant {
+    start + Duration::from_secs(seconds) + SOON
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tiers_rise_and_fall_and_all_who_tell_of_them_agree() {
+    let world = World::new("alerts", 4).await;
+    let _told = Told::by_the_operator(&world.namespace);
+    let tier = |tier: usize| json!({"tier": tier, "lagSeconds": BOUNDS[tier - 1], "forSeconds": 0});
+    let freshness = format!("\n    alertTiers: {}\n", json!([tier(1), tier(2), tier(3)]));
+    world.apply(&world.shopper().replace("\n    targetSeconds: 60\n", &format!("\n    targetSeconds: 60{freshness}")));
+    for object in ["architecture/realtime", SHOPPER_VIEW] {
+        world.ready(object);
+    }
+    let monitoring = Monitoring::start(&world);
+    let uid = world.uid(SHOPPER);
+    feed(&world, 0, 5_000);
+    world.settled(&uid).await.unwrap();
+    let calm = Instant::now() + Duration::from_mins(2);
+    agree(&world, &monitoring, 0, None, calm).await;
+
+    // No worker, and records that wait: tier 3, 2, 1.
+    world.kubectl(&["scale", SHOPPER_VIEW, "--replicas=0"]).unwrap();
+    let stream = "app.kubernetes.io/component=stream";
+    world.kubectl(&["wait", "--for=delete", "pod", "-l", stream, "--timeout=120s"]).unwrap();
+    let waits = Instant::now();
+    feed(&world, 5_000, 1_000);
+    agree(&world, &monitoring, 3, Some("LagTier3Raised"), after(waits, BOUNDS[2])).await;
+    agree(&world, &monitoring, 2, Some("LagTier2Raised"), after(waits, BOUNDS[1])).await;
+    agree(&world, &monitoring, 1, Some("LagTier1Raised"), after(waits, BOUNDS[0])).await;
+    world.kubectl(&["scale", SHOPPER_VIEW, "--replicas=1"]).unwrap();
+    world.settled(&uid).await.unwrap();
+    agree(&world, &monitoring, 0, Some("LagTierCleared"), Instant::now() + CLEARS_AFTER + SOON).await;
+
+    // Redis takes no writes for long enough for tiers 3 and 2; nothing is lost, and the worker goes on by itself.
+    let mut redis = redis::Client::open(world.cluster.redis()).and_then(|c| c.get_connection()).unwrap();
+    let pause = BOUNDS[1] + 25;
+    redis::cmd("CLIENT").arg("PAUSE").arg(pause * 1000).arg("WRITE").exec(&mut redis).unwrap();
+    let waits = Instant::now();
+    feed(&world, 6_000, 1_000);
+    agree(&world, &monitoring, 3, Some("LagTier3Raised"), after(waits, BOUNDS[2])).await;
+    agree(&world, &monitoring, 2, Some("LagTier2Raised"), after(waits, BOUNDS[1])).await;
+    redis::cmd("CLIENT").arg("UNPAUSE").exec(&mut redis).unwrap();
+    world.settled(&uid).await.unwrap();
+    agree(&world, &monitoring, 0, Some("LagTierCleared"), Instant::now() + CLEARS_AFTER + SOON).await;
+
+    // More than the worker reads: it is late while it reads, and on time once it has read all.
+    let mut fed = 7_000;
+    let waits = Instant::now();
+    let late = wait_for("tier 3 by a flood", Duration::from_mins(4), || {
+        // A worker that reads faster than this is written is never late, and this fails.
+        if fed < 3_000_000 {
+            feed(&world, fed, 100_000);
+            fed += 100_000;
+        }
+        let said = said(&world, &monitoring);
+        async move {
+            let said = said?;
+            if said.iter().all(|(_, tier)| *tier > 0) { Ok(()) } else { Err(format!("{said:?}")) }
+        }
+    });
+    late.await.unwrap();
+    println!("late after {} records and {:.0} s", fed - 7_000, waits.elapsed().as_secs_f32());
+    world.settled(&uid).await.unwrap();
+    agree(&world, &monitoring, 0, Some("LagTierCleared"), Instant::now() + CLEARS_AFTER + SOON).await;
+    world.cluster.kubectl(&["-n", "featuremill-system", "delete", "rolebinding", "e2e-monitoring"]).unwrap();
+}
