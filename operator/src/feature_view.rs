@@ -30,7 +30,7 @@ pub use history::MADE_OF;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::FeatureView;
+use crds::{FeatureView, FeatureViewStatus};
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
@@ -89,7 +89,7 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     let applied = Box::pin(apply::apply(desired, &writer, &observed, &decision)).await?;
     let acted = act::act(&context, &writer, &mut observed, &store, &plans, &decision).await?;
 
-    let stands = observed.view.status.as_ref().and_then(|status| status.lag.as_ref());
+    let stands = observed.view.status.as_ref();
     let live = acted.moved.as_ref().or(decision.memory.active.as_ref()).map(String::as_str);
     let lag = context.lags.follow(&uid, lag::of_round(&observed, &store, &plans, live), stands);
     let round = report::Round {
@@ -113,6 +113,11 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     }
     // Only now: what was asked for stands in status, and would otherwise be lost with the round.
     answer(&context, &writer, &observed.view, &decision).await?;
+    // How many workers there are to be stands in status now, and so they may be made.
+    let desired = |status: &FeatureViewStatus| status.scaling.as_ref().map(|scaling| scaling.desired_replicas);
+    if desired(&status).is_some() && desired(&status) != desired(&previous) {
+        return Ok(Action::requeue(Duration::ZERO));
+    }
     let again = match (waits, troubled) {
         (true, _) => context.settings.poll,
         (false, true) => context.settings.poll * 5,

@@ -26,6 +26,7 @@ pub mod once;
 mod pods;
 pub mod purge;
 pub mod run;
+pub mod scaling;
 pub mod settings;
 pub mod training_set;
 pub mod trouble;
