@@ -8,6 +8,7 @@ pub mod backoff;
 pub mod clock;
 pub mod config_dir;
 pub mod ends;
+pub mod freshness;
 pub mod group;
 pub mod kafka;
 pub mod redis;

@@ -352,6 +352,11 @@ impl<S: RowStore> Processor<S> {
             return;
         }
         let state = &mut reading.plans[plan];
+        // What has an end is a replay of history, of which no age says how fresh anything is.
+        if reading.until == i64::MAX {
+            let view = &self.shared.plans[plan].plan().view.name;
+            state.flown.readable(now_ms(), &self.shared.metrics.freshness(view));
+        }
         state.cache.written(&slots);
         for slot in &needs_whole {
             state.cache.needs_whole(*slot);
