@@ -39,6 +39,7 @@ use crate::apply::Writer;
 use crate::context::Context;
 use crate::error::Error;
 use crate::lag;
+use crate::scaling;
 use crate::names::VIEW_FINALIZER;
 use crate::resync_after;
 
@@ -54,11 +55,16 @@ pub(crate) fn example() -> (FeatureView, crds::Architecture) {
 /// # Errors
 /// [`Error`]; the round is tried again.
 pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<Action, Error> {
-    let Some(mut observed) = observe::objects(&context, &view).await? else { return Ok(Action::await_change()) };
+    let (namespace, name) = (view.namespace().unwrap_or_default(), view.name_any());
+    let Some(mut observed) = observe::objects(&context, &view).await? else {
+        context.metrics.forget(namespace, name);
+        return Ok(Action::await_change());
+    };
     let uid = observed.view.uid().unwrap_or_default();
     let writer = Writer::new(context.client.clone(), &observed.view);
     if observed.view.metadata.deletion_timestamp.is_some() {
         context.lags.forget(&uid);
+        context.metrics.forget(namespace, name);
         return finalize::finalize(&context, &writer, observed).await;
     }
 
@@ -111,6 +117,10 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         observed.view = writer.status(&observed.view, &status).await?;
         events::publish(&context, &observed.view, &previous, &status).await;
     }
+    context.metrics.lag.freshness.reported(&namespace, &name, &previous, &status);
+    let policy = scaling::Policy::of(&observed.view.spec);
+    let of_view = lag::figures::View { namespace, feature_view: name };
+    context.metrics.scaling.reported(of_view, policy.as_ref(), &previous, &status);
     // Only now: what was asked for stands in status, and would otherwise be lost with the round.
     answer(&context, &writer, &observed.view, &decision).await?;
     // How many workers there are to be stands in status now, and so they may be made.

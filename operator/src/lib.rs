@@ -17,6 +17,7 @@ pub mod error;
 mod events;
 pub mod feature_replay;
 pub mod feature_view;
+pub mod freshness;
 mod jobs;
 pub mod lag;
 pub mod lease;

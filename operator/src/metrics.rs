@@ -10,7 +10,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
-use crate::lag::figures::Figures;
+use crate::lag::figures::{Figures, View};
+use crate::scaling;
 
 /// A kind of object.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
@@ -48,6 +49,8 @@ pub struct Metrics {
     leader: Gauge,
     /// How far views are behind.
     pub lag: Figures,
+    /// How their workers are scaled.
+    pub scaling: scaling::figures::Figures,
 }
 
 impl Metrics {
@@ -61,6 +64,7 @@ impl Metrics {
             requests: Family::default(),
             leader: Gauge::default(),
             lag: Figures::register(registry),
+            scaling: scaling::figures::Figures::register(registry),
         };
         let registry = registry.sub_registry_with_prefix("featuremill_operator");
         registry.register("reconcile_duration_seconds", "How long rounds took", metrics.reconciles.clone());
@@ -74,6 +78,12 @@ impl Metrics {
         registry.register("api_requests", "Requests to the API server", metrics.requests.clone());
         registry.register("leader", "Whether this process leads", metrics.leader.clone());
         metrics
+    }
+
+    /// A view is gone, and its series with it.
+    pub fn forget(&self, namespace: String, feature_view: String) {
+        self.lag.freshness.forget(&namespace, &feature_view);
+        self.scaling.forget(&View { namespace, feature_view });
     }
 
     /// A round ended.

@@ -8,6 +8,7 @@
 //! of; candidates and previous revisions have as many workers as the live one at least.
 
 pub mod decide;
+pub mod figures;
 pub mod flow;
 pub mod told;
 

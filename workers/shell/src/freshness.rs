@@ -9,9 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use prometheus_client::encoding::{EncodeMetric, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::{MetricType, TypedMetric};
 
-/// The metric's name, which `_seconds` ends.
-pub const NAME: &str = "featuremill_feature_freshness_seconds";
-/// What it says.
+/// What it says, under the name `featuremill_feature_freshness_seconds`.
 pub const HELP: &str = "How long it took from an event's time until it could be read";
 
 /// The bounds of its buckets, in milliseconds: from a flush that is due at once to a nightly run that was missed.
@@ -83,14 +81,14 @@ mod tests {
     #[test]
     fn it_reads_as_any_histogram_of_prometheus() {
         let (mut registry, freshness) = (Registry::default(), Freshness::default());
-        registry.register(NAME, HELP, freshness.clone());
+        registry.register("age", HELP, freshness.clone());
         freshness.observe(100, 3);
         freshness.observe(101, 2);
         freshness.observe(-5, 1);
         freshness.observe(1_000_000_000, 1);
         let mut text = String::new();
         encode(&mut text, &registry).unwrap();
-        let has = |line: &str| assert!(text.lines().any(|found| found == format!("{NAME}{line}")), "{line}:\n{text}");
+        let has = |line: &str| assert!(text.lines().any(|found| found == format!("age{line}")), "{line}:\n{text}");
         has("_count 7");
         has("_sum 1000000.502");
         has("_bucket{le=\"0.1\"} 4");

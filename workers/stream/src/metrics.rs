@@ -99,7 +99,8 @@ impl Metrics {
             partitions: Gauge::default(),
             freshness: Family::default(),
         };
-        registry.register(freshness::NAME, freshness::HELP, metrics.freshness.clone());
+        let views = registry.sub_registry_with_prefix("featuremill_feature");
+        views.register("freshness_seconds", freshness::HELP, metrics.freshness.clone());
         let registry = registry.sub_registry_with_prefix(PREFIX);
         let m = metrics.clone();
         registry.register("events", "Events read, good and bad, once for each plan", m.events);
