@@ -11,7 +11,7 @@ pub mod desire;
 mod events;
 mod finalize;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod hindrance;
 mod history;
 mod migration;

@@ -122,7 +122,8 @@ impl Policy {
     /// The fewest and the most workers for a topic.
     #[must_use]
     pub fn bounds(&self, partitions: i32) -> (i32, i32) {
-        let most = partitions.max(1);
+        // Of a topic that says nothing of its partitions, nothing follows from them.
+        let most = if partitions > 0 { partitions } else { i32::MAX };
         (self.min.min(most), self.max.min(most))
     }
 }

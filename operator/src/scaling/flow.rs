@@ -63,9 +63,10 @@ impl Flow {
         }
         let sum = |of: fn(&Moved) -> i64| rest.iter().map(of).sum::<i64>() as f64 / elapsed;
         let (consumed, produced) = (sum(|m| m.consumed), sum(|m| m.produced));
-        let enough = (consumed * BUSY_SECONDS).max(FEW);
+        let enough = |rate: f64| (rate * BUSY_SECONDS).max(FEW);
         let least = self.looks.iter().map(|m| m.waiting).min().unwrap_or_default() as f64;
         let waiting = last.waiting as f64;
-        Some(Rates { consumed, produced, waiting, busy: least > enough, at_rest: waiting <= enough })
+        let (busy, at_rest) = (least > enough(consumed), waiting <= enough(produced));
+        Some(Rates { consumed, produced, waiting, busy, at_rest })
     }
 }

@@ -80,3 +80,45 @@ fn status_is_written_when_something_changed_and_says_all_that_a_restarted_operat
     assert_eq!(reasons(None, Some(&said)), [(false, "ScaledUp"), (true, "ScalingIneffective")]);
     assert_eq!(reasons(Some(&said), Some(&said)), []);
 }
+
+/// A Deployment of a revision's workers.
+fn deployment(revision: &str, replicas: i32) -> Deployment {
+    serde_json::from_value(serde_json::json!({
+        "metadata": {"name": format!("clicks-stream-{revision}"), "labels": {"featuremill.dev/revision": revision}},
+        "spec": {"replicas": replicas, "selector": {}, "template": {}},
+    }))
+    .unwrap()
+}
+
+fn observed(scaling: serde_json::Value, said: Option<i32>) -> Observed {
+    let mut observed = crate::feature_view::fixtures::observed("1h", 2, Vec::new());
+    observed.view.spec.scaling = serde_json::from_value(scaling).unwrap();
+    observed.deployments = vec![deployment("live", 5), deployment("before", 7)];
+    let scaling = said.map(|desired_replicas| {
+        Box::new(ScalingStatus { revision: "live".into(), desired_replicas, ..ScalingStatus::default() })
+    });
+    observed.view.status = Some(FeatureViewStatus { scaling, ..FeatureViewStatus::default() });
+    observed
+}
+
+#[test]
+fn the_live_revision_has_what_status_says_and_the_one_before_keeps_what_it_needs() {
+    use serde_json::json;
+    let by_lag = json!({"mode": "Lag", "minReplicas": 3, "maxReplicas": 6});
+    let of = |observed: &Observed, revision: &str, previous| workers(observed, revision, Some("live"), previous);
+    let it = observed(by_lag.clone(), Some(4));
+    assert_eq!((of(&it, "live", false), of(&it, "new", false)), (4, 4), "a candidate is to manage the same load");
+    assert_eq!(of(&it, "before", true), 6, "as many as it has, but for what a person allows");
+    // At the beginning, or when status was lost: as many as there are, within the bounds.
+    assert_eq!(of(&observed(by_lag.clone(), None), "live", false), 5);
+    let mut first = observed(by_lag.clone(), None);
+    first.deployments.clear();
+    assert_eq!(of(&first, "live", false), 3, "spec.replicas, within the bounds");
+    // A topic of two partitions has two workers, whatever the fewest are.
+    assert_eq!(of(&observed(by_lag, Some(2)), "live", false), 2);
+    // An autoscaler that wants fewer for what is live does not take them from what was.
+    let external = observed(json!({"mode": "External"}), None);
+    assert_eq!((of(&external, "live", false), of(&external, "before", true)), (2, 7));
+    let fixed = observed(json!(null), None);
+    assert_eq!((of(&fixed, "live", false), of(&fixed, "before", true)), (2, 2));
+}

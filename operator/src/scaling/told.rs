@@ -184,7 +184,8 @@ pub fn happenings(
     let Some(after) = after else { return all };
     let same = before.filter(|before| before.revision == after.revision);
     if let Some(last) = after.last_scale.as_ref().filter(|last| {
-        same.and_then(|before| before.last_scale.as_ref()).is_none_or(|was| was.time != last.time)
+        let of = |scale: &LastScale| (scale.time.clone(), scale.from_replicas, scale.to_replicas);
+        same.and_then(|before| before.last_scale.as_ref()).is_none_or(|was| of(was) != of(last))
     }) {
         let up = last.to_replicas > last.from_replicas;
         let reason = if up { reasons::SCALED_UP } else { reasons::SCALED_DOWN };
