@@ -53,20 +53,34 @@ impl Flow {
 
     /// The rates, once there were enough looks.
     #[must_use]
-    #[allow(clippy::cast_precision_loss)] // No log holds so many records.
     pub fn rates(&self) -> Option<Rates> {
-        let [first, rest @ ..] = self.looks.as_slice() else { return None };
-        let last = rest.last().filter(|_| self.looks.len() >= ENOUGH)?;
-        let elapsed = (last.at - first.at) as f64 / 1000.0;
-        if elapsed <= 0.0 {
-            return None;
-        }
-        let sum = |of: fn(&Moved) -> i64| rest.iter().map(of).sum::<i64>() as f64 / elapsed;
-        let (consumed, produced) = (sum(|m| m.consumed), sum(|m| m.produced));
-        let enough = |rate: f64| (rate * BUSY_SECONDS).max(FEW);
-        let least = self.looks.iter().map(|m| m.waiting).min().unwrap_or_default() as f64;
-        let waiting = last.waiting as f64;
-        let (busy, at_rest) = (least > enough(consumed), waiting <= enough(produced));
-        Some(Rates { consumed, produced, waiting, busy, at_rest })
+        let looks = self.looks.as_slice();
+        let recent = looks.get(looks.len().checked_sub(ENOUGH)?..)?;
+        let (consumed, _) = of(recent)?;
+        let few = |moved: &Moved| records(moved.waiting) <= enough(consumed);
+        let busy = !recent.iter().any(few);
+        // What workers manage shows while records wait alone.
+        let since = if busy { looks.iter().rposition(few).map_or(0, |last| last + 1) } else { 0 };
+        let (consumed, produced) = of(looks.get(since..)?)?;
+        let waiting = records(looks.last()?.waiting);
+        Some(Rates { consumed, produced, waiting, busy, at_rest: waiting <= enough(produced) })
     }
+}
+
+/// More records than this are more than those that are being read.
+fn enough(rate: f64) -> f64 {
+    (rate * BUSY_SECONDS).max(FEW)
+}
+
+/// How many records a second were read, and came in.
+fn of(looks: &[Moved]) -> Option<(f64, f64)> {
+    let [first, rest @ ..] = looks else { return None };
+    let elapsed = records(rest.last()?.at - first.at) / 1000.0;
+    let sum = |of: fn(&Moved) -> i64| records(rest.iter().map(of).sum()) / elapsed;
+    (elapsed > 0.0).then(|| (sum(|moved| moved.consumed), sum(|moved| moved.produced)))
+}
+
+#[allow(clippy::cast_precision_loss)] // No log holds so many records.
+fn records(count: i64) -> f64 {
+    count as f64
 }
