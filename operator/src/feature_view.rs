@@ -39,9 +39,9 @@ use crate::apply::Writer;
 use crate::context::Context;
 use crate::error::Error;
 use crate::lag;
-use crate::scaling;
 use crate::names::VIEW_FINALIZER;
 use crate::resync_after;
+use crate::scaling;
 
 /// A view and its Architecture, for the tests of other drivers.
 #[cfg(test)]

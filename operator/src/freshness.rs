@@ -130,7 +130,8 @@ mod tests {
         for (before, after) in [(&nothing, &first), (&first, &first), (&first, &second)] {
             figures.reported("shop", "clicks", before, after);
         }
-        let sum = "featuremill_feature_freshness_seconds_sum{namespace=\"shop\",feature_view=\"clicks\",layer=\"batch\"}";
+        let sum =
+            "featuremill_feature_freshness_seconds_sum{namespace=\"shop\",feature_view=\"clicks\",layer=\"batch\"}";
         assert_eq!(shows(sum).unwrap(), "21660.0", "three hours and twenty, and forty, seconds");
         assert_eq!(shows("featuremill_feature_complete_to_timestamp_seconds{").unwrap(), "1767312000");
         // The way back to the first is no publication; a refused one is none, either.

@@ -30,7 +30,7 @@ use measure::{Measured, Seen};
 use tier::Alarm;
 
 /// What is known of the lag of a view's live revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
     /// It has none: the live revision reads no topic, or nothing is live.
     None,
@@ -54,7 +54,7 @@ pub enum Unknown {
 }
 
 /// A lag, and what follows from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
     /// Of which revision.
     pub revision: String,

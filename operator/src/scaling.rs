@@ -19,8 +19,8 @@ use crds::feature_view::{ScalingMode, ScalingStatus};
 use crds::{FeatureViewSpec, FeatureViewStatus};
 use k8s_openapi::api::apps::v1::Deployment;
 
-use crate::lag;
 use crate::feature_view::observe::{Observed, revision_of};
+use crate::lag;
 use crate::lag::measure::{Measured, Moved};
 use crate::lag::tier::{Thresholds, Tier};
 use crate::workload::replicas;
@@ -118,17 +118,9 @@ pub fn judge(of: &lag::Subject, measured: &Measured, moved: Moved, flow: &Flow, 
     (flow, memory)
 }
 
-fn figures(
-    subject: &Subject,
-    measured: &Measured,
-    thresholds: &Thresholds,
-    partitions: i32,
-    flow: &Flow,
-) -> Figures {
-    let unsound = measured.first_reading
-        || measured.stopped
-        || !measured.stalled.is_empty()
-        || !measured.broken.is_empty();
+fn figures(subject: &Subject, measured: &Measured, thresholds: &Thresholds, partitions: i32, flow: &Flow) -> Figures {
+    let unsound =
+        measured.first_reading || measured.stopped || !measured.stalled.is_empty() || !measured.broken.is_empty();
     Figures {
         partitions,
         ready: subject.ready,

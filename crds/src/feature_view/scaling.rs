@@ -1,6 +1,6 @@
 //! How many stream workers read for the revision that serves, and who decides that.
 
-use kube::{KubeSchema, core::Rule};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -116,9 +116,8 @@ impl<'a> Topic<'a> {
             if *position as i64 == *end as i64 {
                 *at_end = now;
             }
-            let marker = Marker {
-                offset: *position as i64, event_time: now, end_offset: *end as i64, read_to_end_at: *at_end,
-            };
+            let marker =
+                Marker { offset: *position as i64, event_time: now, end_offset: *end as i64, read_to_end_at: *at_end };
             let write = MarkerWrite { partition, base: before.get(&partition).map(|known| known.offset), marker };
             store.write_marker(&key, PARTITIONS, Fence { uid: &uid, version: 0 }, write).await.unwrap();
         }
@@ -167,11 +166,12 @@ async fn a_flood_is_read_by_more_workers_which_go_after_the_cooldown_and_a_resta
     let operator = start(&world);
     let again = topic.until("measured anew", |v, ready| ready == 4 && topic_is(v, "TooManyReplicas")).await;
     assert!(topic.waiting() > 0.0, "{:?}", scaling(&again));
-    topic.until("all is read", |v, ready| {
-        assert_eq!((ready, scaling(v).desired_replicas), (4, 4), "not while records wait");
-        v.status.as_ref().and_then(|s| s.lag.as_ref()).is_some_and(|_| limited(v, "False", "DesiredWithinRange"))
-    })
-    .await;
+    topic
+        .until("all is read", |v, ready| {
+            assert_eq!((ready, scaling(v).desired_replicas), (4, 4), "not while records wait");
+            v.status.as_ref().and_then(|s| s.lag.as_ref()).is_some_and(|_| limited(v, "False", "DesiredWithinRange"))
+        })
+        .await;
     let done = Instant::now();
     let fewer = topic.until("fewer workers", |v, ready| ready == 1 && scaling(v).desired_replicas == 1).await;
     assert!(done.elapsed() >= Duration::from_secs(2), "before the cooldown was over: {:?}", done.elapsed());
@@ -239,7 +239,8 @@ async fn an_autoscaler_has_the_workers_to_itself_and_its_examples_are_taken() {
     })
     .await;
     let after = api.get(VIEW).await.unwrap();
-    let writers: Vec<_> = after.managed_fields().iter().filter(|f| f.subresource.as_deref() != Some("status")).collect();
+    let writers: Vec<_> =
+        after.managed_fields().iter().filter(|f| f.subresource.as_deref() != Some("status")).collect();
     let of_spec = |f: &&&k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
         f.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some_and(|s| s.get("f:replicas").is_some()))
     };
@@ -278,7 +279,8 @@ async fn keda(world: &World) {
         plural: "scaledobjects".into(),
     };
     let api = Api::<DynamicObject>::namespaced_with(world.client.clone(), &world.namespace, &resource);
-    let apply = PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("tests").dry_run() };
+    let apply =
+        PatchParams { field_validation: Some(ValidationDirective::Strict), ..PatchParams::apply("tests").dry_run() };
     let taken = api.patch("shopper", &apply, &Patch::Apply(&example)).await.unwrap();
     assert_eq!(taken.data["spec"]["scaleTargetRef"]["kind"], "FeatureView");
     let wrong = crate::fixtures::with(example, "/spec/maxReplicas", json!(3));

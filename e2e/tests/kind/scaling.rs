@@ -48,8 +48,10 @@ impl Flooded {
         for _ in 0..records {
             self.sent += 1;
             let user = self.sent % 997;
-            let payload =
-                format!(r#"{{"user_id":"user-{user}","session_id":"s{}","event":"product_view","ts":{now}}}"#, user / 3);
+            let payload = format!(
+                r#"{{"user_id":"user-{user}","session_id":"s{}","event":"product_view","ts":{now}}}"#,
+                user / 3
+            );
             self.world.feed.send(format!("user-{user}").as_bytes(), payload.as_bytes(), now, None).unwrap();
         }
         self.world.feed.flush().unwrap();

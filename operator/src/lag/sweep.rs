@@ -46,7 +46,8 @@ pub async fn watch(context: Arc<Context>, views: Store<FeatureView>, wake: impl 
             let said = status.and_then(|status| status.lag.as_ref());
             let scaled = status.and_then(|status| status.scaling.as_deref());
             let revision = Some(subject.revision.as_str());
-            let scales = scaling::told::status(subject.scaling.as_ref(), revision, &standing, scaled).as_ref() != scaled;
+            let scales =
+                scaling::told::status(subject.scaling.as_ref(), revision, &standing, scaled).as_ref() != scaled;
             if otherwise || scales || told::status(&standing, said).as_ref() != said {
                 wake(reference(&subject));
             }

@@ -7,9 +7,9 @@ use crds::condition::{ConditionStatus, reasons};
 use crds::feature_view::{IneffectiveScaling, LastScale, Scaling, ScalingMode, ScalingStatus, WorkerCapacity};
 use k8s_openapi::jiff::Timestamp;
 
-use super::decide::{Change, Ineffective, Memory, Policy, Reason};
-use super::flow::Rates;
 use super::Subject;
+use super::decide::{Change, Ineffective, Memory, Reason};
+use super::flow::Rates;
 use crate::conditions::seconds;
 use crate::lag::Standing;
 
@@ -29,9 +29,9 @@ pub fn status(
         Standing::Known(_) | Standing::Unknown(_) => None,
     };
     let made = made.filter(|made| said.is_none_or(|said| is_news(made, said)));
-    let mut status = made.or_else(|| said.cloned()).unwrap_or_else(|| {
-        of(&Memory { desired: *begins, ..Memory::default() }, revision)
-    });
+    let mut status = made
+        .or_else(|| said.cloned())
+        .unwrap_or_else(|| of(&Memory { desired: *begins, ..Memory::default() }, revision));
     status.desired_replicas = status.desired_replicas.min(policy.max);
     Some(status)
 }
@@ -191,7 +191,11 @@ pub fn happenings(
         let reason = if up { reasons::SCALED_UP } else { reasons::SCALED_DOWN };
         let note = format!(
             "from {} to {} workers: {} records wait, {}/s come in, {}/s are read",
-            last.from_replicas, last.to_replicas, last.waiting_records, last.produced_per_second, last.consumed_per_second
+            last.from_replicas,
+            last.to_replicas,
+            last.waiting_records,
+            last.produced_per_second,
+            last.consumed_per_second
         );
         all.push((false, reason, note));
     }

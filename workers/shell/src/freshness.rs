@@ -14,8 +14,24 @@ pub const HELP: &str = "How long it took from an event's time until it could be 
 
 /// The bounds of its buckets, in milliseconds: from a flush that is due at once to a nightly run that was missed.
 const BOUNDS_MS: [i64; 18] = [
-    100, 250, 500, 1_000, 2_500, 5_000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000, 1_800_000, 3_600_000,
-    10_800_000, 21_600_000, 86_400_000, 172_800_000,
+    100,
+    250,
+    500,
+    1_000,
+    2_500,
+    5_000,
+    10_000,
+    30_000,
+    60_000,
+    120_000,
+    300_000,
+    600_000,
+    1_800_000,
+    3_600_000,
+    10_800_000,
+    21_600_000,
+    86_400_000,
+    172_800_000,
 ];
 
 /// The histogram. Clones share it.

@@ -109,7 +109,10 @@ impl World {
             self.pending = Some((self.memory.desired, self.starts));
             let lag = self.waiting / load.max(1.0);
             let down = self.memory.desired < before.desired;
-            assert!(!down || lag <= 120.0 && self.waiting <= (load * 5.5).max(100.0) + 1.0, "fewer while {lag} s behind");
+            assert!(
+                !down || lag <= 120.0 && self.waiting <= (load * 5.5).max(100.0) + 1.0,
+                "fewer while {lag} s behind"
+            );
         }
         if self.restarts.is_some_and(|every| self.steps.is_multiple_of(every)) {
             self.memory = told::memory(&told::of(&self.memory, "a"));
