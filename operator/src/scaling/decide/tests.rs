@@ -108,7 +108,8 @@ impl World {
             self.changes.push((self.now, before.desired, self.memory.desired));
             self.pending = Some((self.memory.desired, self.starts));
             let lag = self.waiting / load.max(1.0);
-            let down = self.memory.desired < before.desired;
+            // Bounds hold at once; all else waits until nothing does.
+            let down = self.memory.desired < before.desired && before.desired <= high;
             assert!(
                 !down || lag <= 120.0 && self.waiting <= (load * 5.5).max(100.0) + 1.0,
                 "fewer while {lag} s behind"
