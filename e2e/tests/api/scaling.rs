@@ -1,6 +1,8 @@
 //! Scaling by lag: the workers are played, each of which reads so many records a second, and the topic's ends are given.
 
+use std::collections::BTreeMap;
 use std::process::Command;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use crds::feature_view::ScalingStatus;
@@ -17,12 +19,13 @@ use operator::lag::measure::Bounds;
 use operator::settings::Settings;
 use serde_json::{Value, json};
 use shell::store::{Fence, MarkerWrite, RowStore as _};
+use tokio::task::JoinHandle;
 
 use crate::children::finish;
 use crate::cutover::{active, is_told};
 use crate::faults::Faults;
 use crate::fixtures::{VIEW, architecture, view_with};
-use crate::world::{PATIENCE, Running, World, has, settings};
+use crate::world::{FakeEdges, PATIENCE, Running, World, has, settings};
 
 const PARTITIONS: i32 = 6;
 /// So many records a worker reads in a second.
@@ -48,18 +51,62 @@ fn limited(view: &FeatureView, status: &str, reason: &str) -> bool {
     has(&view.status.clone().unwrap_or_default().conditions, "ScalingLimited", status, Some(reason))
 }
 
-/// A topic that is written to, and read by as many workers as there are.
+/// A topic that is written to, and read by as many workers as there are, all the time.
 struct Topic<'a> {
     world: &'a World,
     view: FeatureView,
-    /// By partition: up to where it was read, and where it ends.
-    partitions: Vec<(f64, f64)>,
-    /// When it was last at its end.
-    at_end: Vec<i64>,
+    flow: Arc<Mutex<Flow>>,
+    task: JoinHandle<()>,
+}
+
+/// How it is written to and read.
+struct Flow {
+    /// By partition: up to where it was read, where it ends, and when it was last read to its end.
+    partitions: Vec<(f64, f64, i64)>,
     load: f64,
     /// What all workers together cannot exceed.
     most: f64,
+    ready: i32,
     last: Instant,
+}
+
+impl Flow {
+    /// As much is written and read as in the time since the last time; gives the ends and the markers.
+    #[allow(clippy::cast_possible_truncation)]
+    fn go_on(&mut self) -> (BTreeMap<i32, Bounds>, Vec<Marker>) {
+        let (elapsed, now) = (self.last.elapsed().as_secs_f64(), jiff::Timestamp::now().as_millisecond());
+        self.last = Instant::now();
+        let share = elapsed / f64::from(PARTITIONS);
+        let can = (f64::from(self.ready) * EACH).min(self.most) * share;
+        let (mut ends, mut markers) = (BTreeMap::new(), Vec::new());
+        for ((position, end, at_end), partition) in self.partitions.iter_mut().zip(0..) {
+            *end += self.load * share;
+            *position = (*position + can).min(*end);
+            if *position as i64 == *end as i64 {
+                *at_end = now;
+            }
+            ends.insert(partition, Bounds { start: 0, end: *end as i64 });
+            let (offset, end_offset) = (*position as i64, *end as i64);
+            markers.push(Marker { offset, event_time: now, end_offset, read_to_end_at: *at_end });
+        }
+        (ends, markers)
+    }
+}
+
+/// Plays brokers and workers for as long as the test lasts. Often, so that rates are even however often they are looked at.
+async fn flows(edges: FakeEdges, uid: String, revision: String, flow: Arc<Mutex<Flow>>) {
+    let key = marker_key(&uid, &revision, 0, 0);
+    let mut bases = edges.store.markers(&key).await.unwrap().by_partition;
+    loop {
+        let (ends, markers) = flow.lock().unwrap().go_on();
+        *edges.ends.lock().unwrap() = ends;
+        for (marker, partition) in markers.into_iter().zip(0) {
+            let base = bases.insert(partition, marker).map(|known| known.offset);
+            let write = MarkerWrite { partition, base, marker };
+            edges.store.write_marker(&key, PARTITIONS, Fence { uid: &uid, version: 0 }, write).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 impl<'a> Topic<'a> {
@@ -71,63 +118,32 @@ impl<'a> Topic<'a> {
         let view = finish(world).await;
         let now = jiff::Timestamp::now().as_millisecond();
         #[allow(clippy::cast_precision_loss)]
-        let partitions = vec![((now + 1000) as f64, (now + 1000) as f64); PARTITIONS.try_into().unwrap()];
-        let at_end = vec![now; partitions.len()];
-        let mut topic = Self { world, view, partitions, at_end, load: 0.0, most: f64::INFINITY, last: Instant::now() };
-        topic.write().await;
+        let partitions = vec![((now + 1000) as f64, (now + 1000) as f64, now); PARTITIONS.try_into().unwrap()];
+        let flow = Flow { partitions, load: 0.0, most: f64::INFINITY, ready: 1, last: Instant::now() };
+        let flow = Arc::new(Mutex::new(flow));
+        let task = tokio::spawn(flows(world.edges.clone(), view.uid().unwrap(), active(&view), flow.clone()));
+        let topic = Self { world, view, flow, task };
         topic.world.view(VIEW, "a lag that is nothing", |v| limited(v, "False", "DesiredWithinRange")).await;
         (topic, operator)
     }
 
-    fn flood(&mut self, records: f64) {
-        for (_, end) in &mut self.partitions {
-            *end += records / f64::from(PARTITIONS);
+    /// So much comes in a second, all workers together read so much, and so many records come in now.
+    fn set(&self, load: f64, most: f64, flood: f64) {
+        let mut flow = self.flow.lock().unwrap();
+        (flow.load, flow.most) = (load, most);
+        for (_, end, _) in &mut flow.partitions {
+            *end += flood / f64::from(PARTITIONS);
         }
     }
 
-    /// As much is written and read as in the time since the last step.
-    async fn step(&mut self) -> i32 {
-        self.world.roll_out().await;
-        let revision = active(&self.view);
-        let workers = self.world.api::<Deployment>().get(&format!("{VIEW}-stream-{revision}")).await.unwrap();
-        let ready = workers.status.and_then(|s| s.ready_replicas).unwrap_or_default();
-        let elapsed = self.last.elapsed().as_secs_f64();
-        self.last = Instant::now();
-        let can = (f64::from(ready) * EACH).min(self.most) * elapsed / f64::from(PARTITIONS);
-        for (position, end) in &mut self.partitions {
-            *end += self.load * elapsed / f64::from(PARTITIONS);
-            *position = (*position + can).min(*end);
-        }
-        self.write().await;
-        ready
-    }
-
-    #[allow(clippy::cast_possible_truncation)]
-    async fn write(&mut self) {
-        let now = jiff::Timestamp::now().as_millisecond();
-        let uid = self.view.uid().unwrap();
-        let key = marker_key(&uid, &active(&self.view), 0, 0);
-        let store = &self.world.edges.store;
-        let before = store.markers(&key).await.unwrap().by_partition;
-        let ends = self.partitions.iter().zip(0..).map(|((_, end), p)| (p, Bounds { start: 0, end: *end as i64 }));
-        *self.world.edges.ends.lock().unwrap() = ends.collect();
-        for ((position, end), partition) in self.partitions.iter().zip(0_i32..) {
-            let at_end = &mut self.at_end[usize::try_from(partition).unwrap()];
-            if *position as i64 == *end as i64 {
-                *at_end = now;
-            }
-            let marker =
-                Marker { offset: *position as i64, event_time: now, end_offset: *end as i64, read_to_end_at: *at_end };
-            let write = MarkerWrite { partition, base: before.get(&partition).map(|known| known.offset), marker };
-            store.write_marker(&key, PARTITIONS, Fence { uid: &uid, version: 0 }, write).await.unwrap();
-        }
-    }
-
-    /// Goes on until the view is as it should be.
-    async fn until(&mut self, what: &str, is: impl Fn(&FeatureView, i32) -> bool) -> FeatureView {
-        let start = Instant::now();
+    /// Plays the kubelet until the view is as it should be.
+    async fn until(&self, what: &str, is: impl Fn(&FeatureView, i32) -> bool) -> FeatureView {
+        let (start, name) = (Instant::now(), format!("{VIEW}-stream-{}", active(&self.view)));
         loop {
-            let ready = self.step().await;
+            self.world.roll_out().await;
+            let workers = self.world.api::<Deployment>().get(&name).await.unwrap();
+            let ready = workers.status.and_then(|s| s.ready_replicas).unwrap_or_default();
+            self.flow.lock().unwrap().ready = ready;
             let view = self.world.api::<FeatureView>().get(VIEW).await.unwrap();
             if is(&view, ready) {
                 return view;
@@ -138,18 +154,23 @@ impl<'a> Topic<'a> {
     }
 
     fn waiting(&self) -> f64 {
-        self.partitions.iter().map(|(position, end)| end - position).sum()
+        self.flow.lock().unwrap().partitions.iter().map(|(position, end, _)| end - position).sum()
+    }
+}
+
+impl Drop for Topic<'_> {
+    fn drop(&mut self) {
+        self.task.abort();
     }
 }
 
 #[tokio::test]
 async fn a_flood_is_read_by_more_workers_which_go_after_the_cooldown_and_a_restart_forgets_nothing() {
     let world = World::new("scaling").await;
-    let (mut topic, operator) = Topic::new(&world, &by_lag(4)).await;
+    let (topic, operator) = Topic::new(&world, &by_lag(4)).await;
     let (revision, before) = (active(&topic.view), scaling(&topic.view));
     assert_eq!((before.desired_replicas, &before.revision), (1, &revision));
-    topic.load = 500.0;
-    topic.flood(150_000.0);
+    topic.set(500.0, f64::INFINITY, 150_000.0);
     let most = topic.until("four workers", |_, ready| ready == 4).await;
     assert!(topic.waiting() > 0.0);
     let last = scaling(&most).last_scale.unwrap();
@@ -190,9 +211,8 @@ fn topic_is(view: &FeatureView, reason: &str) -> bool {
 #[tokio::test]
 async fn where_more_workers_do_not_read_more_it_stops_and_says_so_and_so_does_the_next_operator() {
     let world = World::new("scaling-ineffective").await;
-    let (mut topic, operator) = Topic::new(&world, &by_lag(6)).await;
-    (topic.load, topic.most) = (3000.0, 2000.0);
-    topic.flood(100_000.0);
+    let (topic, operator) = Topic::new(&world, &by_lag(6)).await;
+    topic.set(3000.0, 2000.0, 100_000.0);
     let stopped = topic.until("it gives up", |v, _| limited(v, "True", "ScalingIneffective")).await;
     let known = scaling(&stopped).ineffective.unwrap();
     assert_eq!((known.from_replicas, known.to_replicas, scaling(&stopped).desired_replicas), (1, 2, 2));
@@ -204,8 +224,7 @@ async fn where_more_workers_do_not_read_more_it_stops_and_says_so_and_so_does_th
     let still = topic.until("eight seconds", |_, _| asked.elapsed() > Duration::from_secs(8)).await;
     assert_eq!((scaling(&still).desired_replicas, scaling(&still).ineffective), (2, Some(known)));
     // What kept them from more is gone.
-    topic.most = f64::INFINITY;
-    topic.load = 6000.0;
+    topic.set(6000.0, f64::INFINITY, 0.0);
     topic.until("more workers", |v, ready| ready > 2 && scaling(v).ineffective.is_none()).await;
     operator.stop().await;
 }
@@ -226,6 +245,7 @@ async fn an_autoscaler_has_the_workers_to_itself_and_its_examples_are_taken() {
     let scale: Scale = api.get_scale(VIEW).await.unwrap();
     let selector = scale.status.as_ref().and_then(|s| s.selector.clone()).unwrap();
     assert!(selector.contains(&format!("featuremill.dev/revision={}", active(&view))), "{selector}");
+    let before = operator.faults.writes().len();
     let patch = Patch::Merge(json!({"spec": {"replicas": 3}}));
     api.patch_scale(VIEW, &PatchParams::default(), &patch).await.unwrap();
     let name = format!("{VIEW}-stream-{}", active(&view));
@@ -238,14 +258,10 @@ async fn an_autoscaler_has_the_workers_to_itself_and_its_examples_are_taken() {
         if (wanted, ready) == (Some(3), 3) { Ok(()) } else { Err(format!("{wanted:?}, {ready} are ready")) }
     })
     .await;
-    let after = api.get(VIEW).await.unwrap();
-    let writers: Vec<_> =
-        after.managed_fields().iter().filter(|f| f.subresource.as_deref() != Some("status")).collect();
-    let of_spec = |f: &&&k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry| {
-        f.fields_v1.as_ref().is_some_and(|fields| fields.0.get("f:spec").is_some_and(|s| s.get("f:replicas").is_some()))
-    };
-    let owners: Vec<_> = writers.iter().filter(of_spec).map(|f| f.subresource.clone()).collect();
-    assert_eq!(owners, [Some("scale".to_owned())], "nobody but the autoscaler ever wrote it");
+    let writes = operator.faults.writes().split_off(before);
+    let of_view: Vec<&String> = writes.iter().filter(|w| w.contains(&format!("featureviews/{VIEW}"))).collect();
+    assert!(!of_view.is_empty() && of_view.iter().all(|w| w.ends_with("/status")), "{of_view:?}");
+    assert_eq!(api.get(VIEW).await.unwrap().spec.replicas, 3);
     operator.stop().await;
 
     let hpa: Value = example(include_str!("../../../examples/scaling/hpa.yaml"));
@@ -305,7 +321,7 @@ async fn what_contradicts_itself_is_refused_and_bounds_and_modes_change_in_place
         (json!({"mode": "Lag", "maxReplicas": 3, "targetProcessingSeconds": 0}), "targetProcessingSeconds"),
         (json!({"mode": "External", "maxReplicas": 3}), "only scaling.mode Lag has bounds"),
         (json!({"mode": "Fixed", "scaleDownCooldownSeconds": 3}), "only scaling.mode Lag has bounds"),
-        (json!({"mode": "Lag", "maxReplicas": 3, "lookbackSeconds": 3}), "unknown field"),
+        (json!({"mode": "Lag", "maxReplicas": 3, "lookbackSeconds": 3}), "lookbackSeconds: field not declared"),
     ] {
         let error = world.apply::<FeatureView>(&view_with("/spec/scaling", scaling)).await.unwrap_err().to_string();
         assert!(error.contains(words), "{words} in: {error}");
