@@ -12,7 +12,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v1::Scale;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams, ValidationDirective};
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, ValidationDirective};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, ResourceExt as _};
 use operator::lag::measure::Bounds;
@@ -100,7 +100,7 @@ async fn flows(edges: FakeEdges, uid: String, revision: String, flow: Arc<Mutex<
     loop {
         let (ends, markers) = flow.lock().unwrap().go_on();
         *edges.ends.lock().unwrap() = ends;
-        for (marker, partition) in markers.into_iter().zip(0) {
+        for (marker, partition) in markers.into_iter().zip(0_i32..) {
             let base = bases.insert(partition, marker).map(|known| known.offset);
             let write = MarkerWrite { partition, base, marker };
             edges.store.write_marker(&key, PARTITIONS, Fence { uid: &uid, version: 0 }, write).await.unwrap();
