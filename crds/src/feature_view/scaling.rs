@@ -47,7 +47,7 @@ pub enum ScalingMode {
     Fixed,
     /// The operator, by how fast the lag falls. It begins with `spec.replicas`.
     Lag,
-    /// An autoscaler that writes `spec.replicas` by the subresource `scale`: a HorizontalPodAutoscaler, or KEDA.
+    /// An autoscaler that writes `spec.replicas` by the subresource `scale`: an HPA, or KEDA.
     External,
 }
 
