@@ -152,7 +152,7 @@ pub fn decide(policy: &Policy, figures: &Figures, before: &Memory, now: i64) -> 
         return if awaits { Memory { reason: Reason::Awaiting, ..next } } else { next.more(policy, high, &rates, now) };
     }
     next.reason = if awaits { Reason::Awaiting } else { Reason::WithinRange };
-    let suffice = figures.suffice(policy, &rates, &next).max(low);
+    let suffice = sufficient(policy, &rates, &next).max(low);
     if figures.late || figures.lag_ms > policy.target_ms || !rates.at_rest || suffice >= next.desired {
         next.fewer = None;
         return next;
@@ -166,14 +166,12 @@ pub fn decide(policy: &Policy, figures: &Figures, before: &Memory, now: i64) -> 
     next.changed(most, rates, now)
 }
 
-impl Figures {
-    /// How many workers suffice when records do not wait.
-    fn suffice(&self, policy: &Policy, rates: &Rates, memory: &Memory) -> i32 {
-        match memory.capacity {
-            Some((each, _)) => needed(policy, rates, each * UTILISATION),
-            // What a worker manages is not known: one fewer shows it, if that is too few.
-            None => memory.desired - 1,
-        }
+/// How many workers suffice when records do not wait.
+fn sufficient(policy: &Policy, rates: &Rates, memory: &Memory) -> i32 {
+    match memory.capacity {
+        Some((each, _)) => needed(policy, rates, each * UTILISATION),
+        // What a worker manages is not known: one fewer shows it, if that is too few.
+        None => memory.desired - 1,
     }
 }
 
