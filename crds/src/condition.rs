@@ -66,6 +66,8 @@ pub mod types {
     /// What is served is as young as it should be: the lag exceeds no tier, and the horizon of the served generation is no older
     /// than its target.
     pub const FRESH: &str = "Fresh";
+    /// There are fewer workers than the lag asks for.
+    pub const SCALING_LIMITED: &str = "ScalingLimited";
     /// The work is done; only of what is done once, in the words of a Job.
     pub const COMPLETE: &str = "Complete";
     /// The work is given up; only of what is done once, in the words of a Job.
@@ -238,6 +240,25 @@ pub mod reasons {
     pub const LAG_TIER_3_RAISED: &str = "LagTier3Raised";
     /// A tier is no longer exceeded.
     pub const LAG_TIER_CLEARED: &str = "LagTierCleared";
+
+    /// `spec.replicas` says how many workers there are.
+    pub const FIXED: &str = "Fixed";
+    /// An autoscaler says by `spec.replicas` how many workers there are.
+    pub const EXTERNAL: &str = "External";
+    /// There are as many workers as the lag asks for.
+    pub const DESIRED_WITHIN_RANGE: &str = "DesiredWithinRange";
+    /// The workers that were asked for are not all ready; no more are asked for until they are.
+    pub const AWAITING_WORKERS: &str = "AwaitingWorkers";
+    /// The lag asks for more workers than `spec.scaling.maxReplicas`.
+    pub const TOO_MANY_REPLICAS: &str = "TooManyReplicas";
+    /// The lag asks for more workers than the topic has partitions.
+    pub const TOO_FEW_PARTITIONS: &str = "TooFewPartitions";
+    /// More workers did not read more.
+    pub const SCALING_INEFFECTIVE: &str = "ScalingIneffective";
+    /// There are more workers than before.
+    pub const SCALED_UP: &str = "ScaledUp";
+    /// There are fewer workers than before.
+    pub const SCALED_DOWN: &str = "ScaledDown";
 
     /// The Architecture's own spec cannot be carried out.
     pub const ARCHITECTURE_NOT_ACCEPTED: &str = "ArchitectureNotAccepted";

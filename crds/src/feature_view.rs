@@ -5,6 +5,7 @@ mod feature;
 mod freshness;
 mod replay;
 mod rollout;
+mod scaling;
 mod source;
 mod status;
 
@@ -17,6 +18,7 @@ pub use rollout::{
     FailurePolicy, FeatureDifference, Histogram, Rollout, RolloutStatus, ShadowDifference, ShadowPolicy, ShadowStatus,
     Trial,
 };
+pub use scaling::{IneffectiveScaling, LastScale, Scaling, ScalingMode, ScalingStatus, WorkerCapacity};
 pub use source::{Column, ColumnType, CompleteUntil, Format, Source, Table, TableFormat, Timestamp, TimestampUnit};
 pub use status::{
     ArchivedTopic, ExceededTier, FeatureViewStatus, HeldTopic, LagStatus, LastRun, PreviousGeneration,
@@ -58,6 +60,7 @@ use crate::pod::{LocalReference, PodOverrides};
     printcolumn(name = "Compared", type_ = "string", json_path = ".status.rollout.comparison.verdict", priority = 1),
     printcolumn(name = "Replayed", type_ = "integer", json_path = ".status.rollout.trial.replay.progress.percent", priority = 1),
     printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.readyReplicas", priority = 1),
+    printcolumn(name = "Desired", type_ = "integer", json_path = ".status.scaling.desiredReplicas", priority = 1),
     printcolumn(name = "Generation", type_ = "integer", json_path = ".status.generation", priority = 1),
     printcolumn(name = "Lag", type_ = "integer", json_path = ".status.lag.seconds"),
     printcolumn(name = "Horizon", type_ = "date", json_path = ".status.horizon"),
@@ -96,10 +99,13 @@ pub struct FeatureViewSpec {
     #[x_kube(merge_strategy = ListMerge::Map(vec!["name".into()]))]
     #[schemars(length(min = 1, max = 500))]
     pub features: Vec<Feature>,
-    /// How many stream workers run.
+    /// How many stream workers run; with `scaling.mode: Lag`, with how many it begins.
     #[serde(default = "default_replicas")]
     #[schemars(range(min = 0, max = 256))]
     pub replicas: i32,
+    /// Who decides how many stream workers run; if not given, `replicas` does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Scaling>,
     /// When batch runs begin, in the words of a CronJob. Needed in every mode but `Kappa`, which has none. A new revision
     /// is computed at once.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -183,7 +183,7 @@ function features(view) {
     el("dl", { class: "features" }, view.features.map((f) => el("div", {}, el("dt", {}, el("code", { text: f.name })), el("dd", { text: f.definition })))));
 }
 
-const GOOD = { Stalled: "False", Reconciling: "False" };
+const GOOD = { Stalled: "False", Reconciling: "False", ScalingLimited: "False" };
 
 function conditions(view) {
   if (!view.conditions?.length) return section("Conditions", null, el("p", { class: "dim", text: "None yet: no operator has looked at this view. Is one running, and does it work in this namespace?" }));

@@ -11,7 +11,7 @@ pub mod desire;
 mod events;
 mod finalize;
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 mod hindrance;
 mod history;
 mod migration;
@@ -30,7 +30,7 @@ pub use history::MADE_OF;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crds::FeatureView;
+use crds::{FeatureView, FeatureViewStatus};
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
 
@@ -41,6 +41,7 @@ use crate::error::Error;
 use crate::lag;
 use crate::names::VIEW_FINALIZER;
 use crate::resync_after;
+use crate::scaling;
 
 /// A view and its Architecture, for the tests of other drivers.
 #[cfg(test)]
@@ -54,11 +55,16 @@ pub(crate) fn example() -> (FeatureView, crds::Architecture) {
 /// # Errors
 /// [`Error`]; the round is tried again.
 pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<Action, Error> {
-    let Some(mut observed) = observe::objects(&context, &view).await? else { return Ok(Action::await_change()) };
+    let (namespace, name) = (view.namespace().unwrap_or_default(), view.name_any());
+    let Some(mut observed) = observe::objects(&context, &view).await? else {
+        context.metrics.forget(namespace, name);
+        return Ok(Action::await_change());
+    };
     let uid = observed.view.uid().unwrap_or_default();
     let writer = Writer::new(context.client.clone(), &observed.view);
     if observed.view.metadata.deletion_timestamp.is_some() {
         context.lags.forget(&uid);
+        context.metrics.forget(namespace, name);
         return finalize::finalize(&context, &writer, observed).await;
     }
 
@@ -89,7 +95,7 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     let applied = Box::pin(apply::apply(desired, &writer, &observed, &decision)).await?;
     let acted = act::act(&context, &writer, &mut observed, &store, &plans, &decision).await?;
 
-    let stands = observed.view.status.as_ref().and_then(|status| status.lag.as_ref());
+    let stands = observed.view.status.as_ref();
     let live = acted.moved.as_ref().or(decision.memory.active.as_ref()).map(String::as_str);
     let lag = context.lags.follow(&uid, lag::of_round(&observed, &store, &plans, live), stands);
     let round = report::Round {
@@ -111,8 +117,17 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         observed.view = writer.status(&observed.view, &status).await?;
         events::publish(&context, &observed.view, &previous, &status).await;
     }
+    context.metrics.lag.freshness.reported(&namespace, &name, &previous, &status);
+    let policy = scaling::Policy::of(&observed.view.spec);
+    let of_view = lag::figures::View { namespace, feature_view: name };
+    context.metrics.scaling.reported(of_view, policy.as_ref(), &previous, &status);
     // Only now: what was asked for stands in status, and would otherwise be lost with the round.
     answer(&context, &writer, &observed.view, &decision).await?;
+    // How many workers there are to be stands in status now, and so they may be made.
+    let desired = |status: &FeatureViewStatus| status.scaling.as_ref().map(|scaling| scaling.desired_replicas);
+    if desired(&status).is_some() && desired(&status) != desired(&previous) {
+        return Ok(Action::requeue(Duration::ZERO));
+    }
     let again = match (waits, troubled) {
         (true, _) => context.settings.poll,
         (false, true) => context.settings.poll * 5,

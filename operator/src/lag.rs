@@ -22,15 +22,16 @@ mod tests;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crds::feature_view::LagStatus;
+use crds::FeatureViewStatus;
 
 pub use subject::{Address, Follow, Subject, of_round};
 
+use crate::scaling::{self, Memory};
 use measure::{Measured, Seen};
 use tier::Alarm;
 
 /// What is known of the lag of a view's live revision.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Standing {
     /// It has none: the live revision reads no topic, or nothing is live.
     None,
@@ -54,7 +55,7 @@ pub enum Unknown {
 }
 
 /// A lag, and what follows from it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Judged {
     /// Of which revision.
     pub revision: String,
@@ -64,6 +65,8 @@ pub struct Judged {
     pub measured: Measured,
     /// Which tiers it exceeds.
     pub alarm: Alarm,
+    /// How many workers there are to be; of a view whose workers are scaled by it.
+    pub scaling: Option<Memory>,
 }
 
 /// What is remembered of every view that is followed.
@@ -83,6 +86,7 @@ struct Followed {
     /// What its partitions were when they were last looked at.
     seen: Arc<Seen>,
     alarm: Alarm,
+    scaling: Option<Memory>,
     standing: Standing,
     /// How often in a row it could not be measured.
     missed: u32,
@@ -95,6 +99,7 @@ pub(crate) struct Before {
     pub subject: Arc<Subject>,
     pub seen: Arc<Seen>,
     pub alarm: Alarm,
+    pub scaling: Option<Memory>,
 }
 
 /// So many sweeps may fail before what they knew is no longer taken for true.
@@ -103,7 +108,7 @@ const PATIENCE: u32 = 3;
 impl Lags {
     /// Follows a view as a round found it, or no longer; answers what is known of its lag. `stands` is what status says of it:
     /// what an operator that was restarted remembers.
-    pub fn follow(&self, uid: &str, follow: Follow, stands: Option<&LagStatus>) -> Standing {
+    pub fn follow(&self, uid: &str, follow: Follow, stands: Option<&FeatureViewStatus>) -> Standing {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let subject = match follow {
             Follow::No => {
@@ -120,16 +125,21 @@ impl Lags {
         };
         match known.views.get_mut(uid) {
             Some(followed) if followed.subject.revision == subject.revision => {
+                if followed.scaling.is_none() || subject.scaling.is_none() {
+                    followed.scaling = scaling::of_subject(&subject, stands);
+                }
                 followed.subject = subject;
                 followed.asked = followed.standing.unknown();
                 followed.standing.clone()
             }
             _ => {
-                let alarm = stands.filter(|lag| lag.revision == subject.revision).map(Alarm::of).unwrap_or_default();
+                let lag = stands.and_then(|status| status.lag.as_ref());
+                let alarm = lag.filter(|lag| lag.revision == subject.revision).map(Alarm::of).unwrap_or_default();
+                let scaling = scaling::of_subject(&subject, stands);
                 let standing = Standing::Unknown(Unknown::Soon);
                 let asked = standing.unknown();
-                let followed =
-                    Followed { subject, seen: Arc::default(), alarm, standing: standing.clone(), missed: 0, asked };
+                let (seen, standing_too) = (Arc::default(), standing.clone());
+                let followed = Followed { subject, seen, alarm, scaling, standing: standing_too, missed: 0, asked };
                 known.views.insert(uid.to_owned(), followed);
                 standing
             }
@@ -145,7 +155,12 @@ impl Lags {
     pub(crate) fn all(&self, stands: impl Fn(&str, &Subject) -> bool) -> BTreeMap<String, Before> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.views.retain(|uid, followed| stands(uid, &followed.subject));
-        let copy = |f: &Followed| Before { subject: f.subject.clone(), seen: f.seen.clone(), alarm: f.alarm.clone() };
+        let copy = |f: &Followed| Before {
+            subject: f.subject.clone(),
+            seen: f.seen.clone(),
+            alarm: f.alarm.clone(),
+            scaling: f.scaling.clone(),
+        };
         let all = known.views.iter().map(|(uid, followed)| (uid.clone(), copy(followed))).collect();
         known.addresses.retain(|address| Arc::strong_count(address) > 1);
         all
@@ -166,6 +181,8 @@ impl Lags {
                 followed.missed = 0;
                 followed.seen = Arc::new(seen);
                 followed.alarm = judged.alarm.clone();
+                // What was taken off the spec since the sweep began stays off.
+                followed.scaling = judged.scaling.clone().filter(|_| followed.subject.scaling.is_some());
                 followed.standing = Standing::Known(Box::new(judged));
             }
             Err(why) => {

@@ -13,7 +13,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::error::Error;
-use crate::lag::figures::Figures;
+use crate::lag::figures::{Figures, View};
+use crate::scaling;
 pub use views::Views;
 
 /// A kind of object.
@@ -71,6 +72,8 @@ pub struct Metrics {
     pub lag: Figures,
     /// What else there is to know of views.
     pub views: Views,
+    /// How their workers are scaled.
+    pub scaling: scaling::figures::Figures,
 }
 
 impl Metrics {
@@ -87,6 +90,7 @@ impl Metrics {
             posts: Family::default(),
             lag: Figures::register(registry),
             views: Views::register(registry),
+            scaling: scaling::figures::Figures::register(registry),
         };
         let registry = registry.sub_registry_with_prefix("featuremill_operator");
         registry.register("reconcile_duration_seconds", "How long rounds took", metrics.reconciles.clone());
@@ -112,6 +116,12 @@ impl Metrics {
         }
         registry.register("leader", "Whether this process leads", metrics.leader.clone());
         metrics
+    }
+
+    /// A view is gone, and its series with it.
+    pub fn forget(&self, namespace: String, feature_view: String) {
+        self.lag.freshness.forget(&namespace, &feature_view);
+        self.scaling.forget(&View { namespace, feature_view });
     }
 
     /// A round ended.

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::rollout::RolloutStatus;
+use super::scaling::ScalingStatus;
 use super::source::Timestamp;
 use crate::architecture::Mode;
 use crate::condition::Condition;
@@ -80,6 +81,9 @@ pub struct FeatureViewStatus {
     /// How far the active revision is behind its topic; of views that read one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<LagStatus>,
+    /// How many workers the active revision has, and why; with `spec.scaling.mode: Lag`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaling: Option<Box<ScalingStatus>>,
     /// Workers of the active revision that run.
     #[serde(default)]
     pub replicas: i32,

@@ -32,6 +32,7 @@ mod removal;
 mod replay_objects;
 mod replays;
 mod rollout;
+mod scaling;
 mod shadow;
 mod tally;
 mod troubles;

@@ -213,6 +213,14 @@ impl World {
         self.client.request(request.unwrap()).await
     }
 
+    /// As `kubectl create --dry-run=server`, strictly validated: the API server says what it would take.
+    pub async fn create_dry<K: Object>(&self, object: &serde_json::Value) -> Result<K, kube::Error> {
+        let uri = format!("{}?fieldValidation=Strict&dryRun=All", self.api::<K>().resource_url());
+        let request =
+            http::Request::post(uri).header("content-type", "application/json").body(object.to_string().into_bytes());
+        self.client.request(request.unwrap()).await
+    }
+
     /// Deletes an object and waits until it is gone.
     pub async fn delete<K: Object + Send + Sync + 'static>(&self, name: &str) {
         let api = self.api::<K>();

@@ -18,6 +18,7 @@ mod poison;
 mod readers;
 mod removal;
 mod rollout;
+mod scaling;
 mod upgrade;
 mod values;
 mod world;

@@ -152,6 +152,11 @@ impl World {
         .await
     }
 
+    /// How many records of the topic are in the rows of a view's live revision.
+    pub fn read(&self, uid: &str) -> Result<i64, String> {
+        Ok(self.markers(uid)?.into_iter().flatten().map(|marker| marker.offset).sum())
+    }
+
     /// The markers of a view's live revision, by partition.
     fn markers(&self, uid: &str) -> Result<Vec<Option<Marker>>, String> {
         let text = |e: redis::RedisError| e.to_string();

@@ -182,6 +182,7 @@ async fn a_thousand_views_of_ten_partitions_are_measured_in_two_seconds() {
             ahead_ms: 300_000,
             thresholds: Thresholds::of(&[], &[]),
             suspended: false,
+            scaling: None,
             address: address.clone(),
         };
         lags.follow(&view.to_string(), Follow::Yes(Box::new(subject)), None);

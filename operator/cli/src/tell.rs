@@ -84,6 +84,7 @@ pub fn whole(view: &FeatureView, now: Timestamp) -> String {
         (types::STALLED, ConditionStatus::True),
         (types::RECONCILING, ConditionStatus::True),
         (types::READY, ConditionStatus::False),
+        (types::SCALING_LIMITED, ConditionStatus::True),
         (types::ROLLBACK_AVAILABLE, ConditionStatus::True),
     ] {
         if let Some((_, message)) =

@@ -147,7 +147,10 @@ impl Detail {
             revisions: revisions(seen),
             retiring: status.retiring.clone(),
             workers: Workers {
-                wanted: spec.map_or(0, |spec| if spec.suspend { 0 } else { spec.replicas }),
+                wanted: spec.map_or(0, |spec| {
+                    let scaled = status.scaling.as_ref().map(|scaling| scaling.desired_replicas);
+                    if spec.suspend { 0 } else { scaled.unwrap_or(spec.replicas) }
+                }),
                 running: status.replicas,
                 ready: status.ready_replicas,
             },

@@ -5,12 +5,13 @@ use crds::condition::reasons;
 use serde::Serialize;
 
 /// A page by its name, as it is written.
-pub const PAGES: [(&str, &str); 9] = [
+pub const PAGES: [(&str, &str); 10] = [
     ("reasons", include_str!("../../../docs/reasons.md")),
     ("FeaturemillLagTier1", include_str!("../../../docs/runbooks/FeaturemillLagTier1.md")),
     ("FeaturemillLagTier2", include_str!("../../../docs/runbooks/FeaturemillLagTier2.md")),
     ("FeaturemillLagTier3", include_str!("../../../docs/runbooks/FeaturemillLagTier3.md")),
     ("lag", include_str!("../../../docs/lag.md")),
+    ("scaling", include_str!("../../../docs/scaling.md")),
     ("rollouts", include_str!("../../../docs/rollouts.md")),
     ("operations", include_str!("../../../docs/operations.md")),
     ("batch", include_str!("../../../docs/batch.md")),
@@ -50,6 +51,10 @@ pub fn runbook(reason: &str) -> Option<Section> {
         | reasons::CRASHING
         | reasons::WORKER_NOT_READY => "Pods that do not run",
         reasons::OVERDUE | reasons::CATCHING_UP => "Behind",
+        reasons::TOO_MANY_REPLICAS
+        | reasons::TOO_FEW_PARTITIONS
+        | reasons::SCALING_INEFFECTIVE
+        | reasons::AWAITING_WORKERS => "Scaling",
         reasons::RUN_FAILED | reasons::GENERATION_REFUSED | reasons::NO_GENERATION => "A batch run",
         reasons::DEADLINE_EXCEEDED
         | reasons::REPLAY_FAILED
@@ -88,6 +93,7 @@ mod tests {
             reasons::LAG_TIER_1,
             reasons::LAG_TIER_2,
             reasons::LAG_TIER_3,
+            reasons::SCALING_INEFFECTIVE,
             reasons::RUN_FAILED,
             reasons::RETENTION_TOO_SHORT,
         ];

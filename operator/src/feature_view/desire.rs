@@ -24,6 +24,7 @@ use super::observe::Observed;
 use super::phase::{Decision, Replaying};
 use crate::jobs::is_finished;
 use crate::names;
+use crate::scaling;
 use crate::settings::Settings;
 
 /// What should stand, not yet written.
@@ -74,7 +75,7 @@ pub fn desire(
             desired.config_maps.push(plan::config_map(view, plan));
             match decision.replay.as_ref().filter(|replay| replay.revision == plan.revision) {
                 None => {
-                    let replicas = replicas(view, decision, &plan.revision);
+                    let replicas = replicas(observed, decision, &plan.revision);
                     desired.streams.extend(stream::deployment(view, architecture, plan, replicas, settings));
                 }
                 Some(replaying) => {
@@ -107,9 +108,14 @@ pub fn desire(
 }
 
 /// How many workers a revision has: a candidate may have more, so that it catches up sooner.
-fn replicas(view: &FeatureView, decision: &Decision, revision: &str) -> i32 {
-    let more = decision.workers.filter(|_| decision.memory.candidate.as_deref() == Some(revision));
-    if view.spec.suspend { 0 } else { view.spec.replicas.max(more.unwrap_or_default()) }
+fn replicas(observed: &Observed, decision: &Decision, revision: &str) -> i32 {
+    let memory = &decision.memory;
+    let more = decision.workers.filter(|_| memory.candidate.as_deref() == Some(revision));
+    if observed.view.spec.suspend {
+        return 0;
+    }
+    let previous = memory.previous.as_deref() == Some(revision);
+    scaling::workers(observed, revision, memory.active.as_deref(), previous).max(more.unwrap_or_default())
 }
 
 /// What reads the history of a revision, once what it reads stands in status. While workers are stopped on purpose it stops too.

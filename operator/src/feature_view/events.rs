@@ -10,6 +10,7 @@ use crate::conditions::find;
 use crate::context::Context;
 use crate::events::{Happening, emit};
 use crate::lag::told;
+use crate::scaling;
 
 pub(super) async fn publish(
     context: &Context,
@@ -53,6 +54,7 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
     }
     all.extend(of_rollout(before, after));
     all.extend(of_lag(before, after));
+    all.extend(of_scaling(before, after));
     all.extend(of_comparison(before, after));
     if let (Some(was), Some(is)) = (before.generation, after.generation)
         && is < was
@@ -237,6 +239,17 @@ fn of_lag(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Option<Happe
     let (warns, reason, note) = told::happening(before.lag.as_ref(), after.lag.as_ref(), &message)?;
     let severity = if warns { EventType::Warning } else { EventType::Normal };
     Some(Happening::new(severity, reason, "Measure", note))
+}
+
+/// That there are more or fewer workers, or why there are not more.
+fn of_scaling(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happening> {
+    let message = find(&after.conditions, types::SCALING_LIMITED).map(|c| c.message.clone()).unwrap_or_default();
+    let told = scaling::told::happenings(before.scaling.as_deref(), after.scaling.as_deref(), &message);
+    let happening = |(warns, reason, note)| {
+        let severity = if warns { EventType::Warning } else { EventType::Normal };
+        Happening::new(severity, reason, "Scale", note)
+    };
+    told.into_iter().map(happening).collect()
 }
 
 /// The revision that was given up, and why.

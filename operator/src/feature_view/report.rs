@@ -9,6 +9,7 @@ mod fresh;
 mod replay;
 mod rollout;
 mod running;
+mod scaling;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -74,6 +75,7 @@ impl Round<'_> {
         let mut conditions = Conditions::new(&previous.conditions, generation, self.now);
         let compared = self.compared(&previous, &memory);
         let lag = told::status(self.lag, previous.lag.as_ref());
+        let scaling = self.scaling(active.as_deref(), &previous);
         let verdicts = [
             (types::READY, self.ready(&caught_up, stream)),
             (types::RECONCILING, self.reconciling(&caught_up, stream)),
@@ -83,6 +85,7 @@ impl Round<'_> {
             (types::COMPARISON_PASSED, self.comparison_passed(compared.as_ref())),
             (types::ROLLBACK_AVAILABLE, self.rollback_available()),
             (types::FRESH, self.fresh(lag.as_ref(), stream)),
+            (types::SCALING_LIMITED, self.scaling_limited(scaling.as_ref())),
         ];
         for (type_, (status, reason, message)) in verdicts {
             conditions.set(type_, status, reason, message);
@@ -109,6 +112,7 @@ impl Round<'_> {
             previous_generation,
             last_run,
             lag,
+            scaling: scaling.map(Box::new),
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),

@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 
 use super::tier::{Thresholds, Tier};
 use super::{Judged, Standing, Subject};
+use crate::freshness;
 
 /// A view.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, PartialOrd, Ord, EncodeLabelSet)]
@@ -47,6 +48,8 @@ pub struct Figures {
     last: Gauge,
     failures: Counter,
     shown: Arc<Mutex<BTreeSet<View>>>,
+    /// How old is what is served.
+    pub freshness: freshness::Figures,
 }
 
 impl Figures {
@@ -63,6 +66,7 @@ impl Figures {
             last: Gauge::default(),
             failures: Counter::default(),
             shown: Arc::default(),
+            freshness: freshness::Figures::register(registry),
         };
         let views = registry.sub_registry_with_prefix("featuremill_feature");
         views.register(
@@ -108,11 +112,14 @@ impl Figures {
             self.records.get_or_create(&view).set(measured.records);
             self.tier.get_or_create(&view).set(alarm.tier().map_or(0, |tier| tier.number().into()));
             self.stalled.get_or_create(&view).set(many(measured.stalled.len() + measured.broken.len()));
+            let at = judged.at - measured.seconds * 1000;
+            self.freshness.streamed(&subject.namespace, &subject.name, Some(at));
         } else {
             // A figure that nobody knows is not shown: an old one would look like a new one. A tier that was raised stays.
             self.seconds.remove(&view);
             self.records.remove(&view);
             self.stalled.remove(&view);
+            self.freshness.streamed(&subject.namespace, &subject.name, None);
         }
     }
 
@@ -134,6 +141,7 @@ impl Figures {
                 self.records.remove(view);
                 self.tier.remove(view);
                 self.stalled.remove(view);
+                self.freshness.streamed(&view.namespace, &view.feature_view, None);
                 for tier in Tier::ALL {
                     let View { namespace, feature_view } = view.clone();
                     self.thresholds.remove(&ViewTier { namespace, feature_view, tier: tier.number() });

@@ -15,6 +15,8 @@ use std::time::Duration;
 use engine::row::Marker;
 use shell::store::Markers;
 
+use crate::scaling::Flow;
+
 #[cfg(test)]
 mod tests;
 
@@ -42,12 +44,32 @@ pub struct Seen {
     drained: Option<f64>,
     /// Whether every partition was at its end once.
     caught_up: bool,
+    /// What happened since the look before.
+    pub(crate) moved: Moved,
+    /// What happens a second, of a view whose workers are scaled by it.
+    pub(crate) flow: Flow,
+}
+
+/// What happened between two looks, in partitions that are read: one that nobody can read says nothing of how many workers it takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Moved {
+    /// When the second look was.
+    pub at: i64,
+    /// How many partitions the topic has, those that are not read included.
+    pub partitions: i32,
+    /// Records that wait.
+    pub waiting: i64,
+    /// Records that were read.
+    pub consumed: i64,
+    /// Records that came in.
+    pub produced: i64,
 }
 
 /// What a partition was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct SeenPartition {
     position: Option<i64>,
+    end: i64,
     read_to_end_at: i64,
     /// When records were last seen to be read of it.
     moved_at: i64,
@@ -118,13 +140,18 @@ pub fn measure(
     let mut measured = Measured::default();
     let mut seen = Seen { at: now, caught_up: true, ..Seen::default() };
     let mut unread = Vec::new();
+    seen.moved = Moved { at: now, partitions: i32::try_from(bounds.len()).unwrap_or(i32::MAX), ..Moved::default() };
     for (&partition, &bounds) in bounds {
         let marker = markers.by_partition.get(&partition);
         let stand = Stand::of(marker, bounds);
-        let known = SeenPartition::now(marker, &stand, before.partitions.get(&partition), now);
+        let earlier = before.partitions.get(&partition);
+        let known = SeenPartition { end: bounds.end, ..SeenPartition::now(marker, &stand, earlier, now) };
         let waited = if stand.at_end { 0 } else { waiting(marker, &known, now, ahead_ms) };
         measured.records += stand.records;
         measured.seconds = measured.seconds.max(waited / 1000);
+        if !stand.broken && now - known.moved_at < STALLED_AFTER_MS {
+            seen.moved.add(&stand, &known, earlier);
+        }
         seen.caught_up &= stand.at_end || known.read_to_end_at > 0;
         if stand.broken {
             measured.broken.push(partition);
@@ -154,6 +181,18 @@ pub fn measure(
     (measured, seen)
 }
 
+impl Moved {
+    fn add(&mut self, stand: &Stand, now: &SeenPartition, before: Option<&SeenPartition>) {
+        self.waiting += stand.records;
+        let Some(before) = before else { return };
+        self.produced += (now.end - before.end).max(0);
+        // A worker that goes back, because a store lost what was written, has read nothing.
+        if let (Some(now), Some(before)) = (now.position, before.position) {
+            self.consumed += (now - before).max(0);
+        }
+    }
+}
+
 impl SeenPartition {
     fn now(marker: Option<&Marker>, stand: &Stand, before: Option<&Self>, now: i64) -> Self {
         let position = marker.map(|marker| marker.offset);
@@ -163,6 +202,7 @@ impl SeenPartition {
         let earlier = |at: fn(&Self) -> i64| before.map_or(now, at);
         Self {
             position,
+            end: 0,
             read_to_end_at,
             // One at its end has nothing to move for; when records come, it has the same time for them as any other.
             moved_at: if moved || stand.at_end { now } else { earlier(|before| before.moved_at) },

@@ -9,6 +9,7 @@ use kube::ResourceExt as _;
 use super::tier::Thresholds;
 use crate::edges::{LogAddress, StoreAddress};
 use crate::feature_view::observe::{Observed, StoreView};
+use crate::scaling;
 
 /// Where a view's topic and rows are.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -36,6 +37,8 @@ pub struct Subject {
     pub thresholds: Thresholds,
     /// Whether its workers are stopped on purpose.
     pub suspended: bool,
+    /// How its workers are scaled, if they are by lag.
+    pub scaling: Option<scaling::Subject>,
     /// Where all of it is.
     pub address: Arc<Address>,
 }
@@ -73,6 +76,7 @@ pub fn of_round(
         ahead_ms: plan.time.max_future_ms,
         thresholds: Thresholds::of(&view.spec.freshness.alert_tiers, defaults.unwrap_or_default()),
         suspended: view.spec.suspend,
+        scaling: scaling::subject(observed, live),
         address: Arc::new(Address { log: log.clone(), store: facts.secrets.store.clone() }),
     }))
 }

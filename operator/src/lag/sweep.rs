@@ -21,6 +21,7 @@ use super::tier::decide;
 use super::{Before, Judged, Lags, Standing, Subject, Unknown, told};
 use crate::context::Context;
 use crate::edges::{EdgeError, Edges, Ends, LogAddress, StoreAddress};
+use crate::scaling;
 
 /// How many views' markers are read from a store at once.
 const AT_ONCE: usize = 64;
@@ -43,8 +44,13 @@ pub async fn watch(context: Arc<Context>, views: Store<FeatureView>, wake: impl 
         swept.send_replace(Some(now().as_millisecond()));
         for Swept { subject, standing, otherwise } in all {
             let Some(view) = views.get(&reference(&subject)) else { continue };
-            let said = view.status.as_ref().and_then(|status| status.lag.as_ref());
-            if otherwise || told::status(&standing, said).as_ref() != said {
+            let status = view.status.as_ref();
+            let said = status.and_then(|status| status.lag.as_ref());
+            let scaled = status.and_then(|status| status.scaling.as_deref());
+            let revision = Some(subject.revision.as_str());
+            let scales =
+                scaling::told::status(subject.scaling.as_ref(), revision, &standing, scaled).as_ref() != scaled;
+            if otherwise || scales || told::status(&standing, said).as_ref() != said {
                 wake(reference(&subject));
             }
         }
@@ -95,9 +101,12 @@ pub async fn once(
 
 fn judge(before: &Before, markers: &Markers, bounds: &BTreeMap<i32, Bounds>, now: i64) -> (super::Seen, Judged) {
     let subject = &before.subject;
-    let (measured, seen) = measure(markers, bounds, now, subject.ahead_ms, &before.seen);
+    let (measured, mut seen) = measure(markers, bounds, now, subject.ahead_ms, &before.seen);
     let alarm = decide(&measured, &subject.thresholds, subject.suspended, now, &before.alarm);
-    (seen, Judged { revision: subject.revision.clone(), at: now, measured, alarm })
+    let scaled = before.scaling.as_ref().map(|b| scaling::judge(subject, &measured, seen.moved, &before.seen.flow, b));
+    let (flow, scaling) = scaled.unzip();
+    seen.flow = flow.unwrap_or_default();
+    (seen, Judged { revision: subject.revision.clone(), at: now, measured, alarm, scaling })
 }
 
 /// The markers of every view whose store answers, by UID.

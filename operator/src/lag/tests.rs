@@ -21,6 +21,7 @@ fn subject(revision: &str) -> Subject {
         ahead_ms: 0,
         thresholds: Thresholds::of(&[], &[]),
         suspended: false,
+        scaling: None,
         address: Arc::new(Address {
             log: LogAddress { bootstrap: "kafka:9092".into(), properties: BTreeMap::new() },
             store: StoreAddress { url: "redis://redis".into(), settings: BTreeMap::new() },
@@ -35,7 +36,7 @@ fn follow(lags: &Lags, uid: &str, revision: &str) -> Standing {
 fn judged(revision: &str, seconds: i64) -> (Seen, Judged) {
     let measured = Measured { seconds, records: 7, ..Measured::default() };
     let alarm = decide(&measured, &Thresholds::of(&[], &[]), false, 0, &Alarm::default());
-    (Seen::default(), Judged { revision: revision.into(), at: 0, measured, alarm })
+    (Seen::default(), Judged { revision: revision.into(), at: 0, measured, alarm, scaling: None })
 }
 
 #[test]

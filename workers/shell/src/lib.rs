@@ -9,6 +9,7 @@ pub mod clock;
 pub mod command;
 pub mod config_dir;
 pub mod ends;
+pub mod freshness;
 pub mod group;
 pub mod kafka;
 pub mod redis;

@@ -8,10 +8,12 @@ use engine::event::{Decoder, Reason};
 use engine::lane::{Lane, LaneError, Layout};
 use engine::row::Marker;
 use rdkafka::message::Message;
+use shell::clock::now_ms;
 use shell::store::{Erased, RowStore, Segments, StoreError};
 use thiserror::Error;
 use tokio::runtime::Handle;
 
+use crate::ages::Ages;
 use crate::cache::{Expiry, LaneCache};
 use crate::dead_letter::SharedLetters;
 use crate::folding::{Chunk, Folding, Rows};
@@ -56,6 +58,10 @@ pub struct PlanState {
     pub marker: Option<Marker>,
     /// When it was last written.
     pub marked: Option<Instant>,
+    /// Events that no flush took along yet.
+    pub(crate) gathered: Ages,
+    /// Those that the flush took along that is under way.
+    pub(crate) flown: Ages,
     /// Dead letters on their way.
     pub letters: SharedLetters,
     /// By decoded row: the record it came from.
@@ -77,6 +83,8 @@ impl PlanState {
             event_time: marker.map_or(i64::MIN, |marker| marker.event_time),
             marker,
             marked: None,
+            gathered: Ages::default(),
+            flown: Ages::default(),
             letters: SharedLetters::default(),
             rows: Vec::new(),
             slots: Vec::new(),
@@ -174,6 +182,7 @@ impl PlanState {
         }
         // They are folded all the same: readers leave out tiles below the horizon, and the next one may be lower.
         let (horizon, mut below) = (plan.horizon(), 0);
+        let mut counting = self.gathered.counting(now_ms());
         for row in 0..evaluated.len() {
             if row.is_multiple_of(AHEAD) && self.waiting.is_none() {
                 self.cache.warm(&self.slots[row..evaluated.len().min(row + AHEAD)]);
@@ -184,6 +193,7 @@ impl PlanState {
             }
             let time = evaluated.time(row);
             self.event_time = self.event_time.max(time);
+            counting.event(time);
             let Some(lane) = self.cache.lane_for(slot, records[self.rows[row]].offset()) else {
                 self.slots[row] = REFUSED;
                 continue;

@@ -8,6 +8,7 @@
 //! A [`replay`] goes the same way: the same processor, fold, flush and marker, started at an offset that it is handed and
 //! ended at another. Its events are inserted only when they are written, entity by entity ([`folding`]).
 
+mod ages;
 pub mod args;
 mod batch;
 pub mod cache;

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
+use shell::freshness::{self, Freshness};
 
 /// The prefix of every metric.
 const PREFIX: &str = "featuremill_stream";
@@ -27,6 +28,15 @@ pub struct PartitionLabel {
 pub struct ReasonLabel {
     /// A name of [`Reason`].
     pub reason: &'static str,
+}
+
+/// Of which view, and how it came to be readable.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LayerLabel {
+    /// The view's name.
+    pub feature_view: String,
+    /// `stream`.
+    pub layer: &'static str,
 }
 
 /// One of the worker's threads.
@@ -63,6 +73,7 @@ pub struct Metrics {
     pub lanes_loaded: Counter,
     /// Partitions that are being read.
     pub partitions: Gauge,
+    freshness: Family<LayerLabel, Freshness>,
 }
 
 impl Metrics {
@@ -86,7 +97,10 @@ impl Metrics {
             cache_bytes: Family::default(),
             lanes_loaded: Counter::default(),
             partitions: Gauge::default(),
+            freshness: Family::default(),
         };
+        let views = registry.sub_registry_with_prefix("featuremill_feature");
+        views.register("freshness_seconds", freshness::HELP, metrics.freshness.clone());
         let registry = registry.sub_registry_with_prefix(PREFIX);
         let m = metrics.clone();
         registry.register("events", "Events read, good and bad, once for each plan", m.events);
@@ -125,6 +139,13 @@ impl Metrics {
             drop(metrics.rejected.get_or_create(&ReasonLabel { reason }));
         }
         metrics
+    }
+
+    /// How old events of a view were when they could be read.
+    #[must_use]
+    pub fn freshness(&self, view: &str) -> Freshness {
+        let label = LayerLabel { feature_view: view.to_owned(), layer: "stream" };
+        self.freshness.get_or_create(&label).clone()
     }
 }
 

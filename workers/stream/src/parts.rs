@@ -28,6 +28,8 @@ pub(crate) fn collect<S>(shared: &Shared<S>, partition: i32, reading: &mut Readi
         let news = state.marker.is_none_or(|known| known.offset != marker.marker.offset);
         if !rows.is_empty() || due || news {
             let (term, erased) = (reading.term, state.cache.erased_version());
+            // One flush is under way at a time, so none is forgotten.
+            std::mem::swap(&mut state.gathered, &mut state.flown);
             parts.push(Part { partition, term, plan: number, rows, marker: Some(marker), erased });
         }
     }

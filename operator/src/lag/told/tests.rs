@@ -25,7 +25,13 @@ impl Watched {
     fn standing(&mut self, measured: Measured) -> Standing {
         self.now += 15_000;
         self.alarm = decide(&measured, &Thresholds::of(&[], &[]), false, self.now, &self.alarm);
-        Standing::Known(Box::new(Judged { revision: "a".into(), at: self.now, measured, alarm: self.alarm.clone() }))
+        Standing::Known(Box::new(Judged {
+            revision: "a".into(),
+            at: self.now,
+            measured,
+            alarm: self.alarm.clone(),
+            scaling: None,
+        }))
     }
 
     fn measured(&mut self, measured: Measured) -> (ConditionStatus, &'static str, String) {

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use shell::clock::now_ms;
 use shell::store::RowStore;
 use tokio::sync::oneshot;
 
@@ -100,6 +101,11 @@ impl<S: RowStore> Processor<S> {
             return;
         }
         let state = &mut reading.plans[plan];
+        // What has an end is a replay of history, of which no age says how fresh anything is.
+        if reading.until == i64::MAX {
+            let view = &self.shared.plans[plan].plan().view.name;
+            state.flown.readable(now_ms(), &self.shared.metrics.freshness(view));
+        }
         state.cache.written(&slots);
         state.cache.written_whole(&slots, whole);
         for slot in &needs_whole {

@@ -295,3 +295,23 @@ fn a_reading_with_an_end_that_is_overtaken_goes_on_at_the_other_marker() {
     assert!(matches!(asked.try_recv(), Ok(Request::Restart { partition: 0, term: 1, .. })));
     assert!(worker.partitions[&0].reading.is_none(), "it takes no record until it is started there");
 }
+
+#[test]
+fn events_are_told_to_be_readable_when_their_flush_has_ended_and_none_of_a_replay() {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let records: Vec<OwnedMessage> = (0..3).map(|offset| record(offset, "ada")).collect();
+    for (until, told) in [(i64::MAX, [0, 2, 3]), (4, [0, 0, 0])] {
+        let (mut worker, store, _asked) = bounded(until, &runtime);
+        let view = worker.shared.plans[0].plan().view.name.clone();
+        let freshness = worker.shared.metrics.freshness(&view);
+        read(&mut worker, &store, &records, 2);
+        let mut counts = vec![freshness.count()];
+        worker.flush_all(Duration::from_secs(5));
+        counts.push(freshness.count());
+        read(&mut worker, &store, &records, 3);
+        worker.flush_all(Duration::from_secs(5));
+        worker.flush_all(Duration::from_secs(5));
+        counts.push(freshness.count());
+        assert_eq!(counts, told, "{until}");
+    }
+}
