@@ -2,6 +2,8 @@
 //!
 //! Pure. Both are `None` where either side has too few values to tell a shift from chance.
 
+use serde::{Deserialize, Serialize};
+
 /// Below this many values on either side, an index says more about chance than about the feature.
 pub(crate) const LEAST_VALUES: usize = 200;
 /// How many bins the former values are cut into.
@@ -12,7 +14,7 @@ const EMPTY_SHARE: f64 = 1e-4;
 /// Numbers cut into bins at the deciles of the former ones.
 ///
 /// Values that repeat make deciles fall together. One that is common has a bin of its own, on neither side of itself.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Deciles {
     edges: Vec<f64>,
     common: Vec<bool>,
