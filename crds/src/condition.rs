@@ -66,6 +66,8 @@ pub mod types {
     /// What is served is as young as it should be: the lag exceeds no tier, and the horizon of the served generation is no older
     /// than its target.
     pub const FRESH: &str = "Fresh";
+    /// The values that are served look as they did, and are what their history gives, as far as that is checked.
+    pub const SOUND: &str = "Sound";
     /// The work is done; only of what is done once, in the words of a Job.
     pub const COMPLETE: &str = "Complete";
     /// The work is given up; only of what is done once, in the words of a Job.
@@ -236,6 +238,17 @@ pub mod reasons {
     pub const LAG_TIER_3_RAISED: &str = "LagTier3Raised";
     /// A tier is no longer exceeded.
     pub const LAG_TIER_CLEARED: &str = "LagTierCleared";
+
+    /// No check found anything.
+    pub const SOUND: &str = "Sound";
+    /// `spec.monitoring` asks for no checks.
+    pub const NOT_MONITORED: &str = "NotMonitored";
+    /// A feature's values are far from their reference.
+    pub const FEATURE_DRIFTED: &str = "FeatureDrifted";
+    /// What is served is not what its history gives.
+    pub const VALUES_SKEWED: &str = "ValuesSkewed";
+    /// A check came to no result.
+    pub const CHECK_FAILED: &str = "CheckFailed";
 
     /// The Architecture's own spec cannot be carried out.
     pub const ARCHITECTURE_NOT_ACCEPTED: &str = "ArchitectureNotAccepted";

@@ -10,6 +10,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::feature_view::monitoring::figures::Figures as Checks;
 use crate::lag::figures::Figures;
 
 /// A kind of object.
@@ -48,6 +49,8 @@ pub struct Metrics {
     leader: Gauge,
     /// How far views are behind.
     pub lag: Figures,
+    /// What checks of the values that are served found.
+    pub checks: Checks,
 }
 
 impl Metrics {
@@ -61,6 +64,7 @@ impl Metrics {
             requests: Family::default(),
             leader: Gauge::default(),
             lag: Figures::register(registry),
+            checks: Checks::register(registry),
         };
         let registry = registry.sub_registry_with_prefix("featuremill_operator");
         registry.register("reconcile_duration_seconds", "How long rounds took", metrics.reconciles.clone());

@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::monitoring::MonitoringStatus;
 use super::rollout::RolloutStatus;
 use super::source::Timestamp;
 use crate::architecture::Mode;
@@ -80,6 +81,9 @@ pub struct FeatureViewStatus {
     /// How far the active revision is behind its topic; of views that read one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<LagStatus>,
+    /// What checks of the values that are served found last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Box<MonitoringStatus>>,
     /// Workers of the active revision that run.
     #[serde(default)]
     pub replicas: i32,

@@ -5,6 +5,7 @@ use crds::feature_view::{AbortReason, Attempt};
 use crds::{FeatureView, FeatureViewStatus};
 use kube::runtime::events::EventType;
 
+use super::monitoring;
 use super::phase::{Decision, Request, Step, Verb};
 use crate::conditions::find;
 use crate::context::Context;
@@ -53,6 +54,7 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
     }
     all.extend(of_rollout(before, after));
     all.extend(of_lag(before, after));
+    all.extend(of_checks(before, after));
     all.extend(of_comparison(before, after));
     if let (Some(was), Some(is)) = (before.generation, after.generation)
         && is < was
@@ -224,6 +226,13 @@ fn of_lag(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Option<Happe
     let (warns, reason, note) = told::happening(before.lag.as_ref(), after.lag.as_ref(), &message)?;
     let severity = if warns { EventType::Warning } else { EventType::Normal };
     Some(Happening::new(severity, reason, "Measure", note))
+}
+
+/// That values are no longer sound, or are again.
+fn of_checks(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Option<Happening> {
+    let (warns, reason, note) = monitoring::told::happening(before, after)?;
+    let severity = if warns { EventType::Warning } else { EventType::Normal };
+    Some(Happening::new(severity, reason, "Check", note))
 }
 
 /// The revision that was given up, and why.

@@ -6,6 +6,7 @@
 mod batch;
 mod comparison;
 mod fresh;
+mod monitoring;
 mod replay;
 mod rollout;
 mod running;
@@ -74,6 +75,7 @@ impl Round<'_> {
         let mut conditions = Conditions::new(&previous.conditions, generation, self.now);
         let compared = self.compared(&previous, &memory);
         let lag = told::status(self.lag, previous.lag.as_ref());
+        let monitoring = self.monitoring(&previous);
         let verdicts = [
             (types::READY, self.ready(&caught_up, stream)),
             (types::RECONCILING, self.reconciling(&caught_up, stream)),
@@ -83,6 +85,7 @@ impl Round<'_> {
             (types::COMPARISON_PASSED, self.comparison_passed(compared.as_ref())),
             (types::ROLLBACK_AVAILABLE, self.rollback_available()),
             (types::FRESH, self.fresh(lag.as_ref(), stream)),
+            (types::SOUND, self.sound(monitoring.as_ref())),
         ];
         for (type_, (status, reason, message)) in verdicts {
             conditions.set(type_, status, reason, message);
@@ -109,6 +112,7 @@ impl Round<'_> {
             previous_generation,
             last_run,
             lag,
+            monitoring: monitoring.map(Box::new),
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),

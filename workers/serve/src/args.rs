@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use shell::telemetry::LogFormat;
 
-use crate::compare;
+use crate::{compare, drift};
 
 /// Serves features from the online store over HTTP, in Feast's shapes.
 #[derive(Debug, Parser)]
@@ -26,6 +26,8 @@ pub struct Cli {
 pub enum Command {
     /// Compare two revisions of a view by their rows.
     Compare(compare::Args),
+    /// See how far the values of the live revision are from a reference.
+    Drift(drift::Args),
 }
 
 /// How features are served.

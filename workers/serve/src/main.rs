@@ -1,9 +1,11 @@
-//! The feature server: flags, telemetry, signals, and [`serve::run`]; or one comparison, [`serve::compare`].
+//! The feature server: flags, telemetry, signals, and [`serve::run`]; or one comparison, [`serve::compare`], or one check, [`serve::drift`].
 
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use serve::args::{Cli, Command};
+use serve::compare::JobError;
+use shell::telemetry::LogFormat;
 
 /// Which build this is; `kind/images` names those that are to be told apart.
 const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
@@ -16,7 +18,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> ExitCode {
     let cli = Cli::parse();
     let args = match (cli.command, cli.serve) {
-        (Some(Command::Compare(args)), _) => return compare(&args).await,
+        (Some(Command::Compare(args)), _) => return ends(args.log_format, serve::compare::run(&args)).await,
+        (Some(Command::Drift(args)), _) => return ends(args.log_format, serve::drift::run(&args)).await,
         (None, Some(args)) => args,
         // The flags that serving needs are asked for by `parse` already, unless there is a command.
         (None, None) => return ExitCode::FAILURE,
@@ -43,13 +46,13 @@ async fn main() -> ExitCode {
     }
 }
 
-/// One comparison. It ends at once on a signal: nothing was written before its report is.
-async fn compare(args: &serve::compare::Args) -> ExitCode {
-    if let Err(error) = shell::telemetry::init(args.log_format) {
+/// What ends with a report. It ends at once on a signal: nothing was written before its report is.
+async fn ends<T>(log_format: LogFormat, work: impl Future<Output = Result<T, JobError>>) -> ExitCode {
+    if let Err(error) = shell::telemetry::init(log_format) {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    match serve::compare::run(args).await {
+    match work.await {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "there is no report");

@@ -123,6 +123,9 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), None);
     store.put_comparison(&key("comparison"), &comparison).await.unwrap();
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), Some(comparison));
+    assert_eq!(store.text(&key("drift")).await.unwrap(), None);
+    store.put_text(&key("drift"), "{}").await.unwrap();
+    assert_eq!(store.text(&key("drift")).await.unwrap().as_deref(), Some("{}"));
     let catalog = key("catalog");
     let entry =
         CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };

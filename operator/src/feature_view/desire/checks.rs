@@ -1,0 +1,159 @@
+//! What looks at the values of the live revision: for each check a file, and a CronJob whose Jobs leave their report in the
+//! online store.
+
+use crds::feature_view::{DriftReference, DriftWatch, SkewWatch};
+use crds::{Architecture, FeatureView};
+use engine::monitor::{DriftCheck, Reference, SkewCheck};
+use engine::plan::Plan;
+use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::core::v1::{ConfigMap, ConfigMapVolumeSource, Volume};
+use kube::ResourceExt as _;
+
+use crate::jobs;
+use crate::names::{self, DRIFT, DRIFT_KEY, SKEW, SKEW_KEY};
+use crate::pods::{Life, Mount, Pod};
+use crate::settings::Settings;
+
+/// The memory of a drift check: a compiled plan, the rows of a round trip, the values of its sample; all bounded.
+const DRIFT_MEMORY_MIB: i64 = 512;
+/// The memory of a skew check beside its sample: the program, its buffers, and batches of records.
+const SKEW_MEMORY_MIB: i64 = 512;
+/// How many sampled entities' lanes a further MiB holds, at 32 KiB a lane.
+const LANES_PER_MIB: i64 = 32;
+/// How often a pod that fails is followed by another before a check is over.
+const BACKOFF_LIMIT: i32 = 2;
+/// How long a check may take, in seconds.
+const ACTIVE_DEADLINE: i64 = 21_600;
+
+/// The checks that the spec asks for.
+pub(super) fn desire(
+    view: &FeatureView,
+    architecture: &Architecture,
+    plan: &Plan,
+    settings: &Settings,
+) -> Vec<(ConfigMap, CronJob)> {
+    let Some(monitoring) = &view.spec.monitoring else { return Vec::new() };
+    let check = Check { view, architecture, plan, settings };
+    let drift = monitoring.drift.as_ref().map(|watch| check.drift(watch));
+    let skew = monitoring.skew.as_ref().and_then(|watch| check.skew(watch));
+    drift.into_iter().chain(skew).collect()
+}
+
+/// What all checks of a revision share.
+struct Check<'a> {
+    view: &'a FeatureView,
+    architecture: &'a Architecture,
+    plan: &'a Plan,
+    settings: &'a Settings,
+}
+
+impl Check<'_> {
+    fn drift(&self, watch: &DriftWatch) -> (ConfigMap, CronJob) {
+        let asked = DriftCheck {
+            plan: self.plan.clone(),
+            sample_entities: usize::try_from(watch.sample_keys).unwrap_or_default(),
+            reference: match watch.reference {
+                DriftReference::Baseline => Reference::Baseline { name: watch.baseline.clone() },
+                DriftReference::PreviousCheck => Reference::PreviousCheck,
+            },
+        };
+        // Serialising owned data with string keys cannot fail.
+        let (map, file) = self.file(DRIFT, DRIFT_KEY, &serde_json::to_string(&asked).unwrap_or_default());
+        let redis = &self.architecture.spec.online_store.redis;
+        let mut mounts = vec![file];
+        mounts.extend(redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
+        let pod = Pod {
+            name: DRIFT,
+            command: "/usr/local/bin/featuremill-serve",
+            arguments: vec![
+                "drift".to_owned(),
+                format!("--drift-file={}", mounts[0].file(DRIFT_KEY)),
+                format!("--redis-url={}", redis.url),
+            ],
+            ports: Vec::new(),
+            mounts,
+            memory_mib: DRIFT_MEMORY_MIB,
+            // It reads as a server does, and so runs where servers may.
+            overrides: &self.architecture.spec.serving.pod,
+            account: names::worker_account(&self.architecture.name_any()),
+            secrets_version: self.secrets_version(),
+            life: Life::Ends,
+        };
+        (map, self.cron_job(DRIFT, &watch.schedule, watch.time_zone.as_deref(), pod))
+    }
+
+    /// Of a revision that reads a topic: it is that which is read again.
+    fn skew(&self, watch: &SkewWatch) -> Option<(ConfigMap, CronJob)> {
+        let kafka = self.architecture.spec.kafka.as_ref()?;
+        if !self.plan.mode.has_stream_lanes() {
+            return None;
+        }
+        let asked = SkewCheck {
+            plan: self.plan.clone(),
+            sample_entities: usize::try_from(watch.sample_keys).unwrap_or_default(),
+            // The schema lets nothing else through.
+            lookback_ms: engine::resolve::parse_duration(&watch.lookback).unwrap_or_default(),
+            records_per_second: watch.max_records_per_second.and_then(|n| u64::try_from(n).ok()),
+        };
+        let (map, file) = self.file(SKEW, SKEW_KEY, &serde_json::to_string(&asked).unwrap_or_default());
+        let redis = &self.architecture.spec.online_store.redis;
+        let arguments = vec![
+            "skew".to_owned(),
+            format!("--skew-file={}", file.file(SKEW_KEY)),
+            format!("--kafka-bootstrap={}", kafka.bootstrap_servers),
+            format!("--redis-url={}", redis.url),
+        ];
+        let mut mounts = vec![file];
+        mounts.extend(kafka.secret_ref.iter().map(|s| Mount::secret("kafka", "--kafka-config-dir", &s.name)));
+        mounts.extend(redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
+        let pod = Pod {
+            name: SKEW,
+            command: "/usr/local/bin/featuremill-stream",
+            arguments,
+            ports: Vec::new(),
+            mounts,
+            memory_mib: SKEW_MEMORY_MIB + i64::from(watch.sample_keys) / LANES_PER_MIB,
+            // It reads as a worker does, and so runs where workers may.
+            overrides: &self.view.spec.worker.pod,
+            account: names::worker_account(&self.architecture.name_any()),
+            secrets_version: self.secrets_version(),
+            life: Life::Ends,
+        };
+        Some((map, self.cron_job(SKEW, &watch.schedule, watch.time_zone.as_deref(), pod)))
+    }
+
+    fn secrets_version(&self) -> &str {
+        self.architecture.status.as_ref().and_then(|status| status.secrets_version.as_deref()).unwrap_or_default()
+    }
+
+    /// The file of a check, named by what it says, and where the pod finds it.
+    fn file(&self, component: &str, key: &str, text: &str) -> (ConfigMap, Mount) {
+        let view = self.view.name_any();
+        let name = names::check_config_map(&view, component, &names::hex(text.as_bytes(), 12));
+        let labels = names::with_common(&names::check_selector(self.view, component, &self.plan.revision), &view);
+        let map = ConfigMap {
+            metadata: jobs::metadata(name.clone(), self.view.namespace(), labels),
+            immutable: Some(true),
+            data: Some([(key.to_owned(), text.to_owned())].into()),
+            ..ConfigMap::default()
+        };
+        let source = ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() };
+        (map, Mount::volume("check", Volume { config_map: Some(source), ..Volume::default() }))
+    }
+
+    fn cron_job(&self, component: &str, schedule: &str, time_zone: Option<&str>, pod: Pod<'_>) -> CronJob {
+        let (view, revision) = (self.view.name_any(), &self.plan.revision);
+        let labels = names::with_common(&names::check_selector(self.view, component, revision), &view);
+        let name = names::check_cron_job(&view, component, revision);
+        let template = pod.template(self.settings, labels.clone(), std::collections::BTreeMap::new());
+        let job = jobs::job_spec(template, component, BACKOFF_LIMIT, Some(ACTIVE_DEADLINE));
+        let metadata = jobs::metadata(name, self.view.namespace(), labels);
+        let mut cron_job = jobs::cron_job(metadata, schedule, time_zone, job);
+        if let Some(spec) = &mut cron_job.spec {
+            spec.suspend = Some(self.view.spec.suspend);
+            spec.successful_jobs_history_limit = Some(1);
+            spec.failed_jobs_history_limit = Some(1);
+        }
+        cron_job
+    }
+}
