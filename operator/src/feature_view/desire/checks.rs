@@ -1,6 +1,8 @@
 //! What looks at the values of the live revision: for each check a file, and a CronJob whose Jobs leave their report in the
 //! online store.
 
+use std::num::NonZeroU32;
+
 use crds::feature_view::{DriftReference, DriftWatch, SkewWatch};
 use crds::{Architecture, FeatureView};
 use engine::monitor::{DriftCheck, Reference, SkewCheck};
@@ -93,7 +95,7 @@ impl Check<'_> {
             sample_entities: usize::try_from(watch.sample_keys).unwrap_or_default(),
             // The schema lets nothing else through.
             lookback_ms: engine::resolve::parse_duration(&watch.lookback).unwrap_or_default(),
-            records_per_second: watch.max_records_per_second.and_then(|n| u64::try_from(n).ok()),
+            records_per_second: watch.max_records_per_second.and_then(|n| u32::try_from(n).ok().and_then(NonZeroU32::new)),
         };
         let (map, file) = self.file(SKEW, SKEW_KEY, &serde_json::to_string(&asked).unwrap_or_default());
         let redis = &self.architecture.spec.online_store.redis;

@@ -12,6 +12,8 @@ mod tests;
 
 pub use profile::{Collector, FeatureProfile, Profile};
 
+use std::num::NonZeroU32;
+
 use serde::{Deserialize, Serialize};
 
 use crate::drift::LEAST_VALUES;
@@ -27,6 +29,21 @@ pub struct DriftCheck {
     pub sample_entities: usize,
     /// What they are held against.
     pub reference: Reference,
+}
+
+/// What a skew check is to look at: made by the operator, handed to the Job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SkewCheck {
+    /// The plan of the live revision, which reads a topic.
+    pub plan: Plan,
+    /// How many entities are checked.
+    pub sample_entities: usize,
+    /// How far back events are read again, in milliseconds.
+    pub lookback_ms: i64,
+    /// The most records that are read in a second; without it, as many as can be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records_per_second: Option<NonZeroU32>,
 }
 
 /// What the values of today are held against.

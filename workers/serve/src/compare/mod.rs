@@ -25,7 +25,7 @@ use thiserror::Error;
 use crate::evaluate::EvaluateError;
 use crate::store::{Store, StoreError};
 pub use job::{Args, JobError, connected, run};
-pub use sample::smallest;
+pub use sample::{seeded, smallest};
 pub use side::{Fetched, Side};
 
 /// The most entities a round trip.

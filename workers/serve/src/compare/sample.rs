@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use engine::row::entity_hash;
 use shell::store::RowStore;
 use twox_hash::XxHash3_64;
 
@@ -25,11 +26,28 @@ pub async fn smallest<R: RowStore>(
     of(store, rows, sides, n, |entity| XxHash3_64::oneshot(entity.as_bytes())).await
 }
 
-/// The `n` entities whose `rank` is smallest among the rows of all `sides`.
+/// The `n` entities with the smallest hashes under a `seed`, so that another seed looks at others; and among them, before all
+/// others, those whose [hashes](entity_hash) are given.
 ///
 /// # Errors
 /// As above.
-pub async fn of<R: RowStore>(
+pub async fn seeded<R: RowStore>(
+    store: &dyn Store,
+    rows: &R,
+    side: &Side,
+    n: usize,
+    seed: u64,
+    first: &BTreeSet<String>,
+) -> Result<Vec<String>, CompareError> {
+    let rank = |entity: &str| match first.contains(&entity_hash(entity)) {
+        true => 0,
+        false => XxHash3_64::oneshot_with_seed(seed, entity.as_bytes()),
+    };
+    of(store, rows, &[side], n, rank).await
+}
+
+/// The `n` entities whose `rank` is smallest among the rows of all `sides`.
+async fn of<R: RowStore>(
     store: &dyn Store,
     rows: &R,
     sides: &[&Side],
