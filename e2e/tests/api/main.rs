@@ -24,6 +24,7 @@ mod lease;
 mod mask;
 mod migration;
 mod modes;
+mod monitoring;
 mod once;
 mod progress;
 mod removal;

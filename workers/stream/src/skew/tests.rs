@@ -24,7 +24,7 @@ fn marker(partition: i32, offset: i64) -> (Vec<u8>, Vec<u8>) {
 
 /// A row whose lane of a partition says that it holds everything below an offset.
 fn row(partition: i32, offset: i64) -> Fields {
-    let plan = plan();
+    let plan = plan("Kappa");
     let layout = Layout::new(&plan).unwrap();
     let mut lane = Lane::new();
     lane.set_offset(offset);
@@ -33,12 +33,12 @@ fn row(partition: i32, offset: i64) -> Fields {
 }
 
 fn payload(user: &str) -> Vec<u8> {
-    serde_json::json!({"user": user, "kind": "click", "amount": 1, "ts": T}).to_string().into_bytes()
+    serde_json::json!({"user": user, "amount": 1, "at": T}).to_string().into_bytes()
 }
 
 /// How many events of each entity were folded, of ten of each in partition 0.
 fn counts(rows: &[(&str, Fields)], markers: &Fields, erased: Erased) -> BTreeMap<String, i64> {
-    let plan = plan();
+    let plan = plan("Kappa");
     let sampled = rows.iter().map(|(entity, fields)| Row { entity, fields, markers });
     let mut refold = Refold::new(&plan, sampled, Arc::new(erased)).unwrap();
     for offset in 0..30 {
@@ -106,6 +106,6 @@ fn what_a_row_holds_beside_its_stream_lanes_stays() {
     fields.push((b"b1".to_vec(), b"a generation".to_vec()));
     let markers = vec![marker(0, 5)];
     let sampled = [Row { entity: "a", fields: &fields, markers: &markers }];
-    let refold = Refold::new(&plan(), sampled.into_iter(), Arc::new(nobody())).unwrap();
+    let refold = Refold::new(&plan("Kappa"), sampled.into_iter(), Arc::new(nobody())).unwrap();
     assert_eq!(refold.rows(), [vec![(b"b1".to_vec(), b"a generation".to_vec())]]);
 }
