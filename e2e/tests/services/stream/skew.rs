@@ -7,10 +7,11 @@ use engine::compare::Report;
 use engine::event::Decoder;
 use engine::lane::{Lane, Layout};
 use engine::monitor::SkewCheck;
+use engine::plan::{Assignment, Assignments};
 use engine::program::Program as Plan;
-use engine::row::{self, entity_hash, skew_key};
+use engine::row::{self, Head, entity_hash, skew_key};
 
-use super::world::{Chance, Event, LIMIT, UID, World, events, now, record};
+use super::world::{Chance, Event, LIMIT, UID, World, definition, events, now, record};
 
 /// Further back than anything.
 const ALWAYS: i64 = 36_500 * 86_400_000;
@@ -138,6 +139,46 @@ async fn events_that_are_late_or_come_while_it_looks_are_no_skew() {
     assert!(looks >= 2, "{looks} looks saw anything");
     world.until_read(all.len()).await;
     worker.process.terminate(LIMIT).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_lambda_what_is_below_its_horizon_is_the_generations() {
+    let mut world = World::new(1).await;
+    let mut definition = definition(UID);
+    (definition.mode, definition.archive) = ("Lambda".into(), true);
+    world.plan = engine::resolve::resolve(&definition).unwrap();
+    let assignments = Assignments { assignments: vec![Assignment { incarnation: 0, plan: world.plan.clone() }] };
+    std::fs::write(world.assignments(), serde_json::to_vec(&assignments).unwrap()).unwrap();
+    let now = now();
+    let horizon = engine::time::floor(now - 3 * 3_600_000, 86_400_000 / 4);
+    let head = Head { incarnation: 0, generation: 1, horizon, fence: 2 };
+    let key = row::head_key(UID, &world.plan.revision);
+    let _: String = world.redis.command(&["SET", &key, &serde_json::to_string(&head).unwrap()]).await.unwrap();
+    // Half of the events came after the run that they are too late for, and count from the next generation on.
+    let (mut chance, hour) = (Chance(54), 3_600_000);
+    let mut all = events(&mut chance, 2_000, 60, now);
+    for event in all.iter_mut().step_by(2) {
+        event.time = horizon - 1 - i64::try_from(chance.below(hour)).unwrap();
+    }
+    world.kafka.produce(super::world::TOPIC, all.iter().map(|event| record(event, 0, now))).await.unwrap();
+    let mut worker = world.worker("live");
+    world.until_read(all.len()).await;
+    worker.process.terminate(LIMIT).await.unwrap();
+
+    let well = check(&world, "well", 100, 24 * hour).await;
+    let clicks = |report: &Report| {
+        let clicks = report.features.iter().find(|feature| feature.name == "clicks").unwrap();
+        (clicks.compared, clicks.mismatches)
+    };
+    assert_eq!((well.entities, clicks(&well)), (60, (60, 0)), "{well:?}");
+    // One too many below the horizon is read by nobody; from it on, it is.
+    let user = all[7].user.replace('|', "%7C");
+    let planted = |time| Event { user: all[7].user.clone(), kind: "click", amount: 1, time };
+    plant(&world, &user, 0, &planted(horizon - 60_000)).await;
+    assert_eq!(clicks(&check(&world, "below", 100, 24 * hour).await), (60, 0));
+    plant(&world, &user, 0, &planted(now - 60_000)).await;
+    let found = check(&world, "above", 100, 24 * hour).await;
+    assert_eq!(clicks(&found), (60, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]
