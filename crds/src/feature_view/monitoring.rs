@@ -80,7 +80,8 @@ pub struct SkewWatch {
     #[serde(default = "default_skew_sample")]
     #[schemars(range(min = 1, max = 10_000))]
     pub sample_keys: i32,
-    /// How far back events are read again, such as `24h`: features whose window is longer are not checked, and counted as such.
+    /// How far back events of a topic are read again, such as `24h`: features whose window is longer are not checked, and counted
+    /// as such. A generation is folded again whole.
     #[serde(default = "default_lookback")]
     #[schemars(length(max = 16), regex(pattern = "^[0-9]+(s|m|h|d)$"))]
     pub lookback: String,

@@ -11,9 +11,10 @@ use k8s_openapi::api::batch::v1::CronJob;
 use k8s_openapi::api::core::v1::{ConfigMap, ConfigMapVolumeSource, Volume};
 use kube::ResourceExt as _;
 
+use super::batch;
 use crate::jobs;
-use crate::names::{self, DRIFT, DRIFT_KEY, SKEW, SKEW_KEY};
-use crate::pods::{Life, Mount, Pod};
+use crate::names::{self, BATCH_KEY, DRIFT, DRIFT_KEY, SKEW, SKEW_KEY};
+use crate::pods::{self, Life, Mount, Pod};
 use crate::settings::Settings;
 
 /// The memory of a drift check: a compiled plan, the rows of a round trip, the values of its sample; all bounded.
@@ -60,7 +61,7 @@ impl Check<'_> {
             },
         };
         // Serialising owned data with string keys cannot fail.
-        let (map, file) = self.file(DRIFT, DRIFT_KEY, &serde_json::to_string(&asked).unwrap_or_default());
+        let (map, file) = self.file(DRIFT, [(DRIFT_KEY, serde_json::to_string(&asked).unwrap_or_default())]);
         let redis = &self.architecture.spec.online_store.redis;
         let mut mounts = vec![file];
         mounts.extend(redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
@@ -84,12 +85,8 @@ impl Check<'_> {
         (map, self.cron_job(DRIFT, &watch.schedule, watch.time_zone.as_deref(), pod))
     }
 
-    /// Of a revision that reads a topic: it is that which is read again.
+    /// Of a revision that reads a topic it is that which is read again, else the source of its generations.
     fn skew(&self, watch: &SkewWatch) -> Option<(ConfigMap, CronJob)> {
-        let kafka = self.architecture.spec.kafka.as_ref()?;
-        if !self.plan.mode.has_stream_lanes() {
-            return None;
-        }
         let asked = SkewCheck {
             plan: self.plan.clone(),
             sample_entities: usize::try_from(watch.sample_keys).unwrap_or_default(),
@@ -97,7 +94,18 @@ impl Check<'_> {
             lookback_ms: engine::resolve::parse_duration(&watch.lookback).unwrap_or_default(),
             records_per_second: watch.max_records_per_second.and_then(|n| u32::try_from(n).ok().and_then(NonZeroU32::new)),
         };
-        let (map, file) = self.file(SKEW, SKEW_KEY, &serde_json::to_string(&asked).unwrap_or_default());
+        let text = serde_json::to_string(&asked).unwrap_or_default();
+        let (map, pod) = if self.plan.mode.has_stream_lanes() {
+            self.of_stream(watch, text)?
+        } else {
+            self.of_generation(text)?
+        };
+        Some((map, self.cron_job(SKEW, &watch.schedule, watch.time_zone.as_deref(), pod)))
+    }
+
+    fn of_stream(&self, watch: &SkewWatch, text: String) -> Option<(ConfigMap, Pod<'_>)> {
+        let kafka = self.architecture.spec.kafka.as_ref()?;
+        let (map, file) = self.file(SKEW, [(SKEW_KEY, text)]);
         let redis = &self.architecture.spec.online_store.redis;
         let arguments = vec![
             "skew".to_owned(),
@@ -121,22 +129,39 @@ impl Check<'_> {
             secrets_version: self.secrets_version(),
             life: Life::Ends,
         };
-        Some((map, self.cron_job(SKEW, &watch.schedule, watch.time_zone.as_deref(), pod)))
+        Some((map, pod))
+    }
+
+    fn of_generation(&self, text: String) -> Option<(ConfigMap, Pod<'_>)> {
+        let config = batch::config(self.view, self.architecture, self.plan)?.to_string();
+        let (map, files) = self.file(SKEW, [(SKEW_KEY, text), (BATCH_KEY, config)]);
+        let redis = &self.architecture.spec.online_store.redis;
+        let arguments = [
+            "skew".to_owned(),
+            format!("--skew-file={}", files.file(SKEW_KEY)),
+            format!("--config={}", files.file(BATCH_KEY)),
+            format!("--redis-url={}", redis.url),
+        ];
+        let mut pod = pods::batch(self.architecture, None, SKEW, files);
+        pod.arguments.splice(0..0, arguments);
+        pod.mounts.splice(1..1, redis.secret_ref.iter().map(|s| Mount::secret("redis", "--redis-config-dir", &s.name)));
+        Some((map, pod))
     }
 
     fn secrets_version(&self) -> &str {
         self.architecture.status.as_ref().and_then(|status| status.secrets_version.as_deref()).unwrap_or_default()
     }
 
-    /// The file of a check, named by what it says, and where the pod finds it.
-    fn file(&self, component: &str, key: &str, text: &str) -> (ConfigMap, Mount) {
+    /// The files of a check, named by what they say, and where the pod finds them.
+    fn file<const N: usize>(&self, component: &str, files: [(&str, String); N]) -> (ConfigMap, Mount) {
         let view = self.view.name_any();
-        let name = names::check_config_map(&view, component, &names::hex(text.as_bytes(), 12));
+        let all: String = files.iter().map(|(_, text)| text.as_str()).collect();
+        let name = names::check_config_map(&view, component, &names::hex(all.as_bytes(), 12));
         let labels = names::with_common(&names::check_selector(self.view, component, &self.plan.revision), &view);
         let map = ConfigMap {
             metadata: jobs::metadata(name.clone(), self.view.namespace(), labels),
             immutable: Some(true),
-            data: Some([(key.to_owned(), text.to_owned())].into()),
+            data: Some(files.into_iter().map(|(key, text)| (key.to_owned(), text)).collect()),
             ..ConfigMap::default()
         };
         let source = ConfigMapVolumeSource { name, ..ConfigMapVolumeSource::default() };

@@ -76,10 +76,9 @@ impl Round<'_> {
         }
         let wanted = self.observed.view.spec.monitoring.as_ref();
         let (drift, skew) = (status.and_then(|s| s.drift.as_ref()), status.and_then(|s| s.skew.as_ref()));
-        let streams = self.live_plan().is_none_or(|plan| plan.mode.has_stream_lanes());
         let awaited = wanted.and_then(|wanted| match (&wanted.drift, &wanted.skew) {
             (Some(watch), _) if drift.is_none() => Some((DRIFT, &watch.schedule)),
-            (_, Some(watch)) if skew.is_none() && streams => Some((SKEW, &watch.schedule)),
+            (_, Some(watch)) if skew.is_none() => Some((SKEW, &watch.schedule)),
             _ => None,
         });
         if let Some((check, schedule)) = awaited {
@@ -87,10 +86,6 @@ impl Round<'_> {
         }
         match status {
             Some(status) => (ConditionStatus::True, reasons::SOUND, told::well(status)),
-            None if wanted.is_some() => unknown(
-                reasons::NOT_MONITORED,
-                "spec.monitoring.skew reads a topic again, and what is served reads none".to_owned(),
-            ),
             None => unknown(reasons::NOT_MONITORED, "spec.monitoring asks for no checks".to_owned()),
         }
     }
