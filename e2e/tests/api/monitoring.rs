@@ -45,7 +45,11 @@ async fn cron_jobs(world: &World) -> Vec<CronJob> {
 async fn checks(world: &World, n: usize) -> Vec<CronJob> {
     eventually(&format!("{n} checks"), || async {
         let all = cron_jobs(world).await;
-        if all.len() == n { Ok(all) } else { Err(format!("{:?}", all.iter().map(|c| c.name_any()).collect::<Vec<_>>())) }
+        if all.len() == n {
+            Ok(all)
+        } else {
+            Err(format!("{:?}", all.iter().map(|c| c.name_any()).collect::<Vec<_>>()))
+        }
     })
     .await
 }
@@ -175,7 +179,11 @@ async fn a_drifted_feature_and_a_skewed_one_are_told_by_name_and_no_more_often_t
     play(&world, of("skew"), "skew-1", true).await;
     let well = world.view(VIEW, "sound", |v| sound(v, "True", "Sound")).await;
     assert_eq!(monitoring(&well).skew.unwrap().unchecked, 1);
-    assert!(message(&well).contains("velocity moved furthest") && message(&well).contains("PSI 0.0200"), "{}", message(&well));
+    assert!(
+        message(&well).contains("velocity moved furthest") && message(&well).contains("PSI 0.0200"),
+        "{}",
+        message(&well)
+    );
 
     // One feature has drifted.
     store.put_text(&drift_key(&uid, &revision), &drift(&revision, 0.61, 0.02).encode()).await.unwrap();
@@ -194,14 +202,21 @@ async fn a_drifted_feature_and_a_skewed_one_are_told_by_name_and_no_more_often_t
     play(&world, of("skew"), "skew-2", true).await;
     let skewed = world.view(VIEW, "skewed", |v| sound(v, "False", "ValuesSkewed")).await;
     let told = message(&skewed);
-    assert!(told.contains("clicks_1h differs for 1 of 500 entities; entity #5eed is served 5, its events give 4"), "{told}");
+    assert!(
+        told.contains("clicks_1h differs for 1 of 500 entities; entity #5eed is served 5, its events give 4"),
+        "{told}"
+    );
     is_told(&world, "ValuesSkewed", "entity #5eed").await;
 
     // A check that fails says nothing of the values, and what was found stands.
     play(&world, of("skew"), "skew-3", false).await;
     store.put_text(&drift_key(&uid, &revision), &drift(&revision, 0.1, 0.02).encode()).await.unwrap();
     play(&world, of("drift"), "drift-3", true).await;
-    world.view(VIEW, "skewed still", |v| monitoring(v).drift.is_some_and(|d| d.drifted == 0) && sound(v, "False", "ValuesSkewed")).await;
+    world
+        .view(VIEW, "skewed still", |v| {
+            monitoring(v).drift.is_some_and(|d| d.drifted == 0) && sound(v, "False", "ValuesSkewed")
+        })
+        .await;
     store.put_comparison(&skew_key(&uid, &revision), &skew(&revision, 0)).await.unwrap();
     world.api::<Job>().delete("skew-3", &kube::api::DeleteParams::background()).await.unwrap();
     world.view(VIEW, "sound again", |v| sound(v, "True", "Sound")).await;
@@ -213,10 +228,18 @@ async fn a_drifted_feature_and_a_skewed_one_are_told_by_name_and_no_more_often_t
     // Nobody asks any more: all of it goes.
     world.apply::<FeatureView>(&view_with("/spec/replicas", json!(1))).await.unwrap();
     checks(&world, 0).await;
-    world.view(VIEW, "not monitored", |v| sound(v, "Unknown", "NotMonitored") && v.status.as_ref().unwrap().monitoring.is_none()).await;
+    world
+        .view(VIEW, "not monitored", |v| {
+            sound(v, "Unknown", "NotMonitored") && v.status.as_ref().unwrap().monitoring.is_none()
+        })
+        .await;
     eventually("no file of a check", || async {
         let maps = world.api::<ConfigMap>().list(&ListParams::default()).await.unwrap().items;
-        let left: Vec<String> = maps.iter().filter(|m| m.data.as_ref().is_some_and(|d| d.contains_key("drift.json") || d.contains_key("skew.json"))).map(ResourceExt::name_any).collect();
+        let left: Vec<String> = maps
+            .iter()
+            .filter(|m| m.data.as_ref().is_some_and(|d| d.contains_key("drift.json") || d.contains_key("skew.json")))
+            .map(ResourceExt::name_any)
+            .collect();
         if left.is_empty() { Ok(()) } else { Err(format!("{left:?}")) }
     })
     .await;
@@ -238,7 +261,11 @@ async fn the_checks_follow_the_live_revision_and_a_bad_schedule_is_told() {
     let new = active(&moved);
     eventually("checks of the new one alone", || async {
         let names: Vec<String> = cron_jobs(&world).await.iter().map(ResourceExt::name_any).collect();
-        if names.len() == 2 && names.iter().all(|name| name.ends_with(&new)) { Ok(()) } else { Err(format!("{names:?}")) }
+        if names.len() == 2 && names.iter().all(|name| name.ends_with(&new)) {
+            Ok(())
+        } else {
+            Err(format!("{names:?}"))
+        }
     })
     .await;
     let kept = world.api::<FeatureView>().get(VIEW).await.unwrap();

@@ -44,7 +44,8 @@ pub async fn apply(
     observed: &Observed,
     decision: &Decision,
 ) -> Result<Applied, Error> {
-    let Some(Desired { history, config_maps, streams, cron_jobs, first_job, replay, comparison, checks }) = desired else {
+    let Some(Desired { history, config_maps, streams, cron_jobs, first_job, replay, comparison, checks }) = desired
+    else {
         let (streams, cron_jobs) = (observed.deployments.clone(), observed.cron_jobs.clone());
         return Ok(Applied { streams, cron_jobs, ..Applied::default() });
     };

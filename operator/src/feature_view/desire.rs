@@ -71,7 +71,9 @@ pub fn desire(
     {
         let image = history::image(observed, &plan.revision, wanted, &settings.image).to_owned();
         let settings = &Settings { image, ..settings.clone() };
-        for (file, cron_job) in checks::desire(&observed.view, &architecture, plan, settings) {
+        let view = history::view(observed, &plan.revision, wanted);
+        let monitoring = observed.view.spec.monitoring.as_ref();
+        for (file, cron_job) in checks::desire(monitoring, &view, &architecture, plan, settings) {
             desired.config_maps.push(file);
             desired.checks.push(cron_job);
         }

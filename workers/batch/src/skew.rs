@@ -127,11 +127,14 @@ async fn check(run: &Run, online: &Online, rows: &RedisStore, sample: usize) -> 
     for names in entities.chunks(chunk(&[plan])) {
         chunks.push((names, side.fetch(online, names).await?));
     }
-    let current = |fetched: &Fetched| fetched.generation().map(|(generation, _)| generation) == Some(published.generation);
+    let current =
+        |fetched: &Fetched| fetched.generation().map(|(generation, _)| generation) == Some(published.generation);
     if chunks.iter().any(|(_, fetched)| !current(fetched))
         || rows.erased_version(&plan.view.uid).await.map_err(RunError::from)? != erased.version
     {
-        return Err(SkewError::Nothing("another generation was published, or somebody erased, while this looked".into()));
+        return Err(SkewError::Nothing(
+            "another generation was published, or somebody erased, while this looked".into(),
+        ));
     }
     let Some(horizon) = chunks.first().and_then(|(_, fetched)| Some(fetched.generation()?.1)) else {
         return Err(SkewError::Nothing("no entity has a row".into()));
@@ -155,7 +158,9 @@ async fn check(run: &Run, online: &Online, rows: &RedisStore, sample: usize) -> 
     let mut judge = Judge::new(&comparison);
     for (names, fetched) in &chunks {
         let recomputed: Vec<Fields> = (names.iter().zip(&fetched.rows))
-            .map(|(name, row)| beside(row, published.generation).chain(lanes.get(name).into_iter().flatten().cloned()).collect())
+            .map(|(name, row)| {
+                beside(row, published.generation).chain(lanes.get(name).into_iter().flatten().cloned()).collect()
+            })
             .collect();
         let served = side.readings(fetched, &fetched.rows, fetched.complete_from, names, horizon)?;
         let given = side.readings(fetched, &recomputed, fetched.complete_from, names, horizon)?;

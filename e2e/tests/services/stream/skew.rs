@@ -42,9 +42,9 @@ fn mismatches(report: &Report) -> Vec<(&str, usize)> {
 async fn plant(world: &World, user: &str, partition: i32, event: &Event) {
     let layout = Layout::new(&world.plan).unwrap();
     let key = row::row_key(UID, &world.plan.revision, 0, user);
-    let mut connection = redis::Client::open(world.redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let fields: Vec<(String, Vec<u8>)> =
-        redis::cmd("HGETALL").arg(&key).query_async(&mut connection).await.unwrap();
+    let mut connection =
+        redis::Client::open(world.redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
+    let fields: Vec<(String, Vec<u8>)> = redis::cmd("HGETALL").arg(&key).query_async(&mut connection).await.unwrap();
     let segments: Vec<(u8, Vec<u8>)> = fields
         .into_iter()
         .filter_map(|(field, bytes)| {
@@ -62,8 +62,13 @@ async fn plant(world: &World, user: &str, partition: i32, event: &Event) {
     lane.insert(&layout, &evaluated, 0);
     lane.forget_written();
     for (segment, bytes) in lane.encode(&layout).segments {
-        redis::cmd("HSET").arg(&key).arg(row::lane_field(partition, segment)).arg(bytes)
-            .query_async::<()>(&mut connection).await.unwrap();
+        redis::cmd("HSET")
+            .arg(&key)
+            .arg(row::lane_field(partition, segment))
+            .arg(bytes)
+            .query_async::<()>(&mut connection)
+            .await
+            .unwrap();
     }
 }
 

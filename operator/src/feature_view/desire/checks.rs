@@ -3,7 +3,7 @@
 
 use std::num::NonZeroU32;
 
-use crds::feature_view::{DriftReference, DriftWatch, SkewWatch};
+use crds::feature_view::{DriftReference, DriftWatch, Monitoring, SkewWatch};
 use crds::{Architecture, FeatureView};
 use engine::monitor::{DriftCheck, Reference, SkewCheck};
 use engine::plan::Plan;
@@ -28,14 +28,15 @@ const BACKOFF_LIMIT: i32 = 2;
 /// How long a check may take, in seconds.
 const ACTIVE_DEADLINE: i64 = 21_600;
 
-/// The checks that the spec asks for.
+/// The checks that are asked for, of a revision; `view` is as that was made.
 pub(super) fn desire(
+    monitoring: Option<&Monitoring>,
     view: &FeatureView,
     architecture: &Architecture,
     plan: &Plan,
     settings: &Settings,
 ) -> Vec<(ConfigMap, CronJob)> {
-    let Some(monitoring) = &view.spec.monitoring else { return Vec::new() };
+    let Some(monitoring) = monitoring else { return Vec::new() };
     let check = Check { view, architecture, plan, settings };
     let drift = monitoring.drift.as_ref().map(|watch| check.drift(watch));
     let skew = monitoring.skew.as_ref().and_then(|watch| check.skew(watch));
@@ -92,14 +93,13 @@ impl Check<'_> {
             sample_entities: usize::try_from(watch.sample_keys).unwrap_or_default(),
             // The schema lets nothing else through.
             lookback_ms: engine::resolve::parse_duration(&watch.lookback).unwrap_or_default(),
-            records_per_second: watch.max_records_per_second.and_then(|n| u32::try_from(n).ok().and_then(NonZeroU32::new)),
+            records_per_second: watch
+                .max_records_per_second
+                .and_then(|n| u32::try_from(n).ok().and_then(NonZeroU32::new)),
         };
         let text = serde_json::to_string(&asked).unwrap_or_default();
-        let (map, pod) = if self.plan.mode.has_stream_lanes() {
-            self.of_stream(watch, text)?
-        } else {
-            self.of_generation(text)?
-        };
+        let (map, pod) =
+            if self.plan.mode.has_stream_lanes() { self.of_stream(watch, text)? } else { self.of_generation(text)? };
         Some((map, self.cron_job(SKEW, &watch.schedule, watch.time_zone.as_deref(), pod)))
     }
 

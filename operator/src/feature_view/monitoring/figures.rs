@@ -58,13 +58,21 @@ impl Figures {
         let figures = Self::default();
         let of = registry.sub_registry_with_prefix("featuremill_feature");
         of.register("drift_psi", "How far a feature's values are from their reference", figures.psi.clone());
-        of.register("drift_ks", "The largest distance of a feature's distribution from its reference", figures.ks.clone());
+        of.register(
+            "drift_ks",
+            "The largest distance of a feature's distribution from its reference",
+            figures.ks.clone(),
+        );
         of.register("null_share", "How many of a feature's values are NULL", figures.nulls.clone());
         of.register("outlier_share", "How many of a feature's numbers lie far out", figures.outliers.clone());
         of.register("skew_ratio", "For how many entities a value is not what its events give", figures.skew.clone());
         of.register("drift_threshold", "The index above which a feature has drifted", figures.max_psi.clone());
         of.register("skew_threshold", "The ratio above which a feature is skewed", figures.max_skew.clone());
-        of.register("check_failed", "Whether the last check of a view's values came to no result", figures.failed.clone());
+        of.register(
+            "check_failed",
+            "Whether the last check of a view's values came to no result",
+            figures.failed.clone(),
+        );
         figures
     }
 

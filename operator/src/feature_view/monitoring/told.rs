@@ -138,20 +138,22 @@ pub fn finding(status: &MonitoringStatus) -> Option<(&'static str, String)> {
         );
         (reasons::VALUES_SKEWED, message)
     });
-    let drifted = || status.drift.as_ref().filter(|drift| drift.drifted > 0).map(|drift| {
-        let told: Vec<String> = drifted(drift).take(NAMED).map(of_drift).collect();
-        let message = format!(
-            "{}{}; the limit is {}; as of {}, of {} entities, against {}; {}",
-            told.join("; "),
-            more(drift.drifted, told.len()),
-            drift.max_psi,
-            drift.as_of,
-            drift.entities,
-            against(drift),
-            page("FeaturemillFeatureDrift"),
-        );
-        (reasons::FEATURE_DRIFTED, message)
-    });
+    let drifted = || {
+        status.drift.as_ref().filter(|drift| drift.drifted > 0).map(|drift| {
+            let told: Vec<String> = drifted(drift).take(NAMED).map(of_drift).collect();
+            let message = format!(
+                "{}{}; the limit is {}; as of {}, of {} entities, against {}; {}",
+                told.join("; "),
+                more(drift.drifted, told.len()),
+                drift.max_psi,
+                drift.as_of,
+                drift.entities,
+                against(drift),
+                page("FeaturemillFeatureDrift"),
+            );
+            (reasons::FEATURE_DRIFTED, message)
+        })
+    };
     skewed.or_else(drifted)
 }
 
@@ -183,7 +185,8 @@ fn of_drift(feature: &FeatureDrift) -> String {
 
 fn of_skew(feature: &FeatureSkew) -> String {
     let example = feature.examples.first();
-    let example = example.map(|e| format!("; entity #{} is served {}, its events give {}", e.entity, e.served, e.recomputed));
+    let example =
+        example.map(|e| format!("; entity #{} is served {}, its events give {}", e.entity, e.served, e.recomputed));
     format!(
         "feature {} differs for {} of {} entities{}",
         feature.name,
@@ -246,7 +249,9 @@ pub fn happening(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Optio
         (ConditionStatus::True, _) if was.is_some_and(|was| was.status == ConditionStatus::False) => {
             Some((false, reasons::SOUND, is.message.clone()))
         }
-        (_, Some(reason)) if !same || !named(after).all(|name| known(&name)) => Some((true, reason, is.message.clone())),
+        (_, Some(reason)) if !same || !named(after).all(|name| known(&name)) => {
+            Some((true, reason, is.message.clone()))
+        }
         _ => None,
     }
 }

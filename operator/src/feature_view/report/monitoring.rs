@@ -1,8 +1,8 @@
 //! What a report says of checks of the values that are served, and condition `Sound`. Pure.
 
+use crds::FeatureViewStatus;
 use crds::condition::{ConditionStatus, reasons};
 use crds::feature_view::{DriftStatus, MonitoringStatus};
-use crds::FeatureViewStatus;
 use engine::row::RunOutcome;
 use k8s_openapi::api::batch::v1::Job;
 use kube::ResourceExt as _;
@@ -50,7 +50,8 @@ impl Round<'_> {
     /// How far the generation that is served is from the one before, as its quality gate saw; what was known while that is not.
     fn of_generation(&self, before: Option<&DriftStatus>) -> Option<DriftStatus> {
         let plan = self.live_plan().filter(|plan| plan.mode.has_generations())?;
-        let before = before.filter(|before| before.revision == plan.revision && before.reference.as_deref() != Some("Baseline"));
+        let before =
+            before.filter(|before| before.revision == plan.revision && before.reference.as_deref() != Some("Baseline"));
         let head = self.served_head().filter(|head| head.generation > 0);
         // The run that was read is the target's.
         let run = self.report().filter(|_| self.serves_target());
@@ -82,7 +83,10 @@ impl Round<'_> {
             _ => None,
         });
         if let Some((check, schedule)) = awaited {
-            return unknown(reasons::PENDING, format!("the first {check} check has not ended; its schedule is {schedule:?}"));
+            return unknown(
+                reasons::PENDING,
+                format!("the first {check} check has not ended; its schedule is {schedule:?}"),
+            );
         }
         match status {
             Some(status) => (ConditionStatus::True, reasons::SOUND, told::well(status)),

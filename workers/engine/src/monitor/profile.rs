@@ -118,7 +118,8 @@ impl<'a> Collector<'a> {
             }),
             features: seen.collect(),
         };
-        let features = plan.features.iter().zip(&cells).map(|(feature, cells)| FeatureProfile::of(&feature.name, cells));
+        let features =
+            plan.features.iter().zip(&cells).map(|(feature, cells)| FeatureProfile::of(&feature.name, cells));
         (report, Profile { name: String::new(), as_of_ms, entities, features: features.collect() })
     }
 }
@@ -236,9 +237,7 @@ fn compare(name: &str, cells: &[Cell], former: Option<&FeatureProfile>) -> Featu
         null_share: drift::share(nulls(cells), cells.len()),
         reference_null_share: former.map(|former| drift::share(former.nulls, former.read)),
         outlier_share: fences.map(|fences| drift::share(outside(&numbers, fences), numbers.len())),
-        reference_outlier_share: fences
-            .and(former)
-            .map(|former| drift::share(former.outside, former.numbers())),
+        reference_outlier_share: fences.and(former).map(|former| drift::share(former.outside, former.numbers())),
         ks: former.and_then(|former| drift::ks(former.quantiles.clone(), numbers)),
     }
 }

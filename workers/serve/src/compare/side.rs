@@ -87,12 +87,7 @@ impl Side {
     ///
     /// # Errors
     /// [`CompareError::Unknown`] or [`CompareError::Behind`] after so long.
-    pub async fn complete(
-        &self,
-        store: &dyn Store,
-        until_ms: i64,
-        patience: Duration,
-    ) -> Result<i64, CompareError> {
+    pub async fn complete(&self, store: &dyn Store, until_ms: i64, patience: Duration) -> Result<i64, CompareError> {
         let reads_on = self.plan().mode.has_stream_lanes();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let begun = tokio::time::Instant::now();

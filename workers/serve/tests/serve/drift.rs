@@ -63,8 +63,12 @@ async fn a_feature_that_moved_is_found_by_the_job_and_no_other() {
     let mut contents = Contents::default();
     fill(&mut contents, later, |user| (user % 7 + 1) / 3);
     let mut connection = redis.connect().await;
-    redis::cmd("EVAL").arg("for _,k in ipairs(redis.call('KEYS','*/e/*')) do redis.call('DEL',k) end").arg(0)
-        .query_async::<()>(&mut connection).await.unwrap();
+    redis::cmd("EVAL")
+        .arg("for _,k in ipairs(redis.call('KEYS','*/e/*')) do redis.call('DEL',k) end")
+        .arg(0)
+        .query_async::<()>(&mut connection)
+        .await
+        .unwrap();
     redis.fill(&contents).await;
     for _ in 0..2 {
         let moved = check(&redis, "a", 300).await;
