@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Against, FeatureDrift, Reference, Report};
 use crate::compare::{Cell, LONG, Reading};
-use crate::drift::{self, Deciles};
+use crate::drift::{self, Deciles, exact};
 use crate::plan::Plan;
 
 /// How many values of all features together are held while a profile is made: 100 MiB.
@@ -42,10 +42,11 @@ pub struct FeatureProfile {
     deciles: Deciles,
     counts: Vec<usize>,
     /// Its numbers at equal steps of rank.
+    #[serde(with = "exact")]
     quantiles: Vec<f64>,
-    /// Outside of these a number is far out; `None` where there are too few.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    fences: Option<[f64; 2]>,
+    /// Outside of these two a number is far out; none where there are too few.
+    #[serde(with = "exact")]
+    fences: Vec<f64>,
     /// How many of its numbers are.
     outside: usize,
     /// Its texts and lists by how many items they have.
@@ -170,7 +171,7 @@ impl FeatureProfile {
             counts,
             quantiles: thinned(&numbers),
             outside: fences.map_or(0, |fences| outside(&numbers, fences)),
-            fences,
+            fences: fences.into_iter().flatten().collect(),
             deciles,
             items,
             frequent: most.into_iter().collect(),
@@ -179,6 +180,10 @@ impl FeatureProfile {
 
     fn numbers(&self) -> usize {
         self.counts.iter().sum()
+    }
+
+    fn fences(&self) -> Option<[f64; 2]> {
+        self.fences.as_slice().try_into().ok()
     }
 
     /// The population stability index of what is seen now. The bins are NULL, the deciles of the former numbers, each text or
@@ -228,7 +233,7 @@ impl FeatureProfile {
 /// How far what is seen now is from what was.
 fn compare(name: &str, cells: &[Cell], former: Option<&FeatureProfile>) -> FeatureDrift {
     let numbers = numbers(cells);
-    let fences = former.and_then(|former| former.fences);
+    let fences = former.and_then(FeatureProfile::fences);
     FeatureDrift {
         name: name.to_owned(),
         read: cells.len(),
