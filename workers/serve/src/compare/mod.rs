@@ -24,7 +24,7 @@ use thiserror::Error;
 
 use crate::evaluate::EvaluateError;
 use crate::store::{Store, StoreError};
-pub use job::{Args, JobError, connected, run};
+pub use job::{Args, JobError, READ_TIMEOUT, connected, run};
 pub use sample::{seeded, smallest};
 pub use side::{Fetched, Side};
 

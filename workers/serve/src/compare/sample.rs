@@ -39,9 +39,8 @@ pub async fn seeded<R: RowStore>(
     seed: u64,
     first: &BTreeSet<String>,
 ) -> Result<Vec<String>, CompareError> {
-    let rank = |entity: &str| match first.contains(&entity_hash(entity)) {
-        true => 0,
-        false => XxHash3_64::oneshot_with_seed(seed, entity.as_bytes()),
+    let rank = |entity: &str| {
+        if first.contains(&entity_hash(entity)) { 0 } else { XxHash3_64::oneshot_with_seed(seed, entity.as_bytes()) }
     };
     of(store, rows, &[side], n, rank).await
 }
