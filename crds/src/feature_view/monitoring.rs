@@ -1,6 +1,6 @@
 //! Whether the values that are served are still what they should be: what is looked at, how often, and what was found.
 
-use kube::{KubeSchema, core::Rule};
+use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

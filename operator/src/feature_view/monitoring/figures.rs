@@ -86,9 +86,10 @@ impl Figures {
         };
         let mut set = |family: &OfFeatures, name: &str, number: Option<&String>| {
             let labels = feature(name);
-            match number {
-                Some(number) => drop(family.get_or_create(&labels).set(parsed(number))),
-                None => drop(family.remove(&labels)),
+            if let Some(number) = number {
+                family.get_or_create(&labels).set(parsed(number));
+            } else {
+                family.remove(&labels);
             }
             now.features.insert(labels);
         };
@@ -109,9 +110,10 @@ impl Figures {
             (&self.failed, failed.map(|failed| f64::from(u8::from(failed)))),
         ];
         for (family, number) in limits {
-            match number {
-                Some(number) => drop(family.get_or_create(view).set(number)),
-                None => drop(family.remove(view)),
+            if let Some(number) = number {
+                family.get_or_create(view).set(number);
+            } else {
+                family.remove(view);
             }
             now.views.insert(view.clone());
         }
@@ -151,5 +153,66 @@ impl Figures {
         for family in [&self.psi, &self.ks, &self.nulls, &self.outliers] {
             family.remove(feature);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use crds::feature_view::{DriftStatus, FeatureDrift, FeatureSkew, SkewStatus};
+    use prometheus_client::encoding::text::encode;
+
+    use super::*;
+
+    fn status(drifted: &[&str], skewed: &[&str]) -> MonitoringStatus {
+        let moved = |name: &&str| FeatureDrift {
+            name: (*name).to_owned(),
+            psi: Some("0.5000".into()),
+            null_share: "0.1000".into(),
+            ..FeatureDrift::default()
+        };
+        let skew =
+            |name: &&str| FeatureSkew { name: (*name).to_owned(), ratio: "0.002".into(), ..FeatureSkew::default() };
+        let drift = DriftStatus {
+            max_psi: "0.25".into(),
+            features: drifted.iter().map(moved).collect(),
+            ..DriftStatus::default()
+        };
+        let skew = SkewStatus {
+            max_mismatch_ratio: "0".into(),
+            features: skewed.iter().map(skew).collect(),
+            ..SkewStatus::default()
+        };
+        MonitoringStatus { drift: Some(drift), skew: Some(skew) }
+    }
+
+    #[test]
+    fn what_is_shown_is_what_status_names_and_no_more() {
+        let mut registry = Registry::default();
+        let figures = Figures::register(&mut registry);
+        let shown = || {
+            let mut text = String::new();
+            encode(&mut text, &registry).unwrap();
+            let mut lines: Vec<String> =
+                text.lines().filter(|line| !line.starts_with('#')).map(str::to_owned).collect();
+            lines.sort();
+            lines.into_iter().map(|line| line.replace("namespace=\"n\",feature_view=\"v\"", "v")).collect::<Vec<_>>()
+        };
+        let view = View { namespace: "n".into(), feature_view: "v".into() };
+        figures.show("1", &view, Some(&status(&["a", "b"], &["b"])), Some(false));
+        let both = shown();
+        assert!(both.contains(&"featuremill_feature_drift_psi{v,feature=\"a\"} 0.5".to_owned()), "{both:#?}");
+        assert!(both.contains(&"featuremill_feature_skew_ratio{v,feature=\"b\"} 0.002".to_owned()), "{both:#?}");
+        assert!(both.contains(&"featuremill_feature_drift_threshold{v} 0.25".to_owned()), "{both:#?}");
+        assert!(both.contains(&"featuremill_feature_check_failed{v} 0.0".to_owned()), "{both:#?}");
+        // What is no longer named goes; so does all of a view that asks for nothing any more, or is gone.
+        figures.show("1", &view, Some(&status(&["a"], &[])), Some(true));
+        let one = shown();
+        assert!(!one.iter().any(|line| line.contains("feature=\"b\"")) && one.len() < both.len(), "{one:#?}");
+        figures.show("1", &view, None, None);
+        assert_eq!(shown(), Vec::<String>::new());
+        figures.show("1", &view, Some(&status(&["a"], &["b"])), Some(true));
+        figures.forget("1");
+        assert_eq!(shown(), Vec::<String>::new());
     }
 }
