@@ -184,3 +184,52 @@ impl Check<'_> {
         cron_job
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use serde_json::{Value, json};
+
+    use super::super::super::fixtures::observed;
+    use super::super::super::resolve;
+    use super::*;
+
+    /// The checks of a view in a mode, each as its name, its file's keys and the arguments of its pod.
+    fn made(mode: &str) -> Vec<(String, Vec<String>, Value)> {
+        let observed = observed("1h", 1, Vec::new());
+        let (mut view, mut architecture) = (observed.view, observed.architecture.unwrap());
+        if mode == "Batch" {
+            view.spec.source.table = serde_json::from_value(json!({"uri": "s3://lake/clicks"})).unwrap();
+            architecture.spec.offline_store =
+                serde_json::from_value(json!({"delta": {"uri": "s3://lake/shop"}})).unwrap();
+        }
+        let plan = resolve::plan(&view, mode).unwrap();
+        let monitoring = Monitoring { drift: Some(DriftWatch::default()), skew: Some(SkewWatch::default()) };
+        let all = desire(Some(&monitoring), &view, &architecture, &plan, &Settings::default());
+        assert!(desire(None, &view, &architecture, &plan, &Settings::default()).is_empty());
+        let told = |(map, cron_job): (ConfigMap, CronJob)| {
+            let pod =
+                cron_job.spec.as_ref().unwrap().job_template.spec.as_ref().unwrap().template.spec.clone().unwrap();
+            let mounts = pod.volumes.unwrap();
+            assert!(mounts.iter().any(|v| v.config_map.as_ref().is_some_and(|source| source.name == map.name_any())));
+            let container = &pod.containers[0];
+            let words = json!([container.command, container.args]);
+            (cron_job.name_any(), map.data.unwrap().into_keys().collect(), words)
+        };
+        all.into_iter().map(told).collect()
+    }
+
+    #[test]
+    fn a_view_of_a_topic_has_that_read_again_and_one_of_a_table_its_table() {
+        let [drift, skew] = made("Kappa").try_into().unwrap();
+        assert!(drift.0.starts_with("clicks-drift-") && skew.0.starts_with("clicks-skew-"), "{} {}", drift.0, skew.0);
+        assert_eq!((drift.1, skew.1), (vec![DRIFT_KEY.to_owned()], vec![SKEW_KEY.to_owned()]));
+        let (drift, skew) = (drift.2.to_string(), skew.2.to_string());
+        assert!(drift.contains("featuremill-serve") && drift.contains("\"drift\""), "{drift}");
+        assert!(skew.contains("featuremill-stream") && skew.contains("--kafka-bootstrap=kafka:9092"), "{skew}");
+        let [drift, skew] = made("Batch").try_into().unwrap();
+        assert_eq!((drift.1, skew.1), (vec![DRIFT_KEY.to_owned()], vec![BATCH_KEY.to_owned(), SKEW_KEY.to_owned()]));
+        let skew = skew.2.to_string();
+        assert!(skew.contains("featuremill-batch") && skew.contains("--config=") && !skew.contains("kafka"), "{skew}");
+    }
+}
