@@ -13,6 +13,7 @@ use crds::feature_view::Monitoring;
 use engine::compare::Report as Skew;
 use engine::monitor::Report as Drift;
 use engine::row::{Live, drift_key, skew_key};
+use kube::ResourceExt as _;
 
 use crate::apply::Object;
 use crate::edges::{EdgeError, Store};
