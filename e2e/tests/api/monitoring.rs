@@ -8,7 +8,7 @@ use engine::monitor::{Against, DriftCheck, FeatureDrift, Reference, Report as Dr
 use engine::row::{drift_key, skew_key};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
-use kube::ResourceExt as _;
+use kube::ResourceExt;
 use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use shell::store::RowStore as _;

@@ -160,10 +160,10 @@ async fn of_a_lambda_what_is_below_its_horizon_is_the_generations() {
     let key = row::head_key(UID, &world.plan.revision);
     let _: String = world.redis.command(&["SET", &key, &serde_json::to_string(&head).unwrap()]).await.unwrap();
     // Half of the events came after the run that they are too late for, and count from the next generation on.
-    let (mut chance, hour) = (Chance(54), 3_600_000);
+    let (mut chance, hour) = (Chance(54), 3_600_000_i64);
     let mut all = events(&mut chance, 2_000, 60, now);
     for event in all.iter_mut().step_by(2) {
-        event.time = horizon - 1 - i64::try_from(chance.below(hour)).unwrap();
+        event.time = horizon - 1 - i64::try_from(chance.below(hour.unsigned_abs())).unwrap();
     }
     world.kafka.produce(super::world::TOPIC, all.iter().map(|event| record(event, 0, now))).await.unwrap();
     let mut worker = world.worker("live");
