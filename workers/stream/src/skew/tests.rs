@@ -33,7 +33,7 @@ fn row(partition: i32, offset: i64) -> Fields {
 }
 
 fn payload(user: &str) -> Vec<u8> {
-    serde_json::json!({"user": user, "amount": 1, "at": T}).to_string().into_bytes()
+    serde_json::json!({"user": user, "amount": 1, "at": T - 1}).to_string().into_bytes()
 }
 
 /// How many events of each entity were folded, of ten of each in partition 0.
