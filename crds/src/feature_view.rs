@@ -144,7 +144,7 @@ pub struct FeatureViewSpec {
     pub freshness: Freshness,
     /// Whether what is served is still what it should be. Off unless asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub monitoring: Option<Monitoring>,
+    pub monitoring: Option<Box<Monitoring>>,
     /// The stream workers.
     #[serde(default)]
     pub worker: Worker,

@@ -48,7 +48,7 @@ async fn checks(world: &World, n: usize) -> Vec<CronJob> {
         if all.len() == n {
             Ok(all)
         } else {
-            Err(format!("{:?}", all.iter().map(|c| c.name_any()).collect::<Vec<_>>()))
+            Err(format!("{:?}", all.iter().map(ResourceExt::name_any).collect::<Vec<_>>()))
         }
     })
     .await

@@ -72,7 +72,7 @@ pub fn desire(
         let image = history::image(observed, &plan.revision, wanted, &settings.image).to_owned();
         let settings = &Settings { image, ..settings.clone() };
         let view = history::view(observed, &plan.revision, wanted);
-        let monitoring = observed.view.spec.monitoring.as_ref();
+        let monitoring = observed.view.spec.monitoring.as_deref();
         for (file, cron_job) in checks::desire(monitoring, &view, &architecture, plan, settings) {
             desired.config_maps.push(file);
             desired.checks.push(cron_job);

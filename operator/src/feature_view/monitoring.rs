@@ -45,7 +45,7 @@ pub(super) async fn checks(
     live: Option<&Live>,
     uid: &str,
 ) -> Result<Checks, EdgeError> {
-    let (Some(Monitoring { drift, skew }), Some(live)) = (&view.spec.monitoring, live) else {
+    let (Some(Monitoring { drift, skew }), Some(live)) = (view.spec.monitoring.as_deref(), live) else {
         return Ok(Checks::default());
     };
     let mut checks = Checks::default();

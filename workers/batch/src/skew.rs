@@ -7,6 +7,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array as _, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::filter_record_batch;
@@ -37,7 +38,7 @@ use crate::run::{BAD_CONFIGURATION, DONE, RETRYABLE, Run, RunError};
 use crate::{events, session};
 
 /// How long the online store may take to answer at first.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 /// Over how many partitions the sampled entities are dealt out.
 const PARTITIONS: usize = 4;
 
@@ -72,7 +73,7 @@ pub enum SkewError {
 /// Checks, leaves the report in the online store, and gives the process's exit code.
 pub async fn main(args: SkewArgs, shutdown: CancellationToken) -> u8 {
     lake::install_crypto();
-    let error = match shutdown.run_until_cancelled(run(args)).await {
+    let error = match shutdown.run_until_cancelled(Box::pin(run(args))).await {
         Some(Ok(())) => return DONE,
         Some(Err(error)) => error,
         None => SkewError::Run(RunError::Interrupted),

@@ -44,7 +44,7 @@ use refold::{Refold, Row};
 /// How often rows are fetched anew because somebody was erased meanwhile.
 const ATTEMPTS: usize = 5;
 /// How long the store may take to answer at first.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_mins(2);
 
 /// What is checked, and where it is.
 #[derive(Clone, Debug, clap::Args)]

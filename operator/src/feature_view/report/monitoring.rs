@@ -22,7 +22,7 @@ impl Round<'_> {
     /// What was found last of the values of the live revision.
     pub(super) fn monitoring(&self, previous: &FeatureViewStatus) -> Option<MonitoringStatus> {
         let active = self.active()?;
-        let wanted = self.observed.view.spec.monitoring.as_ref();
+        let wanted = self.observed.view.spec.monitoring.as_deref();
         let before = previous.monitoring.as_deref();
         let known = match self.store {
             // What moves now was not read in this round.
@@ -75,7 +75,7 @@ impl Round<'_> {
         if let Some(message) = self.failed_check() {
             return unknown(reasons::CHECK_FAILED, message);
         }
-        let wanted = self.observed.view.spec.monitoring.as_ref();
+        let wanted = self.observed.view.spec.monitoring.as_deref();
         let (drift, skew) = (status.and_then(|s| s.drift.as_ref()), status.and_then(|s| s.skew.as_ref()));
         let awaited = wanted.and_then(|wanted| match (&wanted.drift, &wanted.skew) {
             (Some(watch), _) if drift.is_none() => Some((DRIFT, &watch.schedule)),

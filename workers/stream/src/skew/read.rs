@@ -18,7 +18,7 @@ use crate::limit::Limit;
 /// How long brokers may take to answer a question.
 const TIMEOUT: Duration = Duration::from_secs(10);
 /// How long no record may come before the reading is given up.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// How a topic is read again.
 #[derive(Clone, Debug)]
@@ -155,7 +155,7 @@ impl Reading {
 fn wait(limit: Option<&mut Limit>) {
     let Some(limit) = limit else { return };
     while limit.allowed(Instant::now()) == 0 {
-        std::thread::sleep(Duration::from_millis(5));
+        std::thread::park_timeout(Duration::from_millis(5));
     }
     limit.took(1);
 }
