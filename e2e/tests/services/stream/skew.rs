@@ -121,7 +121,7 @@ async fn events_that_are_late_or_come_while_it_looks_are_no_skew() {
     let world = World::new(3).await;
     point_at(&world, &Head { fence: 1, ..Head::default() }).await;
     let (mut chance, now) = (Chance(52), now());
-    let mut all = events(&mut chance, 60_000, 300, now);
+    let mut all = events(&mut chance, 20_000, 300, now);
     // Every other event is up to three hours late.
     for event in all.iter_mut().step_by(2) {
         event.time -= i64::try_from(chance.below(3 * 3_600_000)).unwrap();
