@@ -314,9 +314,8 @@ mod tests {
 
     #[test]
     fn the_worst_are_told_first_and_no_more_than_fit() {
-        let names: Vec<String> = (0..100).map(|i| format!("f{i:02}")).collect();
-        let all: Vec<(&str, Option<f64>)> =
-            names.iter().enumerate().map(|(i, name)| (name.as_str(), Some(i as f64 / 100.0))).collect();
+        let names: Vec<(String, f64)> = (0..100_u32).map(|i| (format!("f{i:02}"), f64::from(i) / 100.0)).collect();
+        let all: Vec<(&str, Option<f64>)> = names.iter().map(|(name, psi)| (name.as_str(), Some(*psi))).collect();
         let status = watched(&all);
         assert_eq!((status.drifted, status.features.len(), status.features[0].name.as_str()), (74, FEATURES, "f99"));
         let status = MonitoringStatus { drift: Some(status), skew: None };

@@ -54,6 +54,12 @@ fn a_marker_never_goes_back_and_a_lost_one_is_seen() {
     assert_eq!(decide_marker(Some(4), Some(5), 6), Outcome::Lost);
 }
 
+async fn keeps_texts<S: RowStore>(store: &S, key: &str) {
+    assert_eq!(store.text(key).await.unwrap(), None);
+    store.put_text(key, "{}").await.unwrap();
+    assert_eq!(store.text(key).await.unwrap().as_deref(), Some("{}"));
+}
+
 /// The same calls on any store; the Redis form must do what the twin does.
 async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     let mut seen = Vec::new();
@@ -123,9 +129,7 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), None);
     store.put_comparison(&key("comparison"), &comparison).await.unwrap();
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), Some(comparison));
-    assert_eq!(store.text(&key("drift")).await.unwrap(), None);
-    store.put_text(&key("drift"), "{}").await.unwrap();
-    assert_eq!(store.text(&key("drift")).await.unwrap().as_deref(), Some("{}"));
+    keeps_texts(&store, &key("drift")).await;
     let catalog = key("catalog");
     let entry =
         CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
