@@ -129,7 +129,6 @@ async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), None);
     store.put_comparison(&key("comparison"), &comparison).await.unwrap();
     assert_eq!(store.comparison(&key("comparison")).await.unwrap(), Some(comparison));
-    keeps_texts(&store, &key("drift")).await;
     let catalog = key("catalog");
     let entry =
         CatalogEntry { uid: "u".into(), freshness_target_ms: 1, horizon_target_ms: None, plans: vec![], shadow: None };
@@ -327,6 +326,8 @@ async fn redis_does_what_the_twin_does_and_a_broken_connection_stays_broken() {
     let redis = server.store().await;
     let prefix = format!("test-[{}]/", std::process::id());
     assert_eq!(exercise(redis.clone(), &prefix).await, exercise(MemoryStore::default(), &prefix).await);
+    keeps_texts(&redis, &format!("{prefix}texts")).await;
+    keeps_texts(&MemoryStore::default(), "texts").await;
     assert_eq!(redis.eviction_policy().await.unwrap().as_deref(), Some("noeviction"));
     let memory = async |limit: &str| {
         let mut set = ::redis::cmd("CONFIG");
