@@ -16,7 +16,7 @@
 [."ServiceMonitor/the-mill", ."PodMonitor/the-mill-workers" | .metadata.labels.release] == ["prometheus", "prometheus"]
 # The namespace of a view's metrics is the view's. Every alert leads to its runbook, and keeps what Prometheus is to fill in.
 ."ServiceMonitor/the-mill".spec.endpoints[0].honorLabels
-."PrometheusRule/the-mill" | .metadata.labels.release == "prometheus" and ([.spec.groups[].rules[] | select(.alert) | .annotations.runbook_url == "https://runbooks.example/featuremill/" + .alert + ".md"] | length == 6 and all)
+."PrometheusRule/the-mill" | .metadata.labels.release == "prometheus" and ([.spec.groups[].rules[] | select(.alert) | .annotations.runbook_url == "https://runbooks.example/featuremill/" + .alert + ".md"] | length == 9 and all)
 ."PrometheusRule/the-mill".spec.groups[0].rules[1].annotations.summary | test("{{ \\$labels.namespace }}")
 # Scrapers of one namespace in; names, the API server, Kafka at its own address and Redis out.
 ."NetworkPolicy/the-mill".spec | [.ingress[0].ports[0].port, .ingress[0].from[0].namespaceSelector.matchLabels["kubernetes.io/metadata.name"]] == ["admin", "monitoring"]

@@ -68,6 +68,8 @@ pub mod types {
     pub const FRESH: &str = "Fresh";
     /// There are fewer workers than the lag asks for.
     pub const SCALING_LIMITED: &str = "ScalingLimited";
+    /// The values that are served look as they did, and are what their history gives, as far as that is checked.
+    pub const SOUND: &str = "Sound";
     /// The work is done; only of what is done once, in the words of a Job.
     pub const COMPLETE: &str = "Complete";
     /// The work is given up; only of what is done once, in the words of a Job.
@@ -259,6 +261,16 @@ pub mod reasons {
     pub const SCALED_UP: &str = "ScaledUp";
     /// There are fewer workers than before.
     pub const SCALED_DOWN: &str = "ScaledDown";
+    /// No check found anything.
+    pub const SOUND: &str = "Sound";
+    /// `spec.monitoring` asks for no checks.
+    pub const NOT_MONITORED: &str = "NotMonitored";
+    /// A feature's values are far from their reference.
+    pub const FEATURE_DRIFTED: &str = "FeatureDrifted";
+    /// What is served is not what its history gives.
+    pub const VALUES_SKEWED: &str = "ValuesSkewed";
+    /// A check came to no result.
+    pub const CHECK_FAILED: &str = "CheckFailed";
 
     /// The Architecture's own spec cannot be carried out.
     pub const ARCHITECTURE_NOT_ACCEPTED: &str = "ArchitectureNotAccepted";

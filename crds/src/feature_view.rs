@@ -3,6 +3,7 @@
 mod batch;
 mod feature;
 mod freshness;
+mod monitoring;
 mod replay;
 mod rollout;
 mod scaling;
@@ -12,6 +13,10 @@ mod status;
 pub use batch::{ConcurrencyPolicy, QualityGate, Schedule, Silver, SilverRule};
 pub use feature::{Aggregate, Feature, Hop, WindowType};
 pub use freshness::{AlertTier, Freshness, FreshnessDefaults};
+pub use monitoring::{
+    DriftReference, DriftStatus, DriftWatch, FeatureDrift, FeatureSkew, Monitoring, MonitoringStatus, SkewExample,
+    SkewStatus, SkewWatch,
+};
 pub use replay::{Replay, ReplayArchive, ReplayPart, ReplayProgress, ReplayStatus, StartFrom, StartPolicy};
 pub use rollout::{
     AbortReason, Advance, Attempt, CatchUp, ComparisonPolicy, ComparisonStatus, ComparisonVerdict, DifferenceExample,
@@ -143,6 +148,9 @@ pub struct FeatureViewSpec {
     /// How old served features may be.
     #[serde(default)]
     pub freshness: Freshness,
+    /// Whether what is served is still what it should be. Off unless asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Box<Monitoring>>,
     /// The stream workers.
     #[serde(default)]
     pub worker: Worker,

@@ -92,6 +92,8 @@ pub trait Store: Send + Sync {
     fn run<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<RunReport>>;
     /// What the last comparison of a revision said; none if that does not read, since it is made again then.
     fn comparison<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<Report>>;
+    /// The text under a key, such as what a check said.
+    fn text<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>>;
     /// How far a revision has read its source.
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers>;
     /// What keeps the workers of a revision from their work, by worker.

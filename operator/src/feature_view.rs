@@ -15,6 +15,7 @@ pub(crate) mod fixtures;
 mod hindrance;
 mod history;
 mod migration;
+pub mod monitoring;
 pub mod observe;
 pub mod phase;
 mod pin;
@@ -65,6 +66,7 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     if observed.view.metadata.deletion_timestamp.is_some() {
         context.lags.forget(&uid);
         context.metrics.forget(namespace, name);
+        context.metrics.checks.forget(&uid);
         return finalize::finalize(&context, &writer, observed).await;
     }
 
@@ -113,6 +115,7 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     status.source = source::held(&context, &observed, &store, &resolved, now);
     let previous = observed.view.status.clone().unwrap_or_default();
     let (waits, troubled) = (round.waits(&status), round.is_troubled());
+    round.show_checks(&context.metrics.checks, &status);
     if status != previous {
         observed.view = writer.status(&observed.view, &status).await?;
         events::publish(&context, &observed.view, &previous, &status).await;

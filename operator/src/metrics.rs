@@ -13,6 +13,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
 use crate::error::Error;
+use crate::feature_view::monitoring::figures::Figures as Checks;
 use crate::lag::figures::{Figures, View};
 use crate::scaling;
 pub use views::Views;
@@ -74,6 +75,8 @@ pub struct Metrics {
     pub views: Views,
     /// How their workers are scaled.
     pub scaling: scaling::figures::Figures,
+    /// What checks of the values that are served found.
+    pub checks: Checks,
 }
 
 impl Metrics {
@@ -91,6 +94,7 @@ impl Metrics {
             lag: Figures::register(registry),
             views: Views::register(registry),
             scaling: scaling::figures::Figures::register(registry),
+            checks: Checks::register(registry),
         };
         let registry = registry.sub_registry_with_prefix("featuremill_operator");
         registry.register("reconcile_duration_seconds", "How long rounds took", metrics.reconciles.clone());

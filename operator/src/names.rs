@@ -34,7 +34,7 @@ pub const TRAINING_SET_LABEL: &str = "featuremill.dev/training-set";
 pub const ERASURE_LABEL: &str = "featuremill.dev/erasure";
 /// The topic that an object archives, as [`topic_hash`].
 pub const TOPIC_LABEL: &str = "featuremill.dev/topic";
-/// `stream`, `replay`, `batch`, `compare`, `server`, `archive`, `maintenance`, `train` or `erase`.
+/// `stream`, `replay`, `batch`, `compare`, `drift`, `skew`, `server`, `archive`, `maintenance`, `train` or `erase`.
 pub const COMPONENT_LABEL: &str = "app.kubernetes.io/component";
 /// The digest of the object as it was last wanted; see [`crate::apply`].
 pub const DIGEST_ANNOTATION: &str = "featuremill.dev/digest";
@@ -62,6 +62,10 @@ pub const PROMOTED_ANNOTATION: &str = "featuremill.dev/promoted";
 
 /// The key of the ConfigMap of a comparison.
 pub const COMPARISON_KEY: &str = "comparison.json";
+/// The key of the ConfigMap of drift checks.
+pub const DRIFT_KEY: &str = "drift.json";
+/// The key of the ConfigMap of skew checks.
+pub const SKEW_KEY: &str = "skew.json";
 /// On a replay's Job: the fence of what it reads.
 pub const FENCE_ANNOTATION: &str = "featuremill.dev/fence";
 
@@ -86,6 +90,10 @@ pub const REPLAY: &str = "replay";
 pub const BATCH: &str = "batch";
 /// The component of what compares a view's revisions.
 pub const COMPARE: &str = "compare";
+/// The component of what sees how far a view's values are from a reference.
+pub const DRIFT: &str = "drift";
+/// The component of what sees whether a view's values are what its history gives.
+pub const SKEW: &str = "skew";
 /// The component of an architecture's archives.
 pub const ARCHIVE: &str = "archive";
 /// The component of what keeps archives in order.
@@ -164,6 +172,18 @@ pub fn batch_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, St
 #[must_use]
 pub fn compare_selector(view: &FeatureView, revision: &str) -> BTreeMap<String, String> {
     labels([(COMPONENT_LABEL, COMPARE), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
+}
+
+/// Labels of the checks of one revision's values, and of nothing else; `component` is [`DRIFT`] or [`SKEW`].
+#[must_use]
+pub fn check_selector(view: &FeatureView, component: &str, revision: &str) -> BTreeMap<String, String> {
+    labels([(COMPONENT_LABEL, component), (VIEW_LABEL, &view.name_any()), (REVISION_LABEL, revision)])
+}
+
+/// The ConfigMap of what such a check is to look at; `hash` is of its content.
+#[must_use]
+pub fn check_config_map(view: &str, component: &str, hash: &str) -> String {
+    format!("{view}-{component}-{hash}")
 }
 
 /// Labels that select what archives a topic (`component` is [`ARCHIVE`]), or what keeps that archive in order.

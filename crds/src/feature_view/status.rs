@@ -5,6 +5,7 @@ use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::monitoring::MonitoringStatus;
 use super::rollout::RolloutStatus;
 use super::scaling::ScalingStatus;
 use super::source::Timestamp;
@@ -84,6 +85,9 @@ pub struct FeatureViewStatus {
     /// How many workers the active revision has, and why; with `spec.scaling.mode: Lag`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scaling: Option<Box<ScalingStatus>>,
+    /// What checks of the values that are served found last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<Box<MonitoringStatus>>,
     /// Workers of the active revision that run.
     #[serde(default)]
     pub replicas: i32,

@@ -31,6 +31,13 @@ fn refused_views() -> Vec<(&'static str, Value, &'static str)> {
         ("/spec/schedule", json!({"schedule": "@daily", "concurrencyPolicy": "Allow"}), "concurrencyPolicy"),
         ("/spec/schedule", json!({"schedule": "@daily", "suspend": true}), "unknown field"),
         ("/spec/qualityGate", json!({"maxPsi": "much"}), "spec.qualityGate.maxPsi"),
+        ("/spec/monitoring", json!({}), "drift, skew, or both"),
+        ("/spec/monitoring", json!({"drift": {"maxPsi": "much"}}), "spec.monitoring.drift.maxPsi"),
+        ("/spec/monitoring", json!({"drift": {"sampleKeys": 199}}), "spec.monitoring.drift.sampleKeys"),
+        ("/spec/monitoring", json!({"drift": {"reference": "PreviousCheck", "baseline": "a"}}), "reference: Baseline"),
+        ("/spec/monitoring", json!({"drift": {"schedule": "at noon"}}), "spec.monitoring.drift.schedule"),
+        ("/spec/monitoring", json!({"skew": {"lookback": "a day"}}), "spec.monitoring.skew.lookback"),
+        ("/spec/monitoring", json!({"skew": {"maxMismatchRatio": "2"}}), "spec.monitoring.skew.maxMismatchRatio"),
         ("/spec/silver", json!({}), "dedup, rules or both"),
         ("/spec/silver", json!({"dedup": ["nobody"]}), "must be a column of source.schema"),
         (

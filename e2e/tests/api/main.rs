@@ -26,6 +26,7 @@ mod lease;
 mod mask;
 mod migration;
 mod modes;
+mod monitoring;
 mod once;
 mod progress;
 mod removal;

@@ -170,7 +170,7 @@ fn clean(value: &mut Value) {
         Value::Object(fields) => {
             // The conditions that name a time.
             let type_ = fields.get("type").and_then(Value::as_str);
-            let timed = matches!(type_, Some("Fresh" | "RollbackAvailable"));
+            let timed = matches!(type_, Some("Fresh" | "RollbackAvailable" | "Sound"));
             fields.retain(|key, _| !(NOISE.contains(&key.as_str()) || timed && key == "message"));
             fields.values_mut().for_each(clean);
         }

@@ -10,6 +10,7 @@ mod refusals;
 mod replay;
 mod replay_refusals;
 mod secure;
+mod skew;
 mod stalls;
 mod transactions;
 mod world;

@@ -65,6 +65,12 @@ pub fn of(seen: &Seen) -> Vec<Alert> {
         let message = run.message.clone().unwrap_or_else(|| format!("generation {} was not published", run.generation));
         add(2, "The last batch run was not published", reason, &message);
     }
+    if let Some(sound) = yes(types::SOUND, ConditionStatus::False) {
+        add(2, "What is served looks wrong", &sound.reason, &sound.message);
+    }
+    if let Some(sound) = yes(types::SOUND, ConditionStatus::Unknown).filter(|c| c.reason == reasons::CHECK_FAILED) {
+        add(3, "A check of what is served failed", &sound.reason, &sound.message);
+    }
     if let Some(compared) = yes(types::COMPARISON_PASSED, ConditionStatus::False) {
         add(3, "The new revision's values differ", &compared.reason, &compared.message);
     }

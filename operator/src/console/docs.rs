@@ -5,11 +5,15 @@ use crds::condition::reasons;
 use serde::Serialize;
 
 /// A page by its name, as it is written.
-pub const PAGES: [(&str, &str); 10] = [
+pub const PAGES: [(&str, &str); 14] = [
     ("reasons", include_str!("../../../docs/reasons.md")),
     ("FeaturemillLagTier1", include_str!("../../../docs/runbooks/FeaturemillLagTier1.md")),
     ("FeaturemillLagTier2", include_str!("../../../docs/runbooks/FeaturemillLagTier2.md")),
     ("FeaturemillLagTier3", include_str!("../../../docs/runbooks/FeaturemillLagTier3.md")),
+    ("FeaturemillFeatureDrift", include_str!("../../../docs/runbooks/FeaturemillFeatureDrift.md")),
+    ("FeaturemillFeatureSkew", include_str!("../../../docs/runbooks/FeaturemillFeatureSkew.md")),
+    ("FeaturemillCheckFailed", include_str!("../../../docs/runbooks/FeaturemillCheckFailed.md")),
+    ("drift", include_str!("../../../docs/drift.md")),
     ("lag", include_str!("../../../docs/lag.md")),
     ("scaling", include_str!("../../../docs/scaling.md")),
     ("rollouts", include_str!("../../../docs/rollouts.md")),
@@ -65,6 +69,9 @@ pub fn runbook(reason: &str) -> Option<Section> {
         reasons::LAG_TIER_1 => return whole("FeaturemillLagTier1"),
         reasons::LAG_TIER_2 => return whole("FeaturemillLagTier2"),
         reasons::LAG_TIER_3 => return whole("FeaturemillLagTier3"),
+        reasons::FEATURE_DRIFTED => return whole("FeaturemillFeatureDrift"),
+        reasons::VALUES_SKEWED => return whole("FeaturemillFeatureSkew"),
+        reasons::CHECK_FAILED => return whole("FeaturemillCheckFailed"),
         _ => return None,
     };
     Some(Section { page: "reasons", heading })
@@ -94,6 +101,9 @@ mod tests {
             reasons::LAG_TIER_2,
             reasons::LAG_TIER_3,
             reasons::SCALING_INEFFECTIVE,
+            reasons::FEATURE_DRIFTED,
+            reasons::VALUES_SKEWED,
+            reasons::CHECK_FAILED,
             reasons::RUN_FAILED,
             reasons::RETENTION_TOO_SHORT,
         ];

@@ -139,7 +139,7 @@ pub fn severity(seen: &Seen) -> Severity {
         Severity::Critical
     } else if seen.stalled() {
         Severity::Stalled
-    } else if seen.stale().is_some() || tier == Some(2) {
+    } else if seen.stale().is_some() || tier == Some(2) || seen.is(types::SOUND, ConditionStatus::False) {
         Severity::Warning
     } else if held.contains(&phase(seen).as_str()) {
         Severity::Held

@@ -70,6 +70,9 @@ impl<S: RowStore> Store for Shared<S> {
             }
         })
     }
+    fn text<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Option<String>> {
+        Box::pin(async move { self.seen(self.store.text(key).await) })
+    }
     fn markers<'a>(&'a self, key: &'a str) -> EdgeResult<'a, Markers> {
         Box::pin(async move { self.seen(self.store.markers(key).await) })
     }

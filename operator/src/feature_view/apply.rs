@@ -5,13 +5,14 @@
 
 use crds::feature_view::Attempt;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::batch::v1::CronJob;
+use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt as _;
 
 use super::comparison::{self, is_of_comparison};
 use super::desire::{Desired, is_surplus};
 use super::history;
+use super::monitoring::is_check;
 use super::observe::{Observed, revision_of};
 use super::phase::Decision;
 use crate::apply::{Object, Writer};
@@ -29,6 +30,8 @@ pub struct Applied {
     pub cron_jobs: Vec<CronJob>,
     /// Why the API server does not take the schedule: it alone knows schedules and time zones whole.
     pub refused: Option<String>,
+    /// Why it does not take that of a check.
+    pub check_refused: Option<String>,
 }
 
 /// Writes what differs, workers last, and removes what is no longer wanted, workers first.
@@ -41,9 +44,10 @@ pub async fn apply(
     observed: &Observed,
     decision: &Decision,
 ) -> Result<Applied, Error> {
-    let Some(Desired { history, config_maps, streams, cron_jobs, first_job, replay, comparison }) = desired else {
+    let Some(Desired { history, config_maps, streams, cron_jobs, first_job, replay, comparison, checks }) = desired
+    else {
         let (streams, cron_jobs) = (observed.deployments.clone(), observed.cron_jobs.clone());
-        return Ok(Applied { streams, cron_jobs, refused: None });
+        return Ok(Applied { streams, cron_jobs, ..Applied::default() });
     };
     for entry in history {
         writer.apply(&observed.history, entry).await?;
@@ -63,6 +67,15 @@ pub async fn apply(
             Err(error) => return Err(error),
         }
     }
+    let mut looking: Vec<String> = Vec::new();
+    for check in checks {
+        looking.push(check.name_any());
+        match writer.apply(&observed.cron_jobs, check).await {
+            Ok(_) => {}
+            Err(error) if error.is_invalid() => applied.check_refused = Some(error.to_string()),
+            Err(error) => return Err(error),
+        }
+    }
     if let Some(job) = first_job {
         writer.apply(&observed.jobs, job).await?;
     }
@@ -76,7 +89,8 @@ pub async fn apply(
     for stream in observed.deployments.iter().filter(|d| goes(decision, revision_of(*d))) {
         writer.delete(stream).await?;
     }
-    for cron_job in observed.cron_jobs.iter().filter(|c| goes(decision, revision_of(*c))) {
+    let is_over = |check: &CronJob| is_check(check) && !looking.contains(&check.name_any());
+    for cron_job in observed.cron_jobs.iter().filter(|c| goes(decision, revision_of(*c)) || is_over(c)) {
         writer.delete(cron_job).await?;
     }
     for job in observed.own_jobs() {
@@ -120,6 +134,11 @@ fn is_replaced(map: &ConfigMap, observed: &Observed, applied: &Applied, decision
     if map.data.as_ref().is_some_and(|data| data.contains_key(REPLAY_KEY)) {
         let name = map.name_any();
         return runs && !observed.own_jobs().any(|job| jobs::config_maps(job).any(|mounted| mounted == name));
+    }
+    if is_check(map) {
+        let name = map.name_any();
+        let begins = |job: &&Job| !jobs::is_finished(job);
+        return !observed.jobs.iter().filter(begins).any(|job| jobs::config_maps(job).any(|mounted| mounted == name));
     }
     if map.data.as_ref().is_some_and(|data| data.contains_key(BATCH_KEY)) {
         let name = map.name_any();

@@ -1,6 +1,7 @@
 //! The objects that a view should have. Pure; one file per sort of work.
 
 mod batch;
+mod checks;
 mod plan;
 mod replay;
 mod stream;
@@ -44,6 +45,8 @@ pub struct Desired {
     pub comparison: Option<(ConfigMap, Job)>,
     /// The Job that reads a candidate's history. One that stands is never changed.
     pub replay: Option<Job>,
+    /// What looks at the values of the live revision.
+    pub checks: Vec<CronJob>,
 }
 
 /// All objects of the view. Without an architecture there is nothing to be said: what stands, stays.
@@ -64,6 +67,18 @@ pub fn desire(
         let job = comparison::job(&observed.view, own, &comparison, settings);
         Some((comparison::config_map(&observed.view, &comparison), job))
     });
+    if let Some(plan) = live.and_then(|live| plans.get(live))
+        && let Some(architecture) = history::architecture(observed, &plan.revision, wanted)
+    {
+        let image = history::image(observed, &plan.revision, wanted, &settings.image).to_owned();
+        let settings = &Settings { image, ..settings.clone() };
+        let view = history::view(observed, &plan.revision, wanted);
+        let monitoring = observed.view.spec.monitoring.as_deref();
+        for (file, cron_job) in checks::desire(monitoring, &view, &architecture, plan, settings) {
+            desired.config_maps.push(file);
+            desired.checks.push(cron_job);
+        }
+    }
     for plan in decision.run.iter().filter_map(|revision| plans.get(revision)) {
         // Each revision is run as it was made, by the image that made it, with the Architecture that it was made with.
         let Some(architecture) = history::architecture(observed, &plan.revision, wanted) else { continue };

@@ -5,6 +5,7 @@ use crds::feature_view::{AbortReason, Attempt};
 use crds::{FeatureView, FeatureViewStatus};
 use kube::runtime::events::EventType;
 
+use super::monitoring;
 use super::phase::{Decision, Request, Step, Verb};
 use crate::conditions::find;
 use crate::context::Context;
@@ -55,6 +56,7 @@ fn happenings(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
     all.extend(of_rollout(before, after));
     all.extend(of_lag(before, after));
     all.extend(of_scaling(before, after));
+    all.extend(of_checks(before, after));
     all.extend(of_comparison(before, after));
     if let (Some(was), Some(is)) = (before.generation, after.generation)
         && is < was
@@ -250,6 +252,13 @@ fn of_scaling(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
         Happening::new(severity, reason, "Scale", note)
     };
     told.into_iter().map(happening).collect()
+}
+
+/// That values are no longer sound, or are again.
+fn of_checks(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Option<Happening> {
+    let (warns, reason, note) = monitoring::told::happening(before, after)?;
+    let severity = if warns { EventType::Warning } else { EventType::Normal };
+    Some(Happening::new(severity, reason, "Check", note))
 }
 
 /// The revision that was given up, and why.

@@ -24,6 +24,7 @@ use shell::store::Markers;
 
 use super::belonging::{self, Belonging};
 use super::comparison;
+use super::monitoring::{self, Checks};
 use super::phase::{Decision, pin};
 use super::resolve::Refusal;
 use super::runs::{self, Run};
@@ -96,6 +97,8 @@ pub struct StoreFacts {
     pub comparison: Option<Report>,
     /// What servers say of shadow reads of the target, by server.
     pub shadows: BTreeMap<String, Shadows>,
+    /// What the last checks of the live revision's values said.
+    pub checks: Checks,
     /// How far the target has read; none if there is no target.
     pub markers: Option<Markers>,
     /// How far the target's replay has come, by partition; asked only while there is one.
@@ -129,6 +132,7 @@ pub async fn objects(context: &Context, view: &FeatureView) -> Result<Option<Obs
     // A view of which no revision ever had batch runs has nothing of them.
     if architecture.as_ref().is_none_or(|a| a.spec.mode.batches())
         || history.iter().filter_map(history::mode_of_entry).any(Mode::batches)
+        || monitoring::has_checks(&view)
     {
         cron_jobs = owned::<_, CronJob>(context, &view, &selector).await?;
     }
@@ -185,7 +189,8 @@ impl Observed {
 
     /// The revisions whose workers or scheduled runs stand.
     pub fn workloads(&self) -> impl Iterator<Item = &str> {
-        self.deployments.iter().filter_map(revision_of).chain(self.cron_jobs.iter().filter_map(revision_of))
+        let runs = self.cron_jobs.iter().filter(|cron_job| !monitoring::is_check(*cron_job));
+        self.deployments.iter().filter_map(revision_of).chain(runs.filter_map(revision_of))
     }
 
     /// The Jobs that the view owns itself.
@@ -315,6 +320,7 @@ async fn facts(
         }
         _ => BTreeMap::new(),
     };
+    let checks = monitoring::checks(&observed.view, &*store, live.as_ref(), &uid).await.map_err(text)?;
     let live_head = match &live {
         Some(live) if target != Some(live.revision.as_str()) => {
             store.head(&head_key(&uid, &live.revision)).await.map_err(text)?
@@ -347,6 +353,7 @@ async fn facts(
         run,
         comparison,
         shadows,
+        checks,
         markers,
         replays,
         troubles,

@@ -6,6 +6,7 @@
 use engine::row::Head;
 use k8s_openapi::jiff::Timestamp;
 
+use super::monitoring::is_check;
 use super::observe::{Observed, StoreFacts, revision_of};
 use crate::jobs::{begun, is_finished};
 
@@ -31,7 +32,8 @@ pub(super) fn target(observed: &Observed, facts: &StoreFacts) -> Result<Option<(
             "spec.servingGeneration: {pin} cannot be served: {served} is, and only the one before it is kept, as status.previousGeneration says"
         ));
     };
-    let mine = |job: &&k8s_openapi::api::batch::v1::Job| revision_of(*job) == Some(live.revision.as_str());
+    let mine =
+        |job: &&k8s_openapi::api::batch::v1::Job| revision_of(*job) == Some(live.revision.as_str()) && !is_check(*job);
     let reported = facts.run.as_ref().map_or(i64::MIN, |report| report.finished_ms);
     if observed.jobs.iter().filter(mine).any(|job| !is_finished(job)) {
         return Err(format!(

@@ -6,6 +6,7 @@
 mod batch;
 mod comparison;
 mod fresh;
+mod monitoring;
 mod replay;
 mod rollout;
 mod running;
@@ -76,6 +77,7 @@ impl Round<'_> {
         let compared = self.compared(&previous, &memory);
         let lag = told::status(self.lag, previous.lag.as_ref());
         let scaling = self.scaling(active.as_deref(), &previous);
+        let monitoring = self.monitoring(&previous);
         let verdicts = [
             (types::READY, self.ready(&caught_up, stream)),
             (types::RECONCILING, self.reconciling(&caught_up, stream)),
@@ -86,6 +88,7 @@ impl Round<'_> {
             (types::ROLLBACK_AVAILABLE, self.rollback_available()),
             (types::FRESH, self.fresh(lag.as_ref(), stream)),
             (types::SCALING_LIMITED, self.scaling_limited(scaling.as_ref())),
+            (types::SOUND, self.sound(monitoring.as_ref())),
         ];
         for (type_, (status, reason, message)) in verdicts {
             conditions.set(type_, status, reason, message);
@@ -113,6 +116,7 @@ impl Round<'_> {
             last_run,
             lag,
             scaling: scaling.map(Box::new),
+            monitoring: monitoring.map(Box::new),
             replicas: running,
             ready_replicas: ready,
             selector: active.as_deref().map(|r| names::selector_text(&names::stream_selector(&self.observed.view, r))),

@@ -111,7 +111,7 @@ fn every_alert_has_a_runbook_and_asks_for_metrics_that_there_are() {
     let rules = read_to_string(root().join("charts/featuremill/files/alerts.yaml")).unwrap();
     let table = read_to_string(root().join("docs/metrics.md")).unwrap();
     let alerts: BTreeSet<&str> = rules.lines().filter_map(|line| line.trim().strip_prefix("- alert: ")).collect();
-    assert_eq!(alerts.len(), 6);
+    assert_eq!(alerts.len(), 9);
     for alert in &alerts {
         let page = read_to_string(root().join(format!("docs/runbooks/{alert}.md"))).unwrap();
         let heads: Vec<&str> = page.lines().filter_map(|line| line.strip_prefix("## ")).collect();

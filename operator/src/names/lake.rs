@@ -13,6 +13,12 @@ pub fn batch_cron_job(view: &str, revision: &str) -> String {
     fitted(view, &format!("-batch-{revision}"))
 }
 
+/// The CronJob of the checks of one revision's values; `component` is `drift` or `skew`.
+#[must_use]
+pub fn check_cron_job(view: &str, component: &str, revision: &str) -> String {
+    fitted(view, &format!("-{component}-{revision}"))
+}
+
 /// The Job that computes a new revision without waiting for its schedule.
 #[must_use]
 pub fn first_job(view: &str, revision: &str) -> String {

@@ -26,6 +26,8 @@ pub enum Command {
     /// Computes one generation of a view and publishes it. Exits with 0 if it is published or nothing is new, 3 if the
     /// quality gate refused it, 2 on a bad configuration, 1 if another try may succeed.
     Run(RunArgs),
+    /// Sees whether the generation that is served of a sample of entities is what its source gives.
+    Skew(SkewArgs),
     /// Schedules the work of a cluster's executors, until a signal.
     Scheduler(SchedulerArgs),
     /// Works for a cluster's scheduler, until a signal.
@@ -96,6 +98,18 @@ pub struct TrainArgs {
     /// Work on tables: memory, threads, credentials.
     #[command(flatten)]
     pub tables: TableArgs,
+}
+
+/// Flags of `skew`.
+#[derive(Clone, Debug, clap::Args)]
+pub struct SkewArgs {
+    /// The file that says what is looked at.
+    #[arg(long, env = "FEATUREMILL_SKEW_FILE")]
+    pub skew_file: PathBuf,
+
+    /// The runs that make the generations.
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 /// Flags of `run`.

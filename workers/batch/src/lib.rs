@@ -38,5 +38,6 @@ pub mod publish;
 pub mod run;
 pub mod scan;
 pub mod session;
+pub mod skew;
 pub mod spool;
 pub mod train;

@@ -28,6 +28,7 @@ async fn main() -> ExitCode {
         Command::Scheduler(args) => batch::cluster::scheduler(args, shutdown).await,
         // It listens for signals itself: what it has been handed is finished first.
         Command::Executor(args) => batch::cluster::executor(args).await,
+        Command::Skew(args) => batch::skew::main(args, shutdown).await,
         Command::Train(args) => batch::train::main(args, shutdown).await,
     };
     ExitCode::from(code)

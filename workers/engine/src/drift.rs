@@ -2,6 +2,8 @@
 //!
 //! Pure. Both are `None` where either side has too few values to tell a shift from chance.
 
+use serde::{Deserialize, Serialize};
+
 /// Below this many values on either side, an index says more about chance than about the feature.
 pub(crate) const LEAST_VALUES: usize = 200;
 /// How many bins the former values are cut into.
@@ -12,8 +14,9 @@ const EMPTY_SHARE: f64 = 1e-4;
 /// Numbers cut into bins at the deciles of the former ones.
 ///
 /// Values that repeat make deciles fall together. One that is common has a bin of its own, on neither side of itself.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Deciles {
+    #[serde(with = "exact")]
     edges: Vec<f64>,
     common: Vec<bool>,
 }
@@ -42,6 +45,20 @@ impl Deciles {
         let at = self.edges.partition_point(|edge| *edge < value);
         let own = self.common.get(at) == Some(&true) && self.edges[at] <= value;
         2 * at + usize::from(own)
+    }
+}
+
+/// Numbers in JSON to the last bit, which its reader does not keep: a common value that came back next to its own edge would
+/// no longer be in its own bin.
+pub(crate) mod exact {
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(numbers: &[f64], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(numbers.iter().map(|number| number.to_bits()))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<f64>, D::Error> {
+        Ok(Vec::<u64>::deserialize(deserializer)?.into_iter().map(f64::from_bits).collect())
     }
 }
 

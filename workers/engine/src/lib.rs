@@ -19,6 +19,7 @@ pub mod expr;
 #[cfg(test)]
 mod fixtures;
 pub mod lane;
+pub mod monitor;
 pub mod plan;
 pub mod program;
 pub mod read;

@@ -108,6 +108,25 @@ pub fn comparison_key(uid: &str, revision: &str) -> String {
     format!("{uid}/{revision}/comparison")
 }
 
+/// The key of what the last drift check of this revision said, a [`Report`](crate::monitor::Report).
+#[must_use]
+pub fn drift_key(uid: &str, revision: &str) -> String {
+    format!("{uid}/{revision}/drift")
+}
+
+/// The key of what drift checks of this revision hold its values against, a [`Profile`](crate::monitor::Profile).
+#[must_use]
+pub fn drift_reference_key(uid: &str, revision: &str) -> String {
+    format!("{uid}/{revision}/drift/reference")
+}
+
+/// The key of what the last skew check of this revision said, a [`Report`](crate::compare::Report) whose former side is what
+/// is served.
+#[must_use]
+pub fn skew_key(uid: &str, revision: &str) -> String {
+    format!("{uid}/{revision}/skew")
+}
+
 /// The key of what shadow reads of this revision say: server → [`Report`](crate::shadow::Report). It expires.
 #[must_use]
 pub fn shadow_key(uid: &str, revision: &str) -> String {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use shell::telemetry::LogFormat;
 
-use crate::compare;
+use crate::{compare, drift};
 
 /// Serves features from the online store over HTTP, in Feast's shapes.
 #[derive(Debug, Parser)]
@@ -25,6 +25,8 @@ pub enum Command {
     Run(Box<Args>),
     /// Compare two revisions of a view by their rows.
     Compare(compare::Args),
+    /// See how far the values of the live revision are from a reference.
+    Drift(drift::Args),
 }
 
 impl Cli {
@@ -37,7 +39,7 @@ impl Cli {
 
 /// A command line that names no command means `run`.
 fn with_command(words: Vec<OsString>) -> Vec<OsString> {
-    shell::command::with_command(words, "run", &["compare"])
+    shell::command::with_command(words, "run", &["compare", "drift"])
 }
 
 /// How features are served.

@@ -15,6 +15,7 @@ mod by_name;
 pub mod catalog;
 pub mod compare;
 pub mod completeness;
+pub mod drift;
 pub mod evaluate;
 pub mod failure;
 mod generation;

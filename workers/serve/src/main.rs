@@ -1,8 +1,10 @@
-//! The feature server: flags, telemetry, signals, and [`serve::run`]; or one comparison, [`serve::compare`].
+//! The feature server: flags, telemetry, signals, and [`serve::run`]; or one comparison, [`serve::compare`], or one check, [`serve::drift`].
 
 use std::process::ExitCode;
 
 use serve::args::{Cli, Command};
+use serve::compare::JobError;
+use shell::telemetry::LogFormat;
 
 /// Which build this is; `kind/images` names those that are to be told apart.
 const BUILD: Option<&str> = option_env!("FEATUREMILL_BUILD");
@@ -14,7 +16,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = match Cli::of_process().command {
-        Command::Compare(args) => return compare(&args).await,
+        Command::Compare(args) => return ends(args.log_format, serve::compare::run(&args)).await,
+        Command::Drift(args) => return ends(args.log_format, serve::drift::run(&args)).await,
         Command::Run(args) => *args,
     };
     if let Err(error) = shell::telemetry::init(args.log_format) {
@@ -39,13 +42,13 @@ async fn main() -> ExitCode {
     }
 }
 
-/// One comparison. It ends at once on a signal: nothing was written before its report is.
-async fn compare(args: &serve::compare::Args) -> ExitCode {
-    if let Err(error) = shell::telemetry::init(args.log_format) {
+/// What ends with a report. It ends at once on a signal: nothing was written before its report is.
+async fn ends<T>(log_format: LogFormat, work: impl Future<Output = Result<T, JobError>>) -> ExitCode {
+    if let Err(error) = shell::telemetry::init(log_format) {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    match serve::compare::run(args).await {
+    match work.await {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(%error, "there is no report");

@@ -28,6 +28,8 @@ pub enum Command {
     /// Reads one partition between two offsets into a revision's rows. Exits with 0 if that is done, 2 if no further attempt
     /// at this replay can succeed, 1 if another may.
     Replay(Box<ReplayArgs>),
+    /// Sees whether what is served of a sample of entities is what their events give.
+    Skew(Box<crate::skew::Args>),
 }
 
 /// What is read as it comes, and how.
@@ -118,7 +120,7 @@ impl Args {
 
 /// A command line that names no command means `run`, as it did before there was another.
 fn with_command(words: Vec<OsString>) -> Vec<OsString> {
-    shell::command::with_command(words, "run", &["replay"])
+    shell::command::with_command(words, "run", &["replay", "skew"])
 }
 
 #[cfg(test)]

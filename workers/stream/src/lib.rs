@@ -35,6 +35,7 @@ pub mod replay;
 mod run;
 pub mod setup;
 pub mod shared;
+pub mod skew;
 pub mod start;
 mod trouble;
 mod waiting;

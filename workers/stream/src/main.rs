@@ -46,6 +46,11 @@ async fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     match command {
         Command::Run(args) => stream::run(*args, shutdown).await?,
         Command::Replay(args) => stream::replay::run(*args, shutdown).await?,
+        // Nothing is written before its report is.
+        Command::Skew(args) => match shutdown.run_until_cancelled(stream::skew::run(*args)).await {
+            Some(result) => result?,
+            None => return Err("it was asked to stop before it had a report".into()),
+        },
     }
     Ok(())
 }

@@ -38,7 +38,7 @@ pub(super) fn config_map(view: &FeatureView, architecture: &Architecture, plan: 
 }
 
 /// The file that the batch worker is handed.
-fn config(view: &FeatureView, architecture: &Architecture, plan: &Plan) -> Option<Value> {
+pub(super) fn config(view: &FeatureView, architecture: &Architecture, plan: &Plan) -> Option<Value> {
     let lake = names::lake(architecture)?;
     let mut config = json!({
         "assignment": {"incarnation": 0, "plan": plan},

@@ -12,6 +12,7 @@ use super::{Round, Verdict};
 use crate::conditions::seconds;
 use crate::feature_view::comparison::is_of_comparison;
 use crate::feature_view::migration;
+use crate::feature_view::monitoring::is_check;
 use crate::feature_view::observe::{StoreFacts, StoreView, revision_of};
 use crate::jobs;
 use crate::names::{BATCH, COMPONENT_LABEL};
@@ -26,7 +27,7 @@ impl Round<'_> {
     }
 
     /// The head of what reads go to after this round.
-    fn served_head(&self) -> Option<&Head> {
+    pub(super) fn served_head(&self) -> Option<&Head> {
         let facts = self.facts()?;
         if self.acted.moved.is_some() { facts.head.as_ref() } else { facts.live_head.as_ref() }
     }
@@ -86,7 +87,7 @@ impl Round<'_> {
         })
     }
 
-    fn report(&self) -> Option<&RunReport> {
+    pub(super) fn report(&self) -> Option<&RunReport> {
         self.facts()?.run.as_ref()
     }
 
@@ -130,7 +131,8 @@ impl Round<'_> {
         }
         let reported = self.report().map_or(i64::MIN, |report| report.finished_ms);
         // A run that was killed, or could not reach the store, reports nothing: its Job does.
-        let runs = self.observed.jobs.iter().filter(|job| mine(revision_of(*job)) && !is_of_comparison(*job));
+        let runs = self.observed.jobs.iter().filter(|job| mine(revision_of(*job)));
+        let runs = runs.filter(|job| !is_of_comparison(*job) && !is_check(*job));
         let newest = runs.max_by_key(|job| jobs::begun(job));
         if let Some(job) = newest.filter(|job| jobs::begun(job) > reported)
             && let Some(why) = jobs::failure(job)

@@ -75,11 +75,15 @@ impl Run {
             }
             Reading::All(why) => report.notes.push(format!("everything was read: {why}")),
         }
-        // What no read near the horizon can need is not read; see `Lane::aged`.
-        let from = self.plan.time.retention_ms.map_or(i64::MIN, |retention| {
-            floor(task.horizon.saturating_sub(1).saturating_sub(retention), coarsest_hop(&self.plan))
-        });
-        self.fold(table, task, session, report, from, None).await
+        self.fold(table, task, session, report, self.earliest(task.horizon), None).await
+    }
+
+    /// The event time from which on a generation's events are read: what no read near the horizon can need is not; see
+    /// `Lane::aged`.
+    pub(crate) fn earliest(&self, horizon: i64) -> i64 {
+        self.plan.time.retention_ms.map_or(i64::MIN, |retention| {
+            floor(horizon.saturating_sub(1).saturating_sub(retention), coarsest_hop(&self.plan))
+        })
     }
 
     async fn reading(&self, table: &FeatureTable, task: &Task) -> Result<Reading, RunError> {

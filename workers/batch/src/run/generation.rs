@@ -151,7 +151,7 @@ impl Run {
     }
 
     /// Who was erased, by the online store, which every erasure tells first, and by the lake, which outlasts it.
-    async fn erased(&self, store: &RedisStore, session: &SessionContext) -> Result<Erased, RunError> {
+    pub(crate) async fn erased(&self, store: &RedisStore, session: &SessionContext) -> Result<Erased, RunError> {
         let mut erased = store.erased(&self.plan.view.uid).await?;
         if let Some(lake) = &self.config.lake {
             let uri = lake::erase::uri(lake, &self.plan);
@@ -160,7 +160,7 @@ impl Run {
         Ok(erased)
     }
 
-    async fn published(&self, store: &RedisStore) -> Result<Option<Published>, RunError> {
+    pub(crate) async fn published(&self, store: &RedisStore) -> Result<Option<Published>, RunError> {
         let key = published_key(&self.plan.view.uid, &self.plan.revision);
         let text: Option<String> = store.connection().run("reading what was published", cmd("GET").arg(&key)).await?;
         // What does not read was written by another version: then everything is new.

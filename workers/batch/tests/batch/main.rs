@@ -11,6 +11,7 @@ mod gate;
 mod oracle;
 mod redis_server;
 mod runs;
+mod skew;
 mod source;
 mod train;
 mod world;

@@ -17,11 +17,11 @@ const ENTITIES: usize = 20_000;
 /// How many pairs of values, of all features together: 128 MiB.
 const PAIRS: usize = 1 << 22;
 /// Lists of so many items or more are counted together.
-const LONG: u32 = 9;
+pub(crate) const LONG: u32 = 9;
 
 /// A value, as far as its distribution needs it.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Cell {
+pub(crate) enum Cell {
     Null,
     Number(f64),
     /// A text or a list, and how many items it has.
@@ -33,7 +33,7 @@ pub(super) enum Cell {
 
 impl Cell {
     #[expect(clippy::cast_precision_loss, reason = "a distribution does not need the last bits")]
-    pub(super) fn of(value: Option<&Value>, value_type: Option<&ValueType>) -> Self {
+    pub(crate) fn of(value: Option<&Value>, value_type: Option<&ValueType>) -> Self {
         match (value, value_type) {
             (None, _) => Self::Null,
             (Some(Value::Int64(n) | Value::Timestamp(n)), _) => Self::Number(*n as f64),
@@ -51,7 +51,15 @@ impl Cell {
         }
     }
 
-    fn number(self) -> Option<f64> {
+    /// The same; what is not finite is as good as NULL.
+    pub(crate) fn finite(self) -> Self {
+        match self {
+            Self::Number(n) if !n.is_finite() => Self::Null,
+            other => other,
+        }
+    }
+
+    pub(crate) fn number(self) -> Option<f64> {
         match self {
             Self::Number(n) => Some(n),
             Self::Null | Self::Other { .. } => None,

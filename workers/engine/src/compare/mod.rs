@@ -20,6 +20,7 @@ mod report;
 mod tests;
 mod verdict;
 
+pub(crate) use distribution::{Cell, LONG};
 pub use histogram::Histogram;
 pub use judge::{Judge, Reading};
 pub(crate) use judge::{distance, text};

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use engine::compare::{Comparison, Report, Verdict};
+use engine::plan::Plan;
 use engine::row::comparison_key;
 use shell::redis::{Connector, RedisError};
 use shell::store::{RedisStore as RowsInRedis, RowStore as _, StoreError as RowStoreError};
@@ -21,7 +22,7 @@ use crate::redis_store::RedisStore;
 use crate::store::{Store, StoreError};
 
 /// How long one read of the store may take.
-const READ_TIMEOUT: Duration = Duration::from_secs(10);
+pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Compares the live revision of a view with the one that is to take its place.
 #[derive(Clone, Debug, Parser)]
@@ -59,7 +60,7 @@ pub enum JobError {
         source: std::io::Error,
     },
     /// The file holds something else.
-    #[error("{path} says no comparison: {source}; run the image of the operator that wrote it", path = path.display())]
+    #[error("{path} does not say what is to be looked at: {source}; run the image of the operator that wrote it", path = path.display())]
     Format {
         /// Which.
         path: PathBuf,
@@ -89,7 +90,8 @@ pub async fn run(args: &Args) -> Result<Report, JobError> {
     let config = args.redis_config_dir.as_deref();
     let rows = RowsInRedis::connect(&Connector::new(&args.redis_url, config)?).await?;
     let store = RedisStore::new(&args.redis_url, config, 2, READ_TIMEOUT)?;
-    connected(&store, &comparison, patience).await?;
+    let Plan { view, revision, .. } = &comparison.former;
+    connected(&store, &view.uid, revision, patience).await?;
     let report = compare(&store, &rows, &comparison, patience).await?;
     let uid = &comparison.candidate.view.uid;
     rows.put_comparison(&comparison_key(uid, &comparison.candidate.revision), &report).await?;
@@ -98,9 +100,11 @@ pub async fn run(args: &Args) -> Result<Report, JobError> {
 }
 
 /// Waits for the first answer, since connections are made in the background.
-async fn connected(store: &RedisStore, comparison: &Comparison, patience: Duration) -> Result<(), CompareError> {
-    let view = &comparison.former.view;
-    let guess = Pointers::guess(&view.uid, &comparison.former.revision);
+///
+/// # Errors
+/// [`CompareError::Read`] if none came in time.
+pub async fn connected(store: &RedisStore, uid: &str, revision: &str, patience: Duration) -> Result<(), CompareError> {
+    let guess = Pointers::guess(uid, revision);
     let begun = Instant::now();
     loop {
         match store.read(guess.query(&[])).await {

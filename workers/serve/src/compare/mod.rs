@@ -16,6 +16,7 @@ mod side;
 use std::time::Duration;
 
 use engine::compare::{Comparison, Judge, Reading, Report};
+use engine::plan::Plan;
 use engine::row::entity_hash;
 use shell::clock;
 use shell::store::{RowStore, StoreError as RowStoreError};
@@ -23,8 +24,9 @@ use thiserror::Error;
 
 use crate::evaluate::EvaluateError;
 use crate::store::{Store, StoreError};
-pub use job::{Args, JobError, run};
-use side::Side;
+pub use job::{Args, JobError, READ_TIMEOUT, connected, run};
+pub use sample::{seeded, smallest};
+pub use side::{Fetched, Side};
 
 /// The most entities a round trip.
 const CHUNK: usize = 256;
@@ -112,7 +114,7 @@ pub async fn compare<R: RowStore>(
     tracing::info!(as_of, entities = entities.len(), "comparing");
 
     let mut judge = Judge::new(comparison);
-    let most = chunk(comparison);
+    let most = chunk(&[&comparison.former, &comparison.candidate]);
     let mut left: Vec<usize> = (0..entities.len()).collect();
     for round in 0..=ROUNDS {
         let mut differing = Vec::new();
@@ -139,10 +141,11 @@ pub async fn compare<R: RowStore>(
     Ok(judge.report(as_of))
 }
 
-/// How many entities are read at once, so that the rows of both revisions fit into memory however large they are.
-fn chunk(comparison: &Comparison) -> usize {
-    let row = |plan| engine::estimate::row_bytes(plan).map_or(u64::MAX, |estimate| estimate.bytes);
-    let rows = row(&comparison.former).saturating_add(row(&comparison.candidate)).max(1);
+/// How many entities are read at once, so that the rows of all revisions fit into memory however large they are.
+#[must_use]
+pub fn chunk(plans: &[&Plan]) -> usize {
+    let row = |plan: &&Plan| engine::estimate::row_bytes(plan).map_or(u64::MAX, |estimate| estimate.bytes);
+    let rows = plans.iter().map(row).fold(0, u64::saturating_add).max(1);
     usize::try_from(CHUNK_BYTES / rows).unwrap_or(CHUNK).clamp(1, CHUNK)
 }
 

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 
+use engine::row::entity_hash;
 use shell::store::RowStore;
 use twox_hash::XxHash3_64;
 
@@ -13,11 +14,44 @@ use super::side::Side;
 use crate::store::Store;
 
 /// The `n` entities with the smallest hashes among the rows of all `sides`.
-pub(super) async fn smallest<R: RowStore>(
+///
+/// # Errors
+/// [`CompareError`] if the store does not list them.
+pub async fn smallest<R: RowStore>(
     store: &dyn Store,
     rows: &R,
     sides: &[&Side],
     n: usize,
+) -> Result<Vec<String>, CompareError> {
+    of(store, rows, sides, n, |entity| XxHash3_64::oneshot(entity.as_bytes())).await
+}
+
+/// The `n` entities with the smallest hashes under a `seed`, so that another seed looks at others; and among them, before all
+/// others, those whose [hashes](entity_hash) are given.
+///
+/// # Errors
+/// As above.
+pub async fn seeded<R: RowStore>(
+    store: &dyn Store,
+    rows: &R,
+    side: &Side,
+    n: usize,
+    seed: u64,
+    first: &BTreeSet<String>,
+) -> Result<Vec<String>, CompareError> {
+    let rank = |entity: &str| {
+        if first.contains(&entity_hash(entity)) { 0 } else { XxHash3_64::oneshot_with_seed(seed, entity.as_bytes()) }
+    };
+    of(store, rows, &[side], n, rank).await
+}
+
+/// The `n` entities whose `rank` is smallest among the rows of all `sides`.
+async fn of<R: RowStore>(
+    store: &dyn Store,
+    rows: &R,
+    sides: &[&Side],
+    n: usize,
+    rank: impl Fn(&str) -> u64 + Send + Sync,
 ) -> Result<Vec<String>, CompareError> {
     let mut smallest: BTreeSet<(u64, Box<str>)> = BTreeSet::new();
     for side in sides {
@@ -27,7 +61,7 @@ pub(super) async fn smallest<R: RowStore>(
             let listed = rows.scan(&prefix, at).await?;
             cursor = listed.next;
             for entity in listed.keys.iter().filter_map(|key| key.strip_prefix(&prefix)) {
-                let hash = XxHash3_64::oneshot(entity.as_bytes());
+                let hash = rank(entity);
                 if smallest.len() >= n && smallest.last().is_some_and(|(largest, _)| hash > *largest) {
                     continue;
                 }

@@ -13,10 +13,30 @@ use crate::completeness::complete_from;
 use crate::evaluate::{Rows, Status, evaluate_rows};
 use crate::pointers::Pointers;
 use crate::read::completeness;
-use crate::store::{Reply, Store};
+use crate::store::{Fields, Reply, Store};
+
+/// Rows as they stood at one moment.
+#[derive(Debug)]
+pub struct Fetched {
+    pointers: Pointers,
+    /// The event time in milliseconds from which on stream lanes hold every event.
+    pub complete_from: i64,
+    /// The markers, which were read before the rows.
+    pub markers: Fields,
+    /// A row an entity; empty where there is none.
+    pub rows: Vec<Fields>,
+}
+
+impl Fetched {
+    /// The generation and its horizon; none of a revision without generations, or before the first.
+    #[must_use]
+    pub fn generation(&self) -> Option<(u64, i64)> {
+        (self.pointers.generation > 0).then_some((self.pointers.generation, self.pointers.horizon))
+    }
+}
 
 /// One revision, ready to be read by its name, live or not.
-pub(super) struct Side {
+pub struct Side {
     revision: Revision,
     /// The positions of all its features.
     features: Vec<usize>,
@@ -24,7 +44,11 @@ pub(super) struct Side {
 }
 
 impl Side {
-    pub(super) fn new(plan: &Plan) -> Result<Self, CompareError> {
+    /// Compiles a plan.
+    ///
+    /// # Errors
+    /// [`CompareError::Plan`] if it cannot run here.
+    pub fn new(plan: &Plan) -> Result<Self, CompareError> {
         let guess = Pointers::guess(&plan.view.uid, &plan.revision);
         let features = (0..plan.features.len()).collect();
         Ok(Self { revision: Revision::compile(plan.clone()).map_err(CompareError::Plan)?, features, guess })
@@ -34,16 +58,21 @@ impl Side {
         self.revision.program.plan()
     }
 
-    pub(super) fn name(&self) -> &str {
+    fn name(&self) -> &str {
         &self.plan().revision
     }
 
-    pub(super) fn finest_tile(&self) -> i64 {
+    /// The size of its finest tile, in milliseconds.
+    #[must_use]
+    pub fn finest_tile(&self) -> i64 {
         self.plan().time.finest_tile_ms
     }
 
     /// What the keys of its rows start with.
-    pub(super) async fn row_prefix(&self, store: &dyn Store) -> Result<String, CompareError> {
+    ///
+    /// # Errors
+    /// [`CompareError`].
+    pub async fn row_prefix(&self, store: &dyn Store) -> Result<String, CompareError> {
         let pointers = self.query(store, &[]).await?.map(|(pointers, _)| pointers);
         Ok(pointers.as_ref().unwrap_or(&self.guess).query(&[]).row_prefix.to_owned())
     }
@@ -55,12 +84,10 @@ impl Side {
     }
 
     /// Waits until it is complete to a time, and if it is of those that read on, to `until_ms` or a later one; gives the time.
-    pub(super) async fn complete(
-        &self,
-        store: &dyn Store,
-        until_ms: i64,
-        patience: Duration,
-    ) -> Result<i64, CompareError> {
+    ///
+    /// # Errors
+    /// [`CompareError::Unknown`] or [`CompareError::Behind`] after so long.
+    pub async fn complete(&self, store: &dyn Store, until_ms: i64, patience: Duration) -> Result<i64, CompareError> {
         let reads_on = self.plan().mode.has_stream_lanes();
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         let begun = tokio::time::Instant::now();
@@ -81,22 +108,51 @@ impl Side {
     }
 
     /// By entity, the readings of all its features as of `t`.
-    pub(super) async fn read(
+    ///
+    /// # Errors
+    /// [`CompareError`].
+    pub async fn read(
         &self,
         store: &dyn Store,
         entities: &[String],
         t: i64,
     ) -> Result<Vec<Vec<Reading>>, CompareError> {
+        let fetched = self.fetch(store, entities).await?;
+        self.readings(&fetched, &fetched.rows, fetched.complete_from, entities, t)
+    }
+
+    /// The rows of entities as they stand, and what they stand under.
+    ///
+    /// # Errors
+    /// [`CompareError`].
+    pub async fn fetch(&self, store: &dyn Store, entities: &[String]) -> Result<Fetched, CompareError> {
         let (pointers, reply) =
             self.query(store, entities).await?.ok_or_else(|| self.broken("its head is gone".into()))?;
+        let complete_from = complete_from(&reply.markers).map_err(|e| self.broken(e.to_string()))?;
+        Ok(Fetched { pointers, complete_from, markers: reply.markers, rows: reply.rows })
+    }
+
+    /// What `rows` give for their entities as of `t`, read under the pointers of `fetched`: those that were fetched, or others
+    /// that are to be held against them. Stream lanes hold every event from `complete_from` on.
+    ///
+    /// # Errors
+    /// [`CompareError::Evaluate`].
+    pub fn readings(
+        &self,
+        fetched: &Fetched,
+        rows: &[Fields],
+        complete_from: i64,
+        entities: &[String],
+        t: i64,
+    ) -> Result<Vec<Vec<Reading>>, CompareError> {
         let rows = Rows {
             revision: &self.revision,
-            generation: pointers.generation,
-            horizon: pointers.horizon,
-            complete_from: complete_from(&reply.markers).map_err(|e| self.broken(e.to_string()))?,
+            generation: fetched.pointers.generation,
+            horizon: fetched.pointers.horizon,
+            complete_from,
             features: &self.features,
             entities,
-            rows: &reply.rows,
+            rows,
             absent_is_empty: true,
         };
         let columns = evaluate_rows(&rows, t)

@@ -5,6 +5,7 @@
 mod answer;
 mod catalog;
 mod compare;
+mod drift;
 mod fixtures;
 mod generations;
 mod http;

@@ -331,6 +331,15 @@ impl RowStore for MemoryStore {
         state.strings.get(key).map(|text| parse_comparison(key, text)).transpose()
     }
 
+    async fn text(&self, key: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.open("reading a text")?.strings.get(key).cloned())
+    }
+
+    async fn put_text(&self, key: &str, text: &str) -> Result<(), StoreError> {
+        self.open("writing a text")?.strings.insert(key.to_owned(), text.to_owned());
+        Ok(())
+    }
+
     async fn put_comparison(&self, key: &str, report: &Report) -> Result<(), StoreError> {
         self.open("writing a comparison")?.strings.insert(key.to_owned(), report.encode());
         Ok(())

@@ -297,6 +297,14 @@ impl RowStore for RedisStore {
         Ok(self.connection.run("writing a comparison", cmd("SET").arg(key).arg(report.encode())).await?)
     }
 
+    async fn text(&self, key: &str) -> Result<Option<String>, StoreError> {
+        Ok(self.connection.run("reading a text", cmd("GET").arg(key)).await?)
+    }
+
+    async fn put_text(&self, key: &str, text: &str) -> Result<(), StoreError> {
+        Ok(self.connection.run("writing a text", cmd("SET").arg(key).arg(text)).await?)
+    }
+
     async fn troubles(&self, key: &str) -> Result<BTreeMap<String, Trouble>, StoreError> {
         let fields: Vec<(String, String)> = self.connection.run("reading troubles", cmd("HGETALL").arg(key)).await?;
         parse_troubles(key, fields)

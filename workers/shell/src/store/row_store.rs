@@ -95,6 +95,12 @@ pub trait RowStore: Clone + Send + Sync + 'static {
     /// Writes that report.
     fn put_comparison(&self, key: &str, report: &Report) -> impl Future<Output = Result<(), StoreError>> + Send;
 
+    /// The text under a key, such as what a drift check keeps for the next one; `None` if there is none.
+    fn text(&self, key: &str) -> impl Future<Output = Result<Option<String>, StoreError>> + Send;
+
+    /// Writes that text.
+    fn put_text(&self, key: &str, text: &str) -> impl Future<Output = Result<(), StoreError>> + Send;
+
     /// What keeps workers from their work, by worker.
     fn troubles(&self, key: &str) -> impl Future<Output = Result<BTreeMap<String, Trouble>, StoreError>> + Send;
 

@@ -54,6 +54,12 @@ fn a_marker_never_goes_back_and_a_lost_one_is_seen() {
     assert_eq!(decide_marker(Some(4), Some(5), 6), Outcome::Lost);
 }
 
+async fn keeps_texts<S: RowStore>(store: &S, key: &str) {
+    assert_eq!(store.text(key).await.unwrap(), None);
+    store.put_text(key, "{}").await.unwrap();
+    assert_eq!(store.text(key).await.unwrap().as_deref(), Some("{}"));
+}
+
 /// The same calls on any store; the Redis form must do what the twin does.
 async fn exercise<S: RowStore>(store: S, prefix: &str) -> Vec<String> {
     let mut seen = Vec::new();
@@ -320,6 +326,8 @@ async fn redis_does_what_the_twin_does_and_a_broken_connection_stays_broken() {
     let redis = server.store().await;
     let prefix = format!("test-[{}]/", std::process::id());
     assert_eq!(exercise(redis.clone(), &prefix).await, exercise(MemoryStore::default(), &prefix).await);
+    keeps_texts(&redis, &format!("{prefix}texts")).await;
+    keeps_texts(&MemoryStore::default(), "texts").await;
     assert_eq!(redis.eviction_policy().await.unwrap().as_deref(), Some("noeviction"));
     let memory = async |limit: &str| {
         let mut set = ::redis::cmd("CONFIG");

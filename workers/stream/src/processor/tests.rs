@@ -108,6 +108,12 @@ impl RowStore for Slow {
     async fn put_comparison(&self, key: &str, report: &Report) -> Result<(), StoreError> {
         self.store.put_comparison(key, report).await
     }
+    async fn text(&self, key: &str) -> Result<Option<String>, StoreError> {
+        self.store.text(key).await
+    }
+    async fn put_text(&self, key: &str, text: &str) -> Result<(), StoreError> {
+        self.store.put_text(key, text).await
+    }
     async fn scan(&self, prefix: &str, cursor: u64) -> Result<Keys, StoreError> {
         self.store.scan(prefix, cursor).await
     }

@@ -102,6 +102,7 @@ async fn a_cluster_does_what_the_twin_does_and_every_view_is_in_one_slot() {
     let store = three.store(0).await.unwrap();
     let prefix = "view/test-[1]/";
     assert_eq!(exercise(store.clone(), prefix).await, exercise(MemoryStore::default(), prefix).await);
+    keeps_texts(&store, "view/texts").await;
     assert_eq!(store.eviction_policy().await.unwrap().as_deref(), Some("noeviction"));
     for uid in ["uid-[1]", "uid-2", "uid-3", "uid-4", "uid-5"] {
         let seen = exercise_erasure(store.clone(), uid).await;
