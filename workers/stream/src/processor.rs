@@ -122,7 +122,8 @@ impl<S: RowStore> Processor<S> {
             }
             self.end_flight();
             let over = self.cache_bytes() > self.shared.cache_bytes;
-            let read = if over || self.much_to_write(MOST) { 0 } else { self.poll() };
+            let unmarked = self.unmarked();
+            let read = if over || unmarked || self.much_to_write(MOST) { 0 } else { self.poll() };
             let now = Instant::now();
             self.pace.read(read, now);
             if now >= self.next_look {
@@ -130,7 +131,7 @@ impl<S: RowStore> Processor<S> {
                 self.next_look = now + self.shared.flush_interval.min(Duration::from_millis(200));
             }
             let due = self.pace.due(now);
-            if self.flight.is_none() && (now >= due || over || self.much_to_write(1)) {
+            if self.flight.is_none() && (now >= due || over || unmarked || self.much_to_write(1)) {
                 if over {
                     self.shrink();
                 }
@@ -294,6 +295,12 @@ impl<S: RowStore> Processor<S> {
         let open = self.plans().filter(|plan| !plan.is_deferred()).map(|plan| plan.cache.changed()).sum::<usize>();
         open >= times * self.flush_lanes()
             || self.waiting_bytes() >= times * (self.shared.cache_bytes / SHARE_OF_WAITING)
+    }
+
+    /// Whether a replay's first marker is yet to be written. It stands before the first record is read, for the next comes
+    /// late: a store that loses all meanwhile is noticed by it.
+    fn unmarked(&self) -> bool {
+        self.plans().any(|plan| plan.is_deferred() && plan.marked.is_none())
     }
 
     fn changed(&self) -> usize {
