@@ -10,7 +10,7 @@ use std::time::Duration;
 use crds::{Architecture, FeatureView};
 use e2e::control_plane::ControlPlane;
 use e2e::online::Client as Online;
-use e2e::services::{Alertmanager, Directory, Kafka, Message, Program, Prometheus, Redis, Signal, free_ports};
+use e2e::services::{Alertmanager, Directory, Kafka, Message, Process, Program, Prometheus, Redis, Signal, free_ports};
 use kube::runtime::reflector::store;
 use kube::runtime::watcher::Event;
 use operator::metrics::Metrics;
@@ -21,7 +21,8 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::Sink;
-use crate::fixtures::{VIEW, architecture, view_with, with};
+use crate::cutover::active;
+use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view_with, with};
 use crate::lag::fresh;
 use crate::world::{World, eventually, is};
 use kubelet::Kubelet;
@@ -101,59 +102,44 @@ fn every_query_asks_for_documented_metrics_and_panels_do_not_overlap() {
     }
 }
 
-#[tokio::test]
-async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
-    let world = World::new("dashboard").await;
-    let (kafka, redis) = tokio::join!(Kafka::start(), Redis::start());
-    let (kafka, redis) = (kafka.unwrap(), redis.unwrap());
-    kafka.create_topic("clickstream", 2).await.unwrap();
-    let directory = Directory::new("dashboard").unwrap();
-    let people = Sink::default();
-    let alertmanager = Alertmanager::start(&people.listen().await).await.unwrap();
-
-    // The operator as a process, told of the Alertmanager.
+/// The operator as a process, told of an Alertmanager.
+async fn start_operator(world: &World, directory: &Directory, alertmanager: &Alertmanager) -> (Process, String) {
     let kubeconfig = directory.path().join("kubeconfig");
     std::fs::write(&kubeconfig, ControlPlane::shared().unwrap().kubeconfig()).unwrap();
-    let [admin] = free_ports().unwrap();
+    let [port] = free_ports().unwrap();
+    let admin = format!("127.0.0.1:{port}");
     let mut operator = Program::of_workspace("featuremill-operator")
         .unwrap()
         .args(["--namespace", &world.namespace, "--lease-namespace", &world.namespace, "--identity", "alone"])
-        .args(["--admin", &format!("127.0.0.1:{admin}"), "--log-format", "text"])
+        .args(["--admin", &admin, "--log-format", "text"])
         .args(["--alertmanager-url", &alertmanager.url(), "--alertmanager-resend-seconds", "2"])
         .args(["--runbooks-url", "https://runbooks.example"])
         .env("KUBECONFIG", &kubeconfig)
         .start(directory.path().join("operator.log"))
         .unwrap();
-    operator.until_ok(&format!("http://127.0.0.1:{admin}/readyz"), Duration::from_secs(60)).await.unwrap();
+    operator.until_ok(&format!("http://{admin}/readyz"), Duration::from_mins(1)).await.unwrap();
+    (operator, admin)
+}
 
-    let house = with(architecture(), "/spec/kafka/bootstrapServers", json!(kafka.bootstrap()));
-    let house = with(house, "/spec/onlineStore/redis/url", json!(redis.url()));
-    world.apply::<Architecture>(&house).await.unwrap();
+/// The view, whose tiers are a matter of seconds.
+fn wanted() -> Value {
     let tier = |tier: i32, lag: i32| json!({"tier": tier, "lagSeconds": lag, "forSeconds": 0});
-    let freshness = json!({"alertTiers": [tier(1, 3), tier(2, 2), tier(3, 1)]});
-    let wanted = view_with("/spec/freshness", freshness);
-    world.apply::<FeatureView>(&wanted).await.unwrap();
-    let mut kubelet = Kubelet::default();
-    let view = eventually("the view is served by real processes", || async {
-        world.replay(true).await;
-        let view = world.api::<FeatureView>().get(VIEW).await.unwrap();
-        if is(&view, "Ready", "True") && is(&view, "Reconciling", "False") {
-            Ok(view)
-        } else {
-            Err(format!("{:#?}", view.status))
-        }
-    });
-    let view = kubelet.while_it_runs(&world, view).await;
-    let (stream, server) = (kubelet.of("stream"), kubelet.of("server"));
+    view_with("/spec/freshness", json!({"alertTiers": [tier(1, 3), tier(2, 2), tier(3, 1)]}))
+}
 
-    // Events, one of them bad, and requests.
-    let now = jiff::Timestamp::now().as_millisecond();
-    let event =
-        |i: i64| json!({"user_id": format!("u{}", i % 5), "event_type": "click", "price": 1.5, "event_ts": now - i});
-    let message = |payload: String| Message { payload: Some(payload.into_bytes()), ..Message::default() };
-    let events = (0..200).map(|i| message(event(i).to_string())).chain([message("{".to_owned())]);
-    kafka.produce("clickstream", events).await.unwrap();
-    let online = Online::new(&format!("http://{}", server.listen));
+fn message(payload: String) -> Message {
+    Message { payload: Some(payload.into_bytes()), ..Message::default() }
+}
+
+fn click(i: i64) -> Message {
+    let at = jiff::Timestamp::now().as_millisecond() - i;
+    message(json!({"user_id": format!("u{}", i % 5), "event_type": "click", "price": 1.5, "event_ts": at}).to_string())
+}
+
+/// Events, one of them bad, and reads until they are served.
+async fn feed_and_read(kafka: &Kafka, server: &str) {
+    kafka.produce("clickstream", (0..200).map(click).chain([message("{".to_owned())])).await.unwrap();
+    let online = Online::new(&format!("http://{server}"));
     eventually("a feature is served", || {
         let online = online.clone();
         async move {
@@ -164,37 +150,40 @@ async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
         }
     })
     .await;
+}
 
-    // Prometheus, with the labels that the ServiceMonitor and the PodMonitor give.
-    let shutdown = CancellationToken::new();
-    let revision = view.status.as_ref().unwrap().active_revision.clone().unwrap();
-    let pod = |component: &str, labels: Value, target: &str| {
-        let mut labels = labels;
-        labels["namespace"] = json!(world.namespace);
-        labels["app_kubernetes_io_component"] = json!(component);
+/// A Prometheus with the rules of the chart, which gives the labels that the chart's monitors give.
+async fn scrape(namespace: &str, operators: [&str; 2], kubelet: &Kubelet, revision: &str, tells: &str) -> Prometheus {
+    let pod = |component: &str, more: [(&str, &str); 2]| {
+        let mut labels = json!({"namespace": namespace, "app_kubernetes_io_component": component});
+        for (name, value) in more {
+            labels[name] = json!(value);
+        }
+        let target = kubelet.of(component).admin;
         json!({"job_name": component, "static_configs": [{"targets": [target], "labels": labels}]})
     };
     let config = json!({
         "global": {"scrape_interval": "1s", "evaluation_interval": "1s"},
         "rule_files": ["rules.yaml"],
-        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [alertmanager.url().trim_start_matches("http://")]}]}]},
+        "alerting": {"alertmanagers": [{"static_configs": [{"targets": [tells.trim_start_matches("http://")]}]}]},
         "scrape_configs": [
-            {"job_name": "operator", "honor_labels": true, "static_configs": [{"targets": [format!("127.0.0.1:{admin}"), given(shutdown.clone()).await]}]},
-            pod("stream", json!({"featuremill_dev_view": VIEW, "featuremill_dev_revision": revision}), &stream.admin),
-            pod("server", json!({"featuremill_dev_architecture": "realtime"}), &server.admin),
+            {"job_name": "operator", "honor_labels": true, "static_configs": [{"targets": operators}]},
+            pod("stream", [("featuremill_dev_view", VIEW), ("featuremill_dev_revision", revision)]),
+            pod("server", [("featuremill_dev_architecture", ARCHITECTURE), ("featuremill_dev_view", "")]),
         ],
     });
     let rules = chart("alerts.yaml").replace("RUNBOOKS", "https://runbooks.example");
     let prometheus = Prometheus::start(&config.to_string(), &rules).await.unwrap();
     eventually("all is scraped", || async {
         let targets = prometheus.targets().await?;
-        if targets.len() == 4 && targets.iter().all(|t| t["health"] == "up") {
-            Ok(())
-        } else {
-            Err(format!("{targets:#?}"))
-        }
+        let all = targets.len() == 4 && targets.iter().all(|t| t["health"] == "up");
+        if all { Ok(()) } else { Err(format!("{targets:#?}")) }
     })
     .await;
+    prometheus
+}
+
+async fn every_panel_shows_something(prometheus: &Prometheus) {
     for (title, query) in queries() {
         // Of what is not as it should be, nothing is shown else.
         let shown = query.strip_suffix(" > 0").unwrap_or(&query);
@@ -205,11 +194,10 @@ async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
         })
         .await;
     }
+}
 
-    // The worker stands still and records wait: rule, operator, condition and Alertmanager agree, and people hear it once.
-    kubelet.signal("stream", Signal::Stop);
-    kafka.produce("clickstream", (0..50).map(|i| message(event(i).to_string()))).await.unwrap();
-    let name = "FeaturemillLagTier1";
+/// The rule fires, the Alertmanager holds one alert of the view, and people hear of it once.
+async fn they_agree(prometheus: &Prometheus, alertmanager: &Alertmanager, people: &Sink, name: &str) {
     let rule = eventually("the rule fires", || async {
         let alerts = prometheus.alerts().await?;
         let fires = |a: &&Value| a["labels"]["alertname"] == name && a["state"] == "firing";
@@ -228,16 +216,52 @@ async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
     assert_eq!(rule["labels"], held["labels"]);
     assert_eq!(rule["annotations"]["summary"], held["annotations"]["summary"]);
     assert_eq!(rule["annotations"]["runbook_url"], held["annotations"]["runbook_url"]);
-    world.view(VIEW, "the view says so", |v| fresh(v, "False", "LagTier1")).await;
     eventually("people are told", || async {
         let told = people.told(name);
         if told.is_empty() { Err("nothing".to_owned()) } else { Ok(()) }
     })
     .await;
     assert_eq!(people.told(name), ["firing"], "both posted it, and people are told once");
+}
+
+#[tokio::test]
+async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
+    let world = World::new("dashboard").await;
+    let (kafka, redis) = tokio::join!(Kafka::start(), Redis::start());
+    let (kafka, redis) = (kafka.unwrap(), redis.unwrap());
+    kafka.create_topic("clickstream", 2).await.unwrap();
+    let directory = Directory::new("dashboard").unwrap();
+    let people = Sink::default();
+    let alertmanager = Alertmanager::start(&people.listen().await).await.unwrap();
+    let (_operator, admin) = start_operator(&world, &directory, &alertmanager).await;
+
+    let house = with(architecture(), "/spec/kafka/bootstrapServers", json!(kafka.bootstrap()));
+    let house = with(house, "/spec/onlineStore/redis/url", json!(redis.url()));
+    world.apply::<Architecture>(&house).await.unwrap();
+    world.apply::<FeatureView>(&wanted()).await.unwrap();
+    let mut kubelet = Kubelet::default();
+    let served = eventually("the view is served by real processes", || async {
+        world.replay(true).await;
+        let view = world.api::<FeatureView>().get(VIEW).await.unwrap();
+        let settled = is(&view, "Ready", "True") && is(&view, "Reconciling", "False");
+        if settled { Ok(view) } else { Err(format!("{:#?}", view.status)) }
+    });
+    let view = Box::pin(kubelet.while_it_runs(&world, served)).await;
+    feed_and_read(&kafka, &kubelet.of("server").listen).await;
+
+    let shutdown = CancellationToken::new();
+    let given = given(shutdown.clone()).await;
+    let prometheus = scrape(&world.namespace, [&admin, &given], &kubelet, &active(&view), &alertmanager.url()).await;
+    every_panel_shows_something(&prometheus).await;
+
+    // The worker stands still and records wait.
+    kubelet.signal("stream", Signal::Stop);
+    kafka.produce("clickstream", (0..50).map(click)).await.unwrap();
+    they_agree(&prometheus, &alertmanager, &people, "FeaturemillLagTier1").await;
+    world.view(VIEW, "the view says so", |v| fresh(v, "False", "LagTier1")).await;
 
     // What is stopped on purpose ends it everywhere.
-    world.apply::<FeatureView>(&with(wanted, "/spec/suspend", json!(true))).await.unwrap();
+    world.apply::<FeatureView>(&with(wanted(), "/spec/suspend", json!(true))).await.unwrap();
     eventually("it is over everywhere", || async {
         let of = |alerts: Vec<Value>| alerts.iter().filter(|a| a["labels"]["feature_view"] == VIEW).count();
         let left = (of(prometheus.alerts().await?), of(alertmanager.alerts().await?));

@@ -16,7 +16,7 @@ const SOON: Duration = Duration::from_secs(30);
 /// From how many seconds on each tier is exceeded, tier 1 first.
 const BOUNDS: [u64; 3] = [55, 30, 10];
 /// A tier goes once the lag was well under its bound for this long.
-const CLEARS_AFTER: Duration = Duration::from_secs(60);
+const CLEARS_AFTER: Duration = Duration::from_mins(1);
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()

@@ -1,6 +1,7 @@
 //! Plays the kubelet with real processes: what a Deployment's pod would run, on this machine.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use e2e::services::{Directory, Process, Program, Signal, free_ports};
 use k8s_openapi::api::apps::v1::Deployment;
@@ -39,9 +40,8 @@ impl Kubelet {
         let deployments = world.api::<Deployment>().list(&ListParams::default()).await.unwrap();
         for deployment in deployments {
             let component = deployment.labels()["app.kubernetes.io/component"].clone();
-            if !self.0.contains_key(&component) {
-                let started = run(world, deployment.spec.and_then(|spec| spec.template.spec).unwrap()).await;
-                self.0.insert(component, started);
+            if let Entry::Vacant(vacant) = self.0.entry(component) {
+                vacant.insert(run(world, deployment.spec.and_then(|spec| spec.template.spec).unwrap()).await);
             }
         }
         world.roll_out().await;

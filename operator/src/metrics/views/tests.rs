@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::*;
 
-fn view(name: &str, status: Value) -> FeatureView {
+fn view(name: &str, status: &Value) -> FeatureView {
     serde_json::from_value(json!({
         "apiVersion": "featuremill.dev/v1alpha1",
         "kind": "FeatureView",
@@ -60,9 +60,9 @@ fn a_scrape_shows_the_views_that_there_are() {
     assert_eq!(scrape(), "# EOF\n", "nobody watches yet");
     let (reader, mut writer) = store::<FeatureView>();
     views.are(reader);
-    let clicks = view("clicks", rolling());
+    let clicks = view("clicks", &rolling());
     writer.apply_watcher_event(&Event::Apply(clicks.clone()));
-    writer.apply_watcher_event(&Event::Apply(view("new", Value::Null)));
+    writer.apply_watcher_event(&Event::Apply(view("new", &Value::Null)));
     let text = scrape();
     for line in [
         r#"phase{namespace="shop",feature_view="clicks",phase="Comparing"} 1.0"#,
