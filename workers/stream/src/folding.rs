@@ -97,8 +97,8 @@ impl Folding {
         let to = begin(some.end);
         let events = Evaluated::gather(&self.events.batches, &self.events.rows[from..to]);
         let (mut chunk, nothing) = (Chunk::default(), Lane::new());
-        for position in some.start..some.end {
-            let Unfolded { slot, write, before } = &mut self.lanes[position];
+        for (position, unfolded) in some.clone().zip(&mut self.lanes[some.clone()]) {
+            let Unfolded { slot, write, before } = unfolded;
             let mut whole = std::mem::take(before);
             let lane = &mut self.lane;
             if whole.is_empty() {
