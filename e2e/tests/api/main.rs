@@ -5,6 +5,7 @@
 //! memory, the log notes what is asked of it; stream workers are played by the tests, which write markers. Run one test
 //! with `cargo test -p e2e --test api <name>`.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::large_futures, reason = "whole objects are held where a test waits, and nobody minds")]
 
 mod aborts;
 mod alerts;
