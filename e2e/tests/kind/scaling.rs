@@ -103,6 +103,7 @@ impl Flooded {
     }
 }
 
+#[ignore = "workers share a node's two cores with all else: make soak NAME=scaling"]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_flooded_topic_is_read_by_more_workers_and_by_one_again_after_the_cooldown() {
     let scaling = "{mode: Lag, maxReplicas: 3, targetProcessingSeconds: 10, scaleUpCooldownSeconds: 30, \

@@ -75,8 +75,10 @@ fn they_are_word_for_word_what_the_charts_rules_say() {
     let (none, since) = firing(&unmeasured, Some(T0), &wording(), T0, Since::default());
     assert_eq!(none, Firing::new());
     said.extend(of(&unmeasured, Some(T0 + 600 * SECOND), T0 + 600 * SECOND, since));
-    // Nobody is there to post that nobody is there.
-    let rules = of_rules().into_iter().filter(|(labels, _)| labels["alertname"] != "FeaturemillOperatorAbsent");
+    // Nobody is there to post that nobody is there; and what checks of values found comes from the rules alone.
+    let not_ours =
+        ["FeaturemillOperatorAbsent", "FeaturemillFeatureDrift", "FeaturemillFeatureSkew", "FeaturemillCheckFailed"];
+    let rules = of_rules().into_iter().filter(|(labels, _)| !not_ours.contains(&labels["alertname"].as_str()));
     assert_eq!(said, rules.collect());
 }
 
