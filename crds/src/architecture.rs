@@ -271,7 +271,7 @@ pub struct Archive {
     #[serde(default = "default_maintenance")]
     #[schemars(
         length(min = 1, max = 256),
-        regex(pattern = "^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([^ ]+ +){4}[^ ]+)$")
+        regex(pattern = crate::schema::SCHEDULE)
     )]
     pub maintenance: String,
     /// What is done where the topic no longer holds records that were not archived.

@@ -13,3 +13,6 @@ pub fn quantity(_: &mut SchemaGenerator) -> Schema {
 
 /// The address of a folder that holds a table: of a store that tables are read from, or on a mounted volume.
 pub(crate) const TABLE_URI: &str = "^((s3|s3a|gs|az|abfs|abfss)://[^/ ]+(/[^ ]*)?|file:///[^ ]+)$";
+
+/// When a CronJob runs: five fields, or a word such as `@hourly`.
+pub(crate) const SCHEDULE: &str = "^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([^ ]+ +){4}[^ ]+)$";

@@ -11,7 +11,7 @@ pub struct Schedule {
     /// Five fields, or a word such as `@hourly`.
     #[schemars(
         length(min = 1, max = 256),
-        regex(pattern = "^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([^ ]+ +){4}[^ ]+)$")
+        regex(pattern = crate::schema::SCHEDULE)
     )]
     pub schedule: String,
     /// The time zone of the schedule, such as `Etc/UTC`; that of the cluster's controller manager if not given.

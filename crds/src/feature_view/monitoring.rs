@@ -27,7 +27,7 @@ pub struct DriftWatch {
     #[serde(default = "default_drift_schedule")]
     #[schemars(
         length(min = 1, max = 256),
-        regex(pattern = "^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([^ ]+ +){4}[^ ]+)$")
+        regex(pattern = crate::schema::SCHEDULE)
     )]
     pub schedule: String,
     /// The time zone of the schedule, such as `Etc/UTC`; that of the cluster's controller manager if not given.
@@ -69,7 +69,7 @@ pub struct SkewWatch {
     #[serde(default = "default_skew_schedule")]
     #[schemars(
         length(min = 1, max = 256),
-        regex(pattern = "^(@(yearly|annually|monthly|weekly|daily|midnight|hourly)|([^ ]+ +){4}[^ ]+)$")
+        regex(pattern = crate::schema::SCHEDULE)
     )]
     pub schedule: String,
     /// The time zone of the schedule, such as `Etc/UTC`; that of the cluster's controller manager if not given.

@@ -100,7 +100,8 @@ fn report(comparison: &Comparison, verdict: Verdict) -> Report {
     }
 }
 
-async fn end(world: &World, job: &Job, well: bool) {
+/// Plays the end of a Job.
+pub async fn end(world: &World, job: &Job, well: bool) {
     let (now, begun) = ("2026-01-01T00:01:00Z", "2026-01-01T00:00:00Z");
     let condition = |type_: &str| {
         json!({"type": type_, "status": "True", "lastTransitionTime": now, "lastProbeTime": now,

@@ -9,11 +9,12 @@ use engine::row::{drift_key, skew_key};
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
 use kube::ResourceExt;
-use kube::api::{ListParams, Patch, PatchParams, PostParams};
+use kube::api::{ListParams, PostParams};
 use serde_json::{Value, json};
 use shell::store::RowStore as _;
 
 use crate::children::finish;
+use crate::compares::end;
 use crate::cutover::{active, is_told, played};
 use crate::faults::Faults;
 use crate::fixtures::{VIEW, architecture, view_with, with};
@@ -65,20 +66,8 @@ async fn play(world: &World, cron_job: &CronJob, name: &str, well: bool) {
         "spec": template.spec,
     });
     let job: Job = serde_json::from_value(job).unwrap();
-    world.api::<Job>().create(&PostParams::default(), &job).await.unwrap();
-    let (now, begun) = ("2026-01-01T00:01:00Z", "2026-01-01T00:00:00Z");
-    let condition = |type_: &str| {
-        json!({"type": type_, "status": "True", "lastTransitionTime": now, "lastProbeTime": now,
-               "reason": "Played", "message": "by the test"})
-    };
-    let status = if well {
-        json!({"startTime": begun, "completionTime": now, "succeeded": 1,
-               "conditions": [condition("SuccessCriteriaMet"), condition("Complete")]})
-    } else {
-        json!({"startTime": begun, "failed": 1, "conditions": [condition("FailureTarget"), condition("Failed")]})
-    };
-    let patch = Patch::Merge(json!({"status": status}));
-    world.api::<Job>().patch_status(name, &PatchParams::default(), &patch).await.unwrap();
+    let job = world.api::<Job>().create(&PostParams::default(), &job).await.unwrap();
+    end(world, &job, well).await;
 }
 
 fn drift(revision: &str, clicks: f64, velocity: f64) -> Drift {
