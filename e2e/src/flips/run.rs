@@ -57,14 +57,21 @@ pub async fn run(
     stop: &CancellationToken,
     mut progress: impl FnMut(&Report),
 ) -> Result<Report, String> {
-    expected.telling()?;
+    if settings.moves > 0 {
+        expected.telling()?;
+    }
     let connector = Connector::new(&settings.redis_url, None).map_err(|error| error.to_string())?;
     let mut store = RedisStore::connect(&connector).await.map_err(|error| error.to_string())?;
     let (key, expected) = (live_key(&expected.uid), Arc::new(expected));
     let (send, receive) = unbounded_channel();
+    let mut moves = Moves::default();
+    // Where it stands at the beginning is known before anything is asked, or the first answers could not be judged.
+    let asked = Instant::now();
+    let stands = store.pointer::<Live>(&key).await.map_err(|error| error.to_string())?;
+    moves.saw(stands.ok_or_else(|| format!("{key} is not there"))?, asked, Instant::now());
     let (begun, ended) = (Instant::now(), stop.child_token());
     let mut readers = start(settings, &expected, begun, &ended, send);
-    let mut judge = Judge::new(settings.near, begun, receive);
+    let mut judge = Judge::new(settings.near, begun, receive, moves);
     let mut told = 0;
     let mut ticks = tokio::time::interval(POLL_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -145,10 +152,10 @@ struct Judge {
 }
 
 impl Judge {
-    fn new(near: Duration, begun: Instant, receive: UnboundedReceiver<Seen>) -> Self {
+    fn new(near: Duration, begun: Instant, receive: UnboundedReceiver<Seen>, moves: Moves) -> Self {
         let near_ms = u64::try_from(near.as_millis()).unwrap_or(u64::MAX);
         let report = Report { near_ms, ..Report::default() };
-        let (moves, waiting, by_second) = (Moves::default(), VecDeque::new(), Vec::new());
+        let (waiting, by_second) = (VecDeque::new(), Vec::new());
         Self { moves, near, begun, receive, waiting, by_second, latencies: Default::default(), report }
     }
 

@@ -85,7 +85,7 @@ async fn fifty_faults_at_random_lose_nothing_and_count_nothing_twice() {
         target.strike(fault).await
     };
     // A forwarded port ends with the server that it leads to, and servers are struck too.
-    let client = Client::new(&world.node_port());
+    let client = Client::new(&world.node_port().await);
     // Random keys: every row has several lanes, so that one lost lane shows.
     let report = check(&world, &client, |i, _| (format!("{:x}", i * 2_654_435_761), None), disturb).await;
     println!("struck: {struck:?}");

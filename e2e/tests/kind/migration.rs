@@ -78,7 +78,7 @@ async fn migrate(name: &str, from: &str, to: &str) {
     let telling = values.filter(|v| oracle::telling(v)).count();
     assert!(telling > 500, "a mode could pass by knowing nothing: {telling}");
     let old = of_view(&world, "activeRevision");
-    let readers = Readers::new(world.node_port_url("shop-server"), features, shoppers, as_of);
+    let readers = Readers::new(world.node_port_url("shop-server").await, features, shoppers, as_of);
     assert_eq!(readers.read(), Ok(old.clone()));
 
     let migrated = async {

@@ -73,7 +73,7 @@ impl Shop {
         for object in ["architecture/realtime", "featureview/shopper"] {
             world.ready(object);
         }
-        let (url, uid) = (world.node_port(), world.uid(SHOPPER));
+        let (url, uid) = (world.node_port().await, world.uid(SHOPPER));
         world.settled(&uid).await.unwrap();
         let revisions = Revisions::default();
         let readers = readers(&world, &url, &clickstream, as_of, &revisions);

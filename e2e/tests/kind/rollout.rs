@@ -58,7 +58,7 @@ async fn a_changed_view_is_rolled_out_and_back_under_load_and_leaves_nothing_beh
     for object in ["architecture/realtime", "featureview/shopper"] {
         world.ready(object);
     }
-    let url = world.node_port();
+    let url = world.node_port().await;
     let clickstream = Clickstream::fetch().unwrap().ending_at(Timestamp::now().as_millisecond());
     let uid = world.uid(SHOPPER);
     send(&world, &clickstream.events);

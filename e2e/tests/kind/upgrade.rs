@@ -25,7 +25,7 @@ const SHOPPERS: usize = 20;
 async fn an_upgrade_under_load_fails_no_read_and_changes_no_value() {
     let world = World::new("upgrade", 8).await;
     world.serve_shopper();
-    let url = world.node_port();
+    let url = world.node_port().await;
     let clickstream = Clickstream::fetch().unwrap().ending_at(Timestamp::now().as_millisecond());
     let uid = world.uid(SHOPPER);
     // What comes in during the upgrade is within the view's lateness, so that reads as of before it stay exact.

@@ -106,18 +106,24 @@ impl World {
 
     /// Opens a port of the node for the server, and gives its URL. Unlike a forwarded port it leads to whichever server
     /// is ready, so it outlives any one of them.
-    pub fn node_port(&self) -> String {
+    pub async fn node_port(&self) -> String {
         self.apply(&ARCHITECTURE.replace("      nodePort: 30566\n", ""));
         self.ready("architecture/realtime");
-        self.node_port_url("realtime-server")
+        self.node_port_url("realtime-server").await
     }
 
-    /// Where a server is reached at a node's port that it has already.
-    pub fn node_port_url(&self, service: &str) -> String {
+    /// Where a server is reached at a node's port that it has already, once the node knows of it: kube-proxy hears of a port and
+    /// of the pods behind it a moment after the API server.
+    pub async fn node_port_url(&self, service: &str) -> String {
         let port = self.kubectl(&["get", "service", service, "-o", "jsonpath={.spec.ports[0].nodePort}"]);
         let address = r#"jsonpath={.items[0].status.addresses[?(@.type=="InternalIP")].address}"#;
         let address = self.cluster.kubectl(&["get", "nodes", "-o", address]);
-        format!("http://{}:{}", address.unwrap().trim(), port.unwrap().trim())
+        let address = format!("{}:{}", address.unwrap().trim(), port.unwrap().trim());
+        let open = wait_for("the node to know of the port", Duration::from_mins(1), || async {
+            tokio::net::TcpStream::connect(&address).await.map_err(|e| format!("{address}: {e}"))
+        });
+        drop(open.await.unwrap());
+        format!("http://{address}")
     }
 
     /// A client of the architecture's server, through a port forwarded for as long as the world lives.

@@ -8,6 +8,7 @@ use engine::plan::Plan;
 use k8s_openapi::api::apps::v1::ControllerRevision;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::ListParams;
+use kube::core::DeserializeGuard;
 use kube::{Api, ResourceExt as _};
 
 use crate::context::Context;
@@ -60,9 +61,12 @@ pub(super) async fn observe(context: &Context, replay: &FeatureReplay) -> Result
     if runs::run_of(&observed.replay).is_none() {
         let selector = format!("{MANAGED_BY_SELECTOR},{VIEW_LABEL}={of}");
         observed.history = observe::owned(context, &view, &selector).await?;
-        let all = replays.list(&ListParams::default()).await.map_err(Error::read("the list of featurereplays"))?.items;
+        // One that does not read is of another version; it waits for nobody, and nobody for it.
+        let all = Api::<DeserializeGuard<FeatureReplay>>::namespaced(context.client.clone(), &namespace);
+        let all = all.list(&ListParams::default()).await.map_err(Error::read("the list of featurereplays"))?.items;
+        let all = all.into_iter().filter_map(|replay| replay.0.ok());
         let other = |other: &FeatureReplay| other.uid() != observed.replay.uid() && other.spec.view_ref.name == of;
-        observed.others = all.into_iter().filter(|r| other(r) && super::ended(r).is_none()).collect();
+        observed.others = all.filter(|r| other(r) && super::ended(r).is_none()).collect();
     }
     observed.view = Some(view);
     Ok(Some(observed))

@@ -143,9 +143,22 @@ pub fn marker_key(uid: &str, revision: &str, incarnation: u32, shard: u32) -> St
 pub const PARTITIONS_FIELD: &str = "partitions";
 
 /// The field of [`marker_key`] that says from which event time on, in milliseconds, the rows hold every event. A replay that
-/// left out what is older says so of all rows of the incarnation, those of entities that have none included; without the
-/// field nothing was left out on purpose.
+/// left out what is older says so of all rows of the incarnation, those of entities that have none included; without any such
+/// field nothing was left out.
 pub const COMPLETE_FROM_FIELD: &str = "completeFrom";
+
+/// The same of one partition, which was read from the first record that the topic still held. The latest of all such fields
+/// is what is true of the rows.
+#[must_use]
+pub fn partition_complete_from(partition: i32) -> String {
+    format!("{COMPLETE_FROM_FIELD}/{partition}")
+}
+
+/// Whether a field of [`marker_key`] is one of these.
+#[must_use]
+pub fn is_complete_from(field: &str) -> bool {
+    field.strip_prefix(COMPLETE_FROM_FIELD).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
 
 /// The key of what keeps the workers of an incarnation's rows from their work: pod name → [`Trouble`]. It expires.
 #[must_use]

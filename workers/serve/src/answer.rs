@@ -140,6 +140,8 @@ fn assemble<'a>(
             incarnation: view.incarnation,
             t,
             published: (plan.mode.has_generations() && view.generation > 0).then_some((view.generation, view.horizon)),
+            // What is before a Lambda's horizon its generation holds.
+            complete_from: Some(view.complete_from).filter(|from| *from > view.horizon),
             complete_to: view.complete_to,
             degraded,
         });

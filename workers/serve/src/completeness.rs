@@ -2,7 +2,7 @@
 //!
 //! Invariant: the markers are read before the rows, and written after them, so the rows hold at least what is said here.
 
-use engine::row::{COMPLETE_FROM_FIELD, Marker, PARTITIONS_FIELD, RowError};
+use engine::row::{Marker, PARTITIONS_FIELD, RowError, is_complete_from};
 use thiserror::Error;
 
 /// Why a view's markers could not be read.
@@ -26,25 +26,33 @@ pub enum MarkerError {
     },
     /// The time from which on the rows hold every event.
     #[error(
-        "the field `{COMPLETE_FROM_FIELD}` holds {text:?}, which is not a time in milliseconds; delete the revision's rows to replay them"
+        "the field `{field}` holds {text:?}, which is not a time in milliseconds; delete the revision's rows to replay them"
     )]
     CompleteFrom {
+        /// The field.
+        field: String,
         /// What was found.
         text: String,
     },
 }
 
 /// The event time in milliseconds from which on the rows hold every event; the beginning of time unless a replay left out
-/// what is older.
+/// what is older, or a topic had lost it.
 ///
 /// # Errors
-/// [`MarkerError::CompleteFrom`] if the field is not what a replay writes.
+/// [`MarkerError::CompleteFrom`] if a field is not what a worker writes.
 pub fn complete_from(fields: &[(Vec<u8>, Vec<u8>)]) -> Result<i64, MarkerError> {
-    let Some((_, value)) = fields.iter().find(|(field, _)| field == COMPLETE_FROM_FIELD.as_bytes()) else {
-        return Ok(i64::MIN);
-    };
-    let text = String::from_utf8_lossy(value);
-    text.parse().map_err(|_| MarkerError::CompleteFrom { text: text.to_string() })
+    let mut latest = i64::MIN;
+    for (field, value) in fields {
+        let (field, text) = (String::from_utf8_lossy(field), String::from_utf8_lossy(value));
+        if is_complete_from(&field) {
+            let time = text
+                .parse()
+                .map_err(|_| MarkerError::CompleteFrom { field: field.to_string(), text: text.to_string() })?;
+            latest = latest.max(time);
+        }
+    }
+    Ok(latest)
 }
 
 /// The event time in milliseconds up to which every partition has been read; `None` if it is not known, because a
@@ -65,7 +73,7 @@ pub fn complete_to(fields: &[(Vec<u8>, Vec<u8>)]) -> Result<Option<i64>, MarkerE
             partitions = Some(number);
             continue;
         }
-        if field == COMPLETE_FROM_FIELD {
+        if is_complete_from(&field) {
             continue;
         }
         let marker =
@@ -134,14 +142,16 @@ mod tests {
     }
 
     #[test]
-    fn what_a_replay_left_out_is_no_partition() {
-        let of = |text: &str| {
+    fn what_is_left_out_is_no_partition_and_the_latest_of_it_counts() {
+        let of = |all: &[(&str, &str)]| {
             let mut fields = fields("1", &["10:500:10:9000"]);
-            fields.push((COMPLETE_FROM_FIELD.as_bytes().to_vec(), text.as_bytes().to_vec()));
+            fields.extend(all.iter().map(|(field, text)| (field.as_bytes().to_vec(), text.as_bytes().to_vec())));
             (complete_to(&fields), complete_from(&fields))
         };
-        assert_eq!(of("-70"), (Ok(Some(9000)), Ok(-70)));
-        assert!(of("long ago").1.unwrap_err().to_string().contains("long ago"));
+        assert_eq!(of(&[("completeFrom", "-70")]), (Ok(Some(9000)), Ok(-70)));
+        assert_eq!(of(&[("completeFrom/3", "60"), ("completeFrom", "-70"), ("completeFrom/0", "8")]).1, Ok(60));
+        let broken = of(&[("completeFrom/3", "long ago")]).1.unwrap_err().to_string();
+        assert!(broken.contains("completeFrom/3") && broken.contains("long ago"), "{broken}");
         assert_eq!(complete_from(&fields("1", &["10:500:10:9000"])), Ok(i64::MIN));
     }
 

@@ -42,6 +42,9 @@ pub struct ViewNote<'a> {
     pub t: i64,
     /// The batch generation that is served and its horizon, where there is one.
     pub published: Option<(u64, i64)>,
+    /// The event time from which on the source was read, where what was before is missing: a window that begins earlier is
+    /// `INVALID`.
+    pub complete_from: Option<i64>,
     /// The event time up to which the source has been read.
     pub complete_to: Option<i64>,
     /// Whether that is older than it may be.
@@ -109,6 +112,10 @@ impl Answer<'_> {
                 json(out, &generation);
                 out.extend_from_slice(b",\"horizon\":");
                 time(out, horizon);
+            }
+            if let Some(complete_from) = view.complete_from {
+                out.extend_from_slice(b",\"complete_from\":");
+                time(out, complete_from);
             }
             completeness(out, view.complete_to, view.degraded);
             out.push(b'}');

@@ -107,8 +107,13 @@ pub fn assign(consumer: &GroupConsumer, read: &TopicPartitionList, held: &TopicP
     consumer.pause(held)
 }
 
-/// A consumer in `group`. `queue_kib` bounds what is fetched ahead for each partition. Offsets are neither committed nor
-/// reset by themselves.
+/// What librdkafka holds beside each record that it has fetched, in bytes, and of what it counts nothing.
+const BESIDE_RECORD: usize = 384;
+/// What it fetches ahead at most where memory allows: its own default.
+const MOST_AHEAD: usize = 100_000;
+
+/// A consumer in `group`. `queue_kib` bounds what is fetched ahead for each partition: half of it for the bytes of records, half
+/// for what librdkafka holds beside each. Offsets are neither committed nor reset by themselves.
 ///
 /// # Errors
 /// [`KafkaError`].
@@ -119,7 +124,8 @@ pub fn consumer(
     protocol: GroupProtocol,
     queue_kib: usize,
 ) -> Result<Arc<GroupConsumer>, KafkaError> {
-    let queue_kib = queue_kib.to_string();
+    let records = (queue_kib * 1_024 / 2 / BESIDE_RECORD).clamp(1_000, MOST_AHEAD).to_string();
+    let bytes = (queue_kib / 2).to_string();
     let mut ours = vec![
         ("group.id", group),
         ("client.id", client_id),
@@ -128,7 +134,8 @@ pub fn consumer(
         ("auto.offset.reset", "error"),
         ("allow.auto.create.topics", "false"),
         ("topic.metadata.refresh.interval.ms", "30000"),
-        ("queued.max.messages.kbytes", &queue_kib),
+        ("queued.max.messages.kbytes", &bytes),
+        ("queued.min.messages", &records),
         // A full queue is emptied in milliseconds; the default pause of a second would leave us idle.
         ("fetch.queue.backoff.ms", "5"),
         ("fetch.error.backoff.ms", "100"),

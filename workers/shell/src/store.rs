@@ -118,7 +118,7 @@ pub struct Erased {
 pub struct Markers {
     /// How many partitions the topic has, if anybody wrote it.
     pub partitions: Option<i32>,
-    /// The event time from which on the rows hold every event, in milliseconds; `None` if nothing was left out on purpose.
+    /// The event time from which on the rows hold every event, in milliseconds; `None` if nothing was left out.
     pub complete_from_ms: Option<i64>,
     /// By partition.
     pub by_partition: BTreeMap<i32, Marker>,
@@ -169,12 +169,12 @@ fn parse_markers(key: &str, fields: impl IntoIterator<Item = (String, String)>) 
     for (field, text) in fields {
         if field == engine::row::PARTITIONS_FIELD {
             markers.partitions = text.parse().ok();
-        } else if field == engine::row::COMPLETE_FROM_FIELD {
-            let parsed = text.parse().map_err(|error: std::num::ParseIntError| StoreError::Value {
+        } else if engine::row::is_complete_from(&field) {
+            let parsed: i64 = text.parse().map_err(|error: std::num::ParseIntError| StoreError::Value {
                 key: key.to_owned(),
                 detail: format!("the field {field} holds {text:?}: {error}"),
             })?;
-            markers.complete_from_ms = Some(parsed);
+            markers.complete_from_ms = Some(markers.complete_from_ms.map_or(parsed, |known| known.max(parsed)));
         } else if let Ok(partition) = field.parse() {
             let marker = Marker::decode(&text).map_err(|source| StoreError::Marker { key: key.to_owned(), source })?;
             markers.by_partition.insert(partition, marker);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use rdkafka::admin::{AdminClient, AdminOptions, ResourceSpecifier};
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::RDKafkaErrorCode;
@@ -157,24 +157,42 @@ fn bounds_of(
     which(partitions).map(ask).collect()
 }
 
+/// How long the topic keeps each record, in milliseconds; `None` if that depends on more than time, or we may not know.
+///
+/// # Errors
+/// [`TopicError`] if the brokers cannot be asked, or it does not exist.
+pub async fn keeps_ms(kafka: &KafkaSettings, topic: &str) -> Result<Option<i64>, TopicError> {
+    let Some(config) = config(kafka, topic).await? else { return Ok(None) };
+    let number = |name: &str| config.get(name)?.value.as_ref()?.parse::<i64>().ok();
+    Ok(match (number("retention.ms"), number("retention.bytes")) {
+        (Some(ms), Some(bytes)) if bytes < 0 => Some(if ms < 0 { i64::MAX } else { ms }),
+        _ => None,
+    })
+}
+
 async fn refuse_compacted(kafka: &KafkaSettings, topic: &str) -> Result<(), TopicError> {
-    let doing = "asking for the topic's cleanup.policy";
+    let config = config(kafka, topic).await?;
+    let policy = config.and_then(|config| config.get("cleanup.policy")?.value.clone());
+    match policy.filter(|policy| policy.contains("compact")) {
+        Some(policy) => Err(TopicError::Compacted { topic: topic.to_owned(), policy }),
+        None => Ok(()),
+    }
+}
+
+/// The topic's configuration; `None` if we may not see it.
+async fn config(kafka: &KafkaSettings, topic: &str) -> Result<Option<ConfigResource>, TopicError> {
+    let doing = "asking for the topic's configuration";
     let failed = |detail: String| TopicError::Kafka { bootstrap: kafka.bootstrap.clone(), doing, detail };
     let options = AdminOptions::new().request_timeout(Some(TIMEOUT));
     let admin: AdminClient<DefaultClientContext> = kafka.client(&[], DefaultClientContext)?;
     let answer = admin.describe_configs(&[ResourceSpecifier::Topic(topic)], &options).await;
     match answer.map_err(|error| failed(error.to_string()))?.into_iter().next() {
-        Some(Ok(config)) => match config.get("cleanup.policy").and_then(|entry| entry.value.clone()) {
-            Some(policy) if policy.contains("compact") => {
-                Err(TopicError::Compacted { topic: topic.to_owned(), policy })
-            }
-            _ => Ok(()),
-        },
+        Some(Ok(config)) => Ok(Some(config)),
         Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition)) => Err(TopicError::Missing { topic: topic.to_owned() }),
         Some(Err(code)) => {
-            tracing::warn!(topic, %code, "cannot see the topic's cleanup.policy; it must not be compact");
-            Ok(())
+            tracing::warn!(topic, %code, "cannot see the topic's configuration; its cleanup.policy must not be compact");
+            Ok(None)
         }
-        None => Ok(()),
+        None => Ok(None),
     }
 }

@@ -6,11 +6,14 @@ use std::time::Duration;
 use engine::row::Marker;
 use rdkafka::consumer::Consumer;
 use shell::backoff::Backoff;
+use shell::clock::now_ms;
 use shell::store::{Erased, RowStore, StoreError};
+use shell::topic::keeps_ms;
 
 use crate::ends::SUBJECT;
 use crate::group::GroupConsumer;
 use crate::link::Connected;
+use crate::lost::Lost;
 use crate::shared::Shared;
 use crate::start::{self, Observed};
 
@@ -57,10 +60,27 @@ pub async fn gather<S: RowStore>(
             }
         }
     };
+    // An idle partition may have lost all it had, and yet nothing that a window counts.
+    let is_idle = low > 0 && low == end;
+    let keeps = if is_idle { keeps_ms(&shared.kafka, &shared.topic).await.unwrap_or(None) } else { None };
+    // One that keeps all, and yet has lost some, was cleared by hand.
+    let keeps = keeps.filter(|keeps| *keeps < i64::MAX).unwrap_or(0);
     let mut link = shared.link.clone();
     loop {
         let connection = link.connected().await?;
-        match stored(&shared, &connection.store, partition).await {
+        let stored = async {
+            let (erased, markers) = stored(&shared, &connection.store, partition).await?;
+            // Of a partition with records the first of them will say it.
+            let now = now_ms();
+            let latest = if low < end { now } else { now.saturating_sub(keeps) };
+            for (plan, marker) in shared.plans.iter().zip(&markers) {
+                if let Some(lost) = Lost::before(marker.as_ref(), partition, low, latest) {
+                    lost.tell(&connection.store, plan).await?;
+                }
+            }
+            Ok((erased, markers))
+        };
+        match stored.await {
             Ok((erased, markers)) => {
                 let observed = Observed { markers, low, end };
                 let decision = start::decide(&observed);

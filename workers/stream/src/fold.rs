@@ -17,6 +17,7 @@ use crate::ages::Ages;
 use crate::cache::{Expiry, LaneCache};
 use crate::dead_letter::SharedLetters;
 use crate::folding::{Chunk, Folding, Rows};
+use crate::lost::Lost;
 use crate::metrics::Metrics;
 use crate::plan_run::PlanRun;
 use crate::waiting::{REFUSED, Waiting};
@@ -70,6 +71,8 @@ pub struct PlanState {
     slots: Vec<u32>,
     /// Events that are not in the lanes yet; `None` where each is inserted as it comes.
     waiting: Option<Waiting>,
+    /// What the topic had lost, until the first record says since when.
+    lost: Option<Lost>,
 }
 
 impl PlanState {
@@ -89,14 +92,15 @@ impl PlanState {
             rows: Vec::new(),
             slots: Vec::new(),
             waiting: None,
+            lost: Lost::before(marker.as_ref(), partition, from, now_ms()),
         }
     }
 
     /// Events wait until they are written: for rows that nobody reads yet, of which each is then made once, and few are open
-    /// at a time.
+    /// at a time. What is left out of those is told by who ordered them.
     #[must_use]
     pub fn deferred(self) -> Self {
-        Self { waiting: Some(Waiting::default()), ..self }
+        Self { waiting: Some(Waiting::default()), lost: None, ..self }
     }
 
     /// Whether events wait until they are written.
@@ -137,6 +141,12 @@ impl PlanState {
         source: &Source<'_, S>,
         mut refuse: impl FnMut(&M, &'static str, &str),
     ) -> Result<(), FoldError> {
+        if let (Some(lost), Some(first)) = (self.lost, records.iter().find(|record| record.offset() >= self.from)) {
+            if let Some(lost) = lost.narrowed(first.timestamp().to_millis()) {
+                source.runtime.block_on(lost.tell(source.store, plan))?;
+            }
+            self.lost = None;
+        }
         self.rows.clear();
         let mut taken = 0;
         for (index, record) in records.iter().enumerate() {

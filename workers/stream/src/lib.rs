@@ -25,6 +25,7 @@ pub mod group;
 pub mod horizon;
 mod limit;
 pub mod link;
+mod lost;
 pub mod metrics;
 mod pace;
 mod parts;

@@ -39,7 +39,7 @@ async fn from_an_edit_to_its_flip_on_ten_million_events() {
     for object in ["architecture/realtime", &object] {
         world.ready(object);
     }
-    let (uid, client) = (world.uid(VIEW), Client::new(&world.node_port_url("realtime-server")));
+    let (uid, client) = (world.uid(VIEW), Client::new(&world.node_port_url("realtime-server").await));
     world.settled(&uid).await.unwrap();
     let old = world.status(&object, "activeRevision");
     let first = view::expected(&uid, &[(&old, "a")]);

@@ -74,7 +74,7 @@ async fn flips(name: &str, store: Store, scale: &Scale) {
     for object in ["architecture/realtime".to_owned(), format!("featureview/{VIEW}")] {
         world.ready(&object);
     }
-    let (uid, client) = (world.uid(VIEW), Client::new(&world.node_port_url("realtime-server")));
+    let (uid, client) = (world.uid(VIEW), Client::new(&world.node_port_url("realtime-server").await));
     let object = format!("featureview/{VIEW}");
     let old = world.status(&object, "activeRevision");
     reads(&client, &view::expected(&uid, &[(&old, "a")])).await;
@@ -149,6 +149,7 @@ async fn reads(client: &Client, expected: &Expected) {
 async fn said(world: &World, job: &str, what: &str, wanted: impl Fn(&Report) -> bool) -> Report {
     wait_for(what, Duration::from_mins(20), || async {
         let logs = world.kubectl(&["logs", &format!("job/{job}"), "--tail=1"])?;
+        assert!(!logs.starts_with("flips: "), "the load {job} did not begin: {logs}");
         let report: Report = serde_json::from_str(logs.trim()).map_err(|_| logs.clone())?;
         if wanted(&report) { Ok(report) } else { Err(logs) }
     })

@@ -1,11 +1,14 @@
-//! A replay that begins where the longest window does: what it left out is told beside the markers, so that every read of its
-//! rows is exact, or known not to be.
+//! What rows do not hold is told beside the markers, so that every read of them is exact, or known not to be: of a replay that
+//! begins where the longest window does, and of a worker whose topic had lost its first records.
 
 use e2e::services::Message;
 use engine::lane::{Lane, Layout};
 use engine::read::{Layer, Reader, Status};
 use engine::replay::Part;
-use engine::row::{COMPLETE_FROM_FIELD, marker_key, parse_lane_field};
+use engine::row::{COMPLETE_FROM_FIELD, marker_key, parse_lane_field, partition_complete_from};
+use rdkafka::TopicPartitionList;
+use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::topic_partition_list::Offset;
 
 use super::world::{Chance, Event, LIMIT, TOPIC, UID, World, definition, events, now, record};
 
@@ -94,4 +97,58 @@ async fn reads_of_what_a_replay_left_out_are_inexact_and_all_others_exact() {
         }
     }
     assert!(exact > 100 && inexact > 100 && would_be_wrong > 20, "{exact} {inexact} {would_be_wrong}");
+}
+
+async fn told(world: &World, partition: i32) -> Option<i64> {
+    let key = marker_key(UID, &world.plan.revision, WHOLE, 0);
+    world.redis.command(&["HGET", &key, &partition_complete_from(partition)]).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_without_a_marker_tells_what_its_topic_had_lost() {
+    let world = World::new(3).await;
+    let (now, future) = (now(), world.plan.time.max_future_ms);
+    let all = events(&mut Chance(7), 300, 9, now);
+    // Of partition 0 the records before 40 are gone, of partition 1 all of them, of partition 2 none.
+    let records = all.iter().enumerate().map(|(i, event)| {
+        let (partition, place) = (i32::try_from(i / 100).unwrap(), i64::try_from(i % 100).unwrap());
+        Message { time: Some(now - HOUR + place), ..record(event, partition, now) }
+    });
+    world.kafka.produce(TOPIC, records).await.unwrap();
+    let mut to = TopicPartitionList::new();
+    to.add_partition_offset(TOPIC, 0, Offset::Offset(40)).unwrap();
+    to.add_partition_offset(TOPIC, 1, Offset::End).unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+    world.kafka.admin().unwrap().delete_records(&to, &options).await.unwrap();
+    let week = AlterConfig::new(ResourceSpecifier::Topic(TOPIC)).set("retention.ms", "604800000");
+    world.kafka.admin().unwrap().alter_configs([&week], &options).await.unwrap()[0].as_ref().unwrap();
+
+    let started = super::world::now();
+    let mut worker = world.worker("first");
+    world.until_read(300).await;
+    assert_eq!(told(&world, 0).await, Some(now - HOUR + 40 + future));
+    let (idle, week) = (told(&world, 1).await.unwrap(), 7 * 24 * HOUR);
+    assert!(
+        (started - week + future..=super::world::now() - week + future).contains(&idle),
+        "what the topic keeps it has: {idle}"
+    );
+    assert_eq!(told(&world, 2).await, None, "nothing is lost of what begins at 0");
+
+    // One that goes on from a marker adds nothing, however much is gone by now.
+    worker.process.kill().await.unwrap();
+    to.add_partition_offset(TOPIC, 2, Offset::Offset(60)).unwrap();
+    let options = AdminOptions::new().operation_timeout(Some(LIMIT));
+    world.kafka.admin().unwrap().delete_records(&to, &options).await.unwrap();
+    let mut worker = world.worker("second");
+    worker.ready().await;
+    world.kafka.produce(TOPIC, [record(&all[0], 2, now)]).await.unwrap();
+    world.until_read(301).await;
+    assert_eq!((told(&world, 1).await, told(&world, 2).await), (Some(idle), None));
+
+    // A store that lost all is filled from what the topic still holds.
+    let _: () = world.redis.command(&["FLUSHALL"]).await.unwrap();
+    worker.process.kill().await.unwrap();
+    let _worker = world.worker("third");
+    world.until_read(301).await;
+    assert_eq!(told(&world, 2).await, Some(now - HOUR + 60 + future));
 }

@@ -20,6 +20,7 @@ fn answer<'a>(features: Vec<FeatureColumn<'a>>, entities: &'a [serde_json::Value
             incarnation: 2,
             t: 0,
             published: None,
+            complete_from: None,
             complete_to: Some(1_640_991_599_500),
             degraded: false,
         }],

@@ -7,7 +7,7 @@ use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
     COMPLETE_FROM_FIELD, CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key,
-    erased_version_key, lane_field,
+    erased_version_key, lane_field, partition_complete_from,
 };
 use engine::shadow::Report as Shadows;
 
@@ -210,10 +210,11 @@ impl RowStore for MemoryStore {
         Ok(outcome)
     }
 
-    async fn put_complete_from(&self, key: &str, time_ms: i64) -> Result<(), StoreError> {
+    async fn put_complete_from(&self, key: &str, partition: Option<i32>, time_ms: i64) -> Result<(), StoreError> {
         let mut state = self.open("saying from when on rows are complete")?;
         let hash = state.hashes.entry(key.to_owned()).or_default();
-        hash.insert(COMPLETE_FROM_FIELD.to_owned(), time_ms.to_string().into_bytes());
+        let field = partition.map_or(COMPLETE_FROM_FIELD.to_owned(), partition_complete_from);
+        hash.insert(field, time_ms.to_string().into_bytes());
         Ok(())
     }
 

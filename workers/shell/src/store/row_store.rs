@@ -48,9 +48,14 @@ pub trait RowStore: Clone + Send + Sync + 'static {
         write: MarkerWrite,
     ) -> impl Future<Output = Result<Outcome, StoreError>> + Send;
 
-    /// Says beside the markers under `key` from which event time on the rows hold every event. Who leaves older ones out says
-    /// it before the first marker that it writes, so that whoever finds the markers finds it too.
-    fn put_complete_from(&self, key: &str, time_ms: i64) -> impl Future<Output = Result<(), StoreError>> + Send;
+    /// Says beside the markers under `key`, of all partitions or of one, from which event time on the rows hold every event. Who
+    /// leaves older ones out says it before the first marker that it writes, so that whoever finds the markers finds it too.
+    fn put_complete_from(
+        &self,
+        key: &str,
+        partition: Option<i32>,
+        time_ms: i64,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send;
 
     /// The version of who was erased from a view; 0 if nobody was.
     fn erased_version(&self, uid: &str) -> impl Future<Output = Result<u64, StoreError>> + Send;

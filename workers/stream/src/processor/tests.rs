@@ -66,8 +66,8 @@ impl RowStore for Slow {
         self.marked.notify_one();
         outcome
     }
-    async fn put_complete_from(&self, key: &str, time_ms: i64) -> Result<(), StoreError> {
-        self.store.put_complete_from(key, time_ms).await
+    async fn put_complete_from(&self, key: &str, partition: Option<i32>, time_ms: i64) -> Result<(), StoreError> {
+        self.store.put_complete_from(key, partition, time_ms).await
     }
     async fn erased_version(&self, uid: &str) -> Result<u64, StoreError> {
         self.store.erased_version(uid).await

@@ -72,7 +72,7 @@ pub(super) type Known = (Vec<Arc<Erased>>, Vec<Option<Marker>>);
 pub(super) async fn known<S: RowStore>(shared: &Shared<S>, store: &S, order: Order) -> Result<Known, StoreError> {
     if let Some(time) = order.complete_from {
         for plan in shared.plans.iter() {
-            store.put_complete_from(&plan.marker_key, time).await?;
+            store.put_complete_from(&plan.marker_key, None, time).await?;
         }
     }
     stored(shared, store, order.part.partition).await
