@@ -3,7 +3,7 @@
 use crds::condition::{ConditionStatus, reasons};
 use crds::feature_view::AbortReason;
 use engine::plan::Plan;
-use k8s_openapi::jiff::SignedDuration;
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
 use super::{Round, Verdict};
@@ -74,8 +74,22 @@ impl Round<'_> {
                 );
                 (ConditionStatus::True, reason, message)
             }
-            _ => (ConditionStatus::True, reasons::HEALTHY, "served".to_owned()),
+            _ => {
+                let missing = self.missing().map(|missing| format!("; {missing}")).unwrap_or_default();
+                (ConditionStatus::True, reasons::HEALTHY, format!("served{missing}"))
+            }
         }
+    }
+
+    /// What windows of the live revision still answer `INVALID` for, because the topic had lost it.
+    fn missing(&self) -> Option<String> {
+        let StoreView::Known(facts) = self.store else { return None };
+        let plan = self.live_plan().filter(|plan| self.serves_target() && !plan.mode.has_generations())?;
+        let from = facts.markers.as_ref()?.complete_from_ms?;
+        // What is kept for late events no read as of now reaches.
+        let time = &plan.time;
+        let needs = time.retention_ms.map(|kept| kept - time.allowed_lateness_ms - time.max_future_ms);
+        not_whole(from, needs, self.now)
     }
 
     /// What the target has still to do before it counts as caught up.
@@ -235,5 +249,35 @@ impl Round<'_> {
             view.name_any()
         );
         (ConditionStatus::True, reasons::SOAKING, message)
+    }
+}
+
+/// What to say of rows that hold every event from `from_ms` on, if the longest window reaches further back; `needs_ms` is how
+/// far that may be, `None` for ever.
+fn not_whole(from_ms: i64, needs_ms: Option<i64>, now: Timestamp) -> Option<String> {
+    let reached = needs_ms.map(|needs| now.as_millisecond().saturating_sub(needs));
+    let from = Timestamp::from_second(from_ms.div_euclid(1_000)).ok()?;
+    reached.is_none_or(|reached| reached < from_ms).then(|| {
+        format!(
+            "windows that begin before {from} answer INVALID until they are whole, since what came before was not read: \
+             the topic no longer held it, or the rollout began later"
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_told_until_no_window_reaches_it() {
+        let now: Timestamp = "2026-01-10T00:00:00Z".parse().unwrap();
+        let day = 86_400_000;
+        let from = now.as_millisecond() - 3 * day;
+        let said = not_whole(from, Some(7 * day), now).unwrap();
+        assert!(said.contains("before 2026-01-07T00:00:00Z answer INVALID"), "{said}");
+        assert_eq!(not_whole(from, Some(3 * day), now), None);
+        assert!(not_whole(from, None, now).is_some(), "a feature over all time is never whole");
     }
 }
