@@ -148,7 +148,7 @@ fn of_rollout(before: &FeatureViewStatus, after: &FeatureViewStatus) -> Vec<Happ
     {
         let note = format!(
             "the online store lost revision {active}, which is computed anew from what its source still holds: windows that \
-             reach further back are too low until `featuremill replay` has read them, from an archive where there is one"
+             reach further back answer INVALID until `featuremill replay` has read them, from an archive where there is one"
         );
         say(EventType::Warning, reasons::STORE_LOST, note);
     }

@@ -35,7 +35,17 @@ impl Asker {
     ///
     /// # Errors
     /// librdkafka's, when no client can be made, the brokers do not answer, or one of the partitions has no end.
-    pub fn ask(&mut self, member: &GroupConsumer, mut set: impl FnMut(i32, End)) -> KafkaResult<()> {
+    pub fn ask(&mut self, member: &GroupConsumer, set: impl FnMut(i32, End)) -> KafkaResult<()> {
+        let answer = self.ask_once(member, set);
+        // A client goes by the partitions that a topic had when it last heard of it, for minutes: also by that it had none,
+        // which brokers that come back may say in their first seconds. A new one asks.
+        if answer.is_err() {
+            self.client = None;
+        }
+        answer
+    }
+
+    fn ask_once(&mut self, member: &GroupConsumer, mut set: impl FnMut(i32, End)) -> KafkaResult<()> {
         let assignment = member.assignment()?;
         if assignment.count() == 0 {
             return Ok(());
@@ -61,10 +71,6 @@ impl Asker {
                 (Ok(()), _) => {}
                 (Err(error), _) => failed = Err(error),
             }
-        }
-        // A client goes by the partitions that a topic had when it first heard of it, for minutes; a new one asks.
-        if failed.is_err() {
-            self.client = None;
         }
         failed
     }
