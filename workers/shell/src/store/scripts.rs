@@ -6,10 +6,11 @@ use super::LaneWrite;
 /// the version that the writer knows, then for each row its [`header`], the names and bytes of the fields to set, and the
 /// names of those to remove. Answers one digit for each row: 0 written, 1 superseded, 2 lost, 3 needs whole, 4 fenced.
 ///
-/// The stored offset is bytes 9 to 17 of the head, big-endian. Offsets are below 2^53, so Lua's numbers hold them.
+/// The stored offset is bytes 9 to 17 of the head, big-endian. Offsets are below 2^53, so Lua's numbers hold them. The time to
+/// live stays the text it is: of a number Redis makes text for every row.
 pub(super) const FLUSH: &str = r"
 local call, read = redis.call, struct.unpack
-local head, ttl, at, out = ARGV[1], tonumber(ARGV[2]), 4, {}
+local head, ttl, at, out = ARGV[1], ARGV[2], 4, {}
 if (call('GET', KEYS[1]) or '0') ~= ARGV[3] then
   for k = 2, #KEYS do out[k - 1] = 4 end
   return out
@@ -31,7 +32,7 @@ for k = 2, #KEYS do
   if result == 0 then
     call('HSET', KEYS[k], unpack(ARGV, first, last))
     if removals > 0 then call('HDEL', KEYS[k], unpack(ARGV, last + 1, at - 1)) end
-    if ttl > 0 then call('PEXPIRE', KEYS[k], ttl) end
+    if ttl ~= '0' then call('PEXPIRE', KEYS[k], ttl) end
   end
   out[k - 1] = result
 end
