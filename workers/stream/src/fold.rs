@@ -193,9 +193,7 @@ impl PlanState {
             }
             let time = evaluated.time(row);
             self.event_time = self.event_time.max(time);
-            if self.waiting.is_none() {
-                counting.event(time);
-            }
+            counting.event(time);
             if !self.cache.takes(slot, records[self.rows[row]].offset()) {
                 self.slots[row] = REFUSED;
                 continue;
