@@ -85,6 +85,8 @@ async fn replay(world: &mut World<'_>, number: u32) -> Result<(Run, Plan), Bench
     });
     let (seen, first) = (seen.await?, Instant::now());
     let before: Duration = members.iter().map(|member| usage::cpu(member.process.id())).sum();
+    let servers = [world.kafka.process()?.id(), world.redis.process()?.id()];
+    let servers_before = servers.map(usage::cpu);
     let mut rows = vec![0; members.len()];
     until("the end of a replay", LIMIT, async || {
         let mut left = 0;
@@ -103,6 +105,7 @@ async fn replay(world: &mut World<'_>, number: u32) -> Result<(Run, Plan), Bench
     .await??;
     let (elapsed, whole) = (first.elapsed().as_secs_f64(), started.elapsed().as_secs_f64());
     let (busy, stolen) = Ticks::now().since(ticks);
+    let [kafka, redis] = [0, 1].map(|i| usage::cpu(servers[i]).saturating_sub(servers_before[i]).as_secs_f64());
     let cpu: Duration = members.iter().map(|member| member.cpu).sum();
     let read = (world.scale.events - seen.min(world.scale.events)) as f64;
     let run = Run {
@@ -112,7 +115,7 @@ async fn replay(world: &mut World<'_>, number: u32) -> Result<(Run, Plan), Bench
     };
     let (rows, peak): (u64, u64) = (rows.iter().sum(), members.iter().map(|member| member.peak_mib).sum());
     step.done(&format!(
-        "{:.0} events/s in {elapsed:.1} s, at least {rows} rows written; CPU s {:.1}, peaks {peak} MiB together, machine {busy} % busy, {stolen} % stolen",
+        "{:.0} events/s in {elapsed:.1} s, at least {rows} rows written; CPU s: replay {:.1}, Kafka {kafka:.1}, Redis {redis:.1}; peaks {peak} MiB together, machine {busy} % busy, {stolen} % stolen",
         run.rate,
         cpu.as_secs_f64()
     ));

@@ -1,10 +1,9 @@
 //! One batch of one partition: taken from its queue, folded for every plan, its bad records sent off.
 
-use std::time::Duration;
-
+use fetch::Record;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::message::Message as _;
 use shell::store::{RowStore, StoreError};
 
 use crate::dead_letter::Refusal;
@@ -38,24 +37,18 @@ impl Ended {
 }
 
 /// A batch of records, as many as are there, and at most `most`.
-pub(crate) fn take(queue: &Queue, most: usize) -> Result<Vec<BorrowedMessage<'_>>, KafkaError> {
-    let mut records = Vec::new();
-    while records.len() < most {
-        match queue.poll(Duration::ZERO) {
-            None => break,
-            Some(Ok(record)) => records.push(record),
-            Some(Err(error)) => {
-                if let Some(RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange) =
-                    error.rdkafka_error_code()
-                {
-                    // What was read before it is read again, from the marker or not at all.
-                    return Err(error);
-                }
-                // librdkafka goes on by itself after every other error of a fetch.
-                tracing::warn!(%error, "fetching");
-            }
+pub(crate) fn take(queue: &Queue, most: usize) -> Result<Vec<Record<'_>>, KafkaError> {
+    let mut records = queue.take(most);
+    for code in records.iter().filter_map(Record::error) {
+        let error = KafkaError::MessageConsumption(code);
+        if let RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange = code {
+            // What was read before it is read again, from the marker or not at all.
+            return Err(error);
         }
+        // librdkafka goes on by itself after every other error of a fetch.
+        tracing::warn!(%error, "fetching");
     }
+    records.retain(|record| record.error().is_none());
     Ok(records)
 }
 
@@ -63,7 +56,7 @@ pub(crate) fn process<S: RowStore>(
     shared: &Shared<S>,
     partition: i32,
     reading: &mut Reading<S>,
-    records: &[BorrowedMessage<'_>],
+    records: &[Record<'_>],
 ) -> Result<(), Ended> {
     let Some(last) = records.last() else { return Ok(()) };
     // What is at the end or behind it is another's to read.
@@ -73,7 +66,7 @@ pub(crate) fn process<S: RowStore>(
         Source { partition, store: &reading.connection.store, runtime: &shared.runtime, metrics: &shared.metrics };
     for (plan, state) in shared.plans.iter().zip(&mut reading.plans) {
         let letters = state.letters.clone();
-        let refuse = |record: &BorrowedMessage<'_>, reason: &'static str, detail: &str| {
+        let refuse = |record: &Record<'_>, reason: &'static str, detail: &str| {
             let view = &plan.plan().view;
             let refusal = Refusal { view, revision: &plan.plan().revision, reason, detail };
             shared.dead_letters.send(&plan.dead_letters, record, &refusal, &letters);

@@ -1,13 +1,14 @@
 //! The lanes of one plan and partition that are in memory.
 //!
 //! Invariants:
-//! - A lane in here holds every event of its entity before [`Lane::offset`] that was not erased, and no other of its partition.
+//! - A lane in here holds every event of its entity before its slot's offset that was not erased, and no other of its partition.
 //!   So the lane of who was erased begins at the offset that the tombstone covers, and costs nothing from there on.
 //! - `base` is what the store is known to hold of it, or to be about to hold: a lower offset there means lost writes. Without
 //!   a base the lane is written whole.
 //! - A lane is dropped from here only when the store has it: never while it is changed or its write is under way.
-//! - Where events wait before they are folded (see [`crate::folding`]) a lane in here is its offset alone, which counts events
-//!   that wait as in it. What was written of it stands beside as bytes, but while a write is under way, which has them.
+//! - Where events wait before they are folded (see [`crate::folding`]) there are no lanes in here, and a slot's offset counts
+//!   events that wait as in it. What was written stands beside as bytes, but while a write is under way, which has them; and
+//!   after the last write nothing does.
 
 use std::hash::BuildHasher;
 use std::sync::Arc;
@@ -20,27 +21,36 @@ use shell::store::{Erased, LaneWrite, Segments};
 
 use crate::folding::Unfolded;
 
-/// One lane.
+/// What every event of an entity touches, and nothing else: the less it is, the more entities are near.
 #[derive(Debug)]
-pub struct Slot {
+struct Slot {
     /// In place where it is short, so that to compare it is to touch no other memory.
     entity: CompactString,
-    /// The lane itself.
-    pub lane: Lane,
+    /// Events before this offset are in the lane, or wait to be.
+    offset: i64,
+    changed: bool,
+    writing: bool,
+    used: bool,
+}
+
+/// What is held of an entity's row beside that.
+#[derive(Debug, Default)]
+struct Held {
+    lane: Lane,
     /// What the store has of a lane whose events wait.
     whole: Segments,
     base: Option<i64>,
     written: Option<Instant>,
+    /// Bytes that lane and segments take, roughly.
     bytes: usize,
-    changed: bool,
-    writing: bool,
-    used: bool,
 }
 
 /// The lanes by entity. Slots are numbered, so that a batch looks each entity up once.
 #[derive(Debug)]
 pub struct LaneCache {
     slots: Vec<Option<Slot>>,
+    /// By slot; it ends with the last of which anything is held. While a replay's events wait for their first flush nothing is.
+    held: Vec<Held>,
     free: Vec<u32>,
     index: HashTable<u32>,
     hasher: DefaultHashBuilder,
@@ -73,16 +83,33 @@ impl Expiry {
 }
 
 impl Slot {
-    /// The write that brings the store up to date, but for what is written.
-    fn begin_write(&mut self, row_prefix: &str, expiry: Expiry) -> LaneWrite {
-        let may_have_expired = expiry.may_have_passed(self.base, self.written);
-        let whole = may_have_expired || self.base.is_none();
-        let (key, new) = ([row_prefix, self.entity.as_str()].concat(), self.lane.offset());
-        let (segments, removed) = (Segments::new(), Vec::new());
-        let write = LaneWrite { key, base: self.base, new, whole, may_have_expired, segments, removed };
-        (self.base, self.written) = (Some(new), Some(expiry.now));
+    /// Bytes of a slot and of all that is kept of it in any case.
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + size_of::<Held>() + self.entity.len() + 64
+    }
+
+    /// From now on the store counts as holding what it is about to be given.
+    fn begin_write(&mut self) {
         (self.changed, self.writing) = (false, true);
-        write
+    }
+}
+
+/// What a write goes from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Basis {
+    /// See [`LaneWrite::base`].
+    pub(crate) base: Option<i64>,
+    /// See [`LaneWrite::whole`].
+    pub(crate) whole: bool,
+    /// See [`LaneWrite::may_have_expired`].
+    pub(crate) may_have_expired: bool,
+}
+
+impl Held {
+    /// What a write of it goes from.
+    fn basis(&self, expiry: Expiry) -> Basis {
+        let may_have_expired = expiry.may_have_passed(self.base, self.written);
+        Basis { base: self.base, whole: may_have_expired || self.base.is_none(), may_have_expired }
     }
 }
 
@@ -93,6 +120,7 @@ impl LaneCache {
     pub fn new(complete: bool, partition: i32, erased: Arc<Erased>) -> Self {
         Self {
             slots: Vec::new(),
+            held: Vec::new(),
             free: Vec::new(),
             index: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
@@ -162,21 +190,10 @@ impl LaneCache {
             slots.push(None);
             u32::try_from(slots.len() - 1).unwrap_or(u32::MAX)
         });
-        let bytes = size_of::<Slot>() + entity.len() + 64;
-        self.bytes += bytes;
-        let mut lane = Lane::new();
-        lane.set_offset(self.erased.tombstones.offset(entity, self.partition));
-        slots[at as usize] = Some(Slot {
-            entity: entity.into(),
-            lane,
-            whole: Segments::new(),
-            base: None,
-            written: None,
-            bytes,
-            changed: false,
-            writing: false,
-            used: true,
-        });
+        let offset = self.erased.tombstones.offset(entity, self.partition);
+        let slot = Slot { entity: entity.into(), offset, changed: false, writing: false, used: true };
+        self.bytes += slot.bytes();
+        slots[at as usize] = Some(slot);
         let hasher = &self.hasher;
         self.index.insert_unique(hash, at, |at| {
             slots[*at as usize].as_ref().map_or(0, |slot| hasher.hash_one(&*slot.entity))
@@ -187,7 +204,8 @@ impl LaneCache {
     /// Brings the lanes of `slots` near. What a lane holds lies at random places of a large memory, and events of different
     /// entities have nothing to wait for in each other: looked at ahead and together, they wait for all of it at once.
     pub fn warm(&self, slots: &[u32]) {
-        let near = slots.iter().filter_map(|at| self.get(*at)).fold(0, |near, slot| near ^ slot.lane.touch());
+        let held = slots.iter().filter_map(|at| self.held.get(*at as usize));
+        let near = held.fold(0, |near, held| near ^ held.lane.touch());
         std::hint::black_box(near);
     }
 
@@ -199,50 +217,68 @@ impl LaneCache {
 
     /// The lane that the store has for a slot.
     pub fn load(&mut self, at: u32, lane: Lane) {
-        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
-        slot.base = Some(lane.offset());
-        slot.lane = lane;
-        let bytes = size_of::<Slot>() + slot.entity.len() + slot.lane.memory();
-        self.bytes = self.bytes + bytes - slot.bytes;
-        slot.bytes = bytes;
+        let bytes = lane.memory();
+        self.begin(at, lane.offset());
+        self.held(at).lane = lane;
+        self.count(at, bytes);
     }
 
     /// What the store has for a slot whose events wait, and the offset up to which that is.
     pub fn keep(&mut self, at: u32, offset: i64, whole: Segments) {
-        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
-        slot.base = Some(offset);
-        slot.lane.set_offset(offset);
+        self.begin(at, offset);
         self.set_whole(at, whole);
     }
 
-    fn set_whole(&mut self, at: u32, whole: Segments) {
+    /// The store has a slot's row up to `offset`.
+    fn begin(&mut self, at: u32, offset: i64) {
         let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
-        let held = whole.iter().map(|(_, bytes)| bytes.capacity() + size_of::<(u8, Vec<u8>)>()).sum::<usize>();
-        let bytes = size_of::<Slot>() + slot.entity.len() + 64 + held;
-        self.bytes = self.bytes + bytes - slot.bytes;
-        (slot.bytes, slot.whole) = (bytes, whole);
+        slot.offset = offset;
+        self.held(at).base = Some(offset);
     }
 
-    /// The lane of a slot, for the event at `offset`; `None` if the lane holds that event. The caller inserts it.
-    pub fn lane_for(&mut self, at: u32, offset: i64) -> Option<&mut Lane> {
-        let slot = self.slots.get_mut(at as usize)?.as_mut()?;
-        if offset < slot.lane.offset() {
-            return None;
+    fn set_whole(&mut self, at: u32, whole: Segments) {
+        let bytes = whole.iter().map(|(_, bytes)| bytes.capacity() + size_of::<(u8, Vec<u8>)>()).sum::<usize>();
+        self.held(at).whole = whole;
+        self.count(at, bytes);
+    }
+
+    /// What is held of a slot takes so many bytes.
+    fn count(&mut self, at: u32, bytes: usize) {
+        let before = std::mem::replace(&mut self.held(at).bytes, bytes);
+        self.bytes = self.bytes + bytes - before;
+    }
+
+    fn held(&mut self, at: u32) -> &mut Held {
+        let at = at as usize;
+        if self.held.len() <= at {
+            self.held.resize_with(at + 1, Held::default);
+        }
+        &mut self.held[at]
+    }
+
+    /// Whether the event at `offset` is not in the lane of a slot. From now on it is: the caller inserts it, or lets it wait.
+    pub fn takes(&mut self, at: u32, offset: i64) -> bool {
+        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return false };
+        if offset < slot.offset {
+            return false;
         }
         if !slot.changed {
             slot.changed = true;
             self.changed.push(at);
         }
-        slot.lane.set_offset(offset + 1);
-        Some(&mut slot.lane)
+        slot.offset = offset + 1;
+        true
     }
 
-    /// The lane of a slot had room for so many bytes, and has now: see [`Lane::room`].
-    pub fn resized(&mut self, at: u32, before: usize, now: usize) {
-        let Some(slot) = self.slots.get_mut(at as usize).and_then(Option::as_mut) else { return };
-        // What it had is in both sums.
+    /// Changes the lane of a slot.
+    pub fn change(&mut self, at: u32, change: impl FnOnce(&mut Lane)) {
+        let held = self.held(at);
+        let before = held.lane.room();
+        change(&mut held.lane);
+        let now = held.lane.room();
+        // What it had room for is in both sums.
+        held.bytes = held.bytes + now - before;
         self.bytes = self.bytes + now - before;
-        slot.bytes = slot.bytes + now - before;
     }
 
     /// The writes that bring the store up to date, and the slots they belong to. From now on the store counts as holding
@@ -252,28 +288,41 @@ impl LaneCache {
         let mut writes = Vec::with_capacity(changed.len());
         for at in &changed {
             let Some(slot) = self.slots[*at as usize].as_mut() else { continue };
-            let write = slot.begin_write(row_prefix, expiry);
-            if write.whole {
-                slot.lane.forget_written();
+            slot.begin_write();
+            let (key, new) = ([row_prefix, slot.entity.as_str()].concat(), slot.offset);
+            let held = self.held(*at);
+            let Basis { base, whole, may_have_expired } = held.basis(expiry);
+            if whole {
+                held.lane.forget_written();
             }
-            let encoded = slot.lane.encode(layout);
-            writes.push(LaneWrite { segments: encoded.segments, removed: encoded.removed, ..write });
-            let bytes = size_of::<Slot>() + slot.entity.len() + slot.lane.memory();
-            self.bytes = self.bytes + bytes - slot.bytes;
-            slot.bytes = bytes;
+            held.lane.set_offset(new);
+            let encoded = held.lane.encode(layout);
+            (held.base, held.written) = (Some(new), Some(expiry.now));
+            let bytes = held.lane.memory();
+            let (segments, removed) = (encoded.segments, encoded.removed);
+            writes.push(LaneWrite { key, base, new, whole, may_have_expired, segments, removed });
+            self.count(*at, bytes);
         }
         (writes, changed)
     }
 
     /// As [`Self::writes`], of lanes whose events wait: they are yet to be made, of these events and what was written before.
-    /// What is written of them comes back by [`Self::written_whole`].
-    pub(crate) fn unfolded(&mut self, row_prefix: &str, expiry: Expiry) -> Vec<Unfolded> {
+    /// What is written of them comes back by [`Self::written_whole`], unless nothing comes after these writes (`last`).
+    pub(crate) fn unfolded(&mut self, expiry: Expiry, last: bool) -> Vec<Unfolded> {
         let changed = std::mem::take(&mut self.changed);
         let mut unfolded = Vec::with_capacity(changed.len());
+        let nothing = Held::default();
         for at in changed {
             let Some(slot) = self.slots[at as usize].as_mut() else { continue };
-            let write = slot.begin_write(row_prefix, expiry);
-            unfolded.push(Unfolded { slot: at, write, before: std::mem::take(&mut slot.whole) });
+            slot.begin_write();
+            let (entity, new) = (slot.entity.clone(), slot.offset);
+            let basis = self.held.get(at as usize).unwrap_or(&nothing).basis(expiry);
+            if !last {
+                let held = self.held(at);
+                (held.base, held.written) = (Some(new), Some(expiry.now));
+            }
+            let before = self.held.get_mut(at as usize).map(|held| std::mem::take(&mut held.whole)).unwrap_or_default();
+            unfolded.push(Unfolded { slot: at, entity, basis, new, before });
         }
         unfolded
     }
@@ -297,11 +346,11 @@ impl LaneCache {
     /// The store is ahead of this slot's base, so that only the whole lane can be written; the next writes will.
     pub fn needs_whole(&mut self, at: u32) {
         let Some(slot) = self.slots[at as usize].as_mut() else { return };
-        slot.base = None;
         if !slot.changed {
             slot.changed = true;
             self.changed.push(at);
         }
+        self.held(at).base = None;
     }
 
     /// Drops lanes that the store has and that were not used lately, until at most `target` bytes are left or two rounds
@@ -320,7 +369,8 @@ impl LaneCache {
                 continue;
             }
             let hash = self.hasher.hash_one(&*slot.entity);
-            self.bytes -= slot.bytes;
+            let held = self.held.get_mut(at).map(std::mem::take).unwrap_or_default();
+            self.bytes -= slot.bytes() + held.bytes;
             let number = u32::try_from(at).unwrap_or(u32::MAX);
             if let Ok(entry) = self.index.find_entry(hash, |other| *other == number) {
                 entry.remove();

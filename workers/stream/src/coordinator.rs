@@ -247,7 +247,7 @@ impl<S: RowStore> Coordinator<S> {
         let mut starts = Vec::new();
         for facts in facts {
             // The queue is split off before the partition is assigned, so that no record takes the common one.
-            let queue = self.consumer.split_partition_queue(&topic, facts.partition);
+            let queue = Queue::split(&self.consumer, &topic, facts.partition);
             let offset = match &facts.decision {
                 start::Start::Read { position, .. } => Offset::Offset(*position),
                 _ => Offset::End,

@@ -115,16 +115,16 @@ impl PlanState {
         self.waiting.as_ref().map_or(0, Waiting::bytes)
     }
 
-    /// The rows that bring the store up to date; see [`LaneCache::writes`].
-    pub fn rows(&mut self, plan: &PlanRun, expiry: Expiry) -> Rows {
+    /// The rows that bring the store up to date; see [`LaneCache::writes`]. They are the `last` if no event comes after them.
+    pub fn rows(&mut self, plan: &PlanRun, expiry: Expiry, last: bool) -> Rows {
         match &mut self.waiting {
             None => {
                 let (writes, slots) = self.cache.writes(&plan.layout, &plan.row_prefix, expiry);
                 Rows::Encoded(Chunk { writes, slots, whole: Vec::new() })
             }
             Some(waiting) => {
-                let lanes = self.cache.unfolded(&plan.row_prefix, expiry);
-                Rows::Waiting(Box::new(Folding::new(lanes, std::mem::take(waiting))))
+                let lanes = self.cache.unfolded(expiry, last);
+                Rows::Waiting(Box::new(Folding::new(lanes, std::mem::take(waiting), &plan.row_prefix, last)))
             }
         }
     }
@@ -204,16 +204,13 @@ impl PlanState {
             let time = evaluated.time(row);
             self.event_time = self.event_time.max(time);
             counting.event(time);
-            let Some(lane) = self.cache.lane_for(slot, records[self.rows[row]].offset()) else {
+            if !self.cache.takes(slot, records[self.rows[row]].offset()) {
                 self.slots[row] = REFUSED;
                 continue;
-            };
+            }
             below += u64::from(time < horizon);
             if self.waiting.is_none() {
-                let before = lane.room();
-                lane.insert(&plan.layout, &evaluated, row);
-                let now = lane.room();
-                self.cache.resized(slot, before, now);
+                self.cache.change(slot, |lane| lane.insert(&plan.layout, &evaluated, row));
             }
         }
         source.metrics.events_below_horizon.inc_by(below);

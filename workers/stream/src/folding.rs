@@ -3,10 +3,12 @@
 //! Invariant: the bytes of a lane that was made here are those of one into which each event was inserted as it came, for a
 //! lane is a function of the set of its events (see [`engine::lane`]).
 
-use engine::lane::{Lane, Layout};
+use compact_str::CompactString;
+use engine::lane::{Encoded, Lane, Layout};
 use engine::program::Evaluated;
 use shell::store::{LaneWrite, Segments};
 
+use crate::cache::Basis;
 use crate::fold::{FoldError, decode};
 use crate::waiting::{BySlot, Waiting};
 
@@ -31,7 +33,7 @@ pub struct Chunk {
     pub writes: Vec<LaneWrite>,
     /// The slots they belong to, in the same order.
     pub slots: Vec<u32>,
-    /// Of lanes of events that waited all segments, in the same order.
+    /// Of lanes of events that waited all segments, in the same order; none of the last.
     pub whole: Vec<Segments>,
 }
 
@@ -39,8 +41,10 @@ pub struct Chunk {
 #[derive(Debug)]
 pub(crate) struct Unfolded {
     pub(crate) slot: u32,
-    /// Without segments yet.
-    pub(crate) write: LaneWrite,
+    pub(crate) entity: CompactString,
+    pub(crate) basis: Basis,
+    /// The offset up to which its events are.
+    pub(crate) new: i64,
     /// What was written before; none before the first.
     pub(crate) before: Segments,
 }
@@ -49,6 +53,9 @@ pub(crate) struct Unfolded {
 #[derive(Debug)]
 pub struct Folding {
     waiting: Option<Waiting>,
+    row_prefix: String,
+    /// Whether nothing comes after it, so that nobody asks for what is written.
+    last: bool,
     events: BySlot,
     lanes: Vec<Unfolded>,
     done: usize,
@@ -80,8 +87,9 @@ impl Rows {
 
 impl Folding {
     /// Of lanes, and the events that are to be inserted into them.
-    pub(crate) fn new(lanes: Vec<Unfolded>, waiting: Waiting) -> Self {
-        Self { waiting: Some(waiting), events: BySlot::default(), lanes, done: 0, lane: Lane::new() }
+    pub(crate) fn new(lanes: Vec<Unfolded>, waiting: Waiting, row_prefix: &str, last: bool) -> Self {
+        let (row_prefix, events) = (row_prefix.to_owned(), BySlot::default());
+        Self { waiting: Some(waiting), row_prefix, last, events, lanes, done: 0, lane: Lane::new() }
     }
 
     fn next(&mut self, layout: &Layout) -> Result<Chunk, FoldError> {
@@ -98,26 +106,29 @@ impl Folding {
         let events = Evaluated::gather(&self.events.batches, &self.events.rows[from..to]);
         let (mut chunk, nothing) = (Chunk::default(), Lane::new());
         for (position, unfolded) in some.clone().zip(&mut self.lanes[some.clone()]) {
-            let Unfolded { slot, write, before } = unfolded;
-            let mut whole = std::mem::take(before);
+            let Unfolded { slot, entity, basis, new, before } = unfolded;
+            let key = [self.row_prefix.as_str(), entity.as_str()].concat();
+            let Basis { base, whole, may_have_expired } = *basis;
+            let mut stored = std::mem::take(before);
             let lane = &mut self.lane;
-            if whole.is_empty() {
+            if stored.is_empty() {
                 lane.restart(&nothing);
             } else {
-                *lane = decode(layout, &write.key, &whole)?;
+                *lane = decode(layout, &key, &stored)?;
             }
             lane.extend(layout, &events, begin(position) - from..ends[position] - from);
-            lane.set_offset(write.new);
-            if write.whole {
+            lane.set_offset(*new);
+            if whole {
                 lane.forget_written();
-                whole.clear();
+                stored.clear();
             }
-            let encoded = lane.encode(layout);
-            overlay(&mut whole, &encoded.segments, &encoded.removed);
-            let key = std::mem::take(&mut write.key);
-            chunk.writes.push(LaneWrite { key, segments: encoded.segments, removed: encoded.removed, ..*write });
+            let Encoded { segments, removed } = lane.encode(layout);
+            if !self.last {
+                overlay(&mut stored, &segments, &removed);
+                chunk.whole.push(stored);
+            }
+            chunk.writes.push(LaneWrite { key, base, new: *new, whole, may_have_expired, segments, removed });
             chunk.slots.push(*slot);
-            chunk.whole.push(whole);
         }
         self.done = some.end;
         Ok(chunk)

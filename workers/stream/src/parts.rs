@@ -22,7 +22,7 @@ pub(crate) fn collect<S>(shared: &Shared<S>, partition: i32, reading: &mut Readi
     let read_to_end_at = shared.read_to_end_at(partition, reading.position);
     for (number, (plan, state)) in shared.plans.iter().zip(&mut reading.plans).enumerate() {
         let expiry = Expiry { ttl_ms: plan.ttl_ms, now };
-        let rows = state.rows(plan, expiry);
+        let rows = state.rows(plan, expiry, reading.position >= reading.until);
         let marker = marker_write(partition, reading.position, end, read_to_end_at, state);
         let due = state.marked.is_none_or(|marked| now.duration_since(marked) >= REFRESH);
         let news = state.marker.is_none_or(|known| known.offset != marker.marker.offset);

@@ -7,7 +7,6 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
 use engine::row::Marker;
-use rdkafka::consumer::base_consumer::PartitionQueue;
 use shell::admin::Readiness;
 pub use shell::ends::End;
 use shell::ends::PartitionEnds;
@@ -171,7 +170,7 @@ impl<S> Shared<S> {
 }
 
 /// The records of one partition.
-pub type Queue = PartitionQueue<GroupContext>;
+pub type Queue = fetch::Queue<GroupContext>;
 
 /// How a partition starts, or starts anew.
 pub struct Start<S> {

@@ -152,6 +152,11 @@ impl Dyadic {
     /// The number as an integer, if it is one that 128 bits hold.
     #[must_use]
     pub fn to_integer(&self) -> Option<i128> {
+        if let Self::Small(integer, 0) = self
+            && i128::from(*integer) != i128::MIN
+        {
+            return Some((*integer).into());
+        }
         let (mantissa, exponent) = self.small_parts()?;
         let by = u32::try_from(exponent).ok()?;
         // A shift is exact as long as it can be undone.

@@ -307,7 +307,8 @@ fn number(value: ValueRef<'_>) -> Option<Dyadic> {
 /// An input's exact square.
 fn square(value: ValueRef<'_>) -> Option<Dyadic> {
     match value {
-        ValueRef::Int64(x) => Some(Dyadic::integer_squared(x.into())),
+        // 128 bits hold the square of 64.
+        ValueRef::Int64(x) => Some(Dyadic::integer(i128::from(x) * i128::from(x))),
         ValueRef::Decimal(x) => Some(Dyadic::integer_squared(x)),
         ValueRef::Double(x) => Some(Dyadic::double_squared(x)),
         _ => None,

@@ -48,8 +48,10 @@ fn put_columns(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions
     let slots: Vec<Slot> = positions.iter().map(|p| table.slot(layout, table.starts[*p])).collect();
     let mut maps: Vec<Vec<bool>> = Vec::new();
     let mut written = Written::new(positions.len());
+    let mut states: Vec<&State> = Vec::with_capacity(positions.len());
     for (i, (part, _)) in layout.parts.iter().enumerate() {
-        let states: Vec<&State> = positions.iter().map(|p| &table.states[p * width + i]).collect();
+        states.clear();
+        states.extend(positions.iter().map(|p| &table.states[p * width + i]));
         if part.kind == Kind::Count
             && let Some(equal) = (0..i).find(|j| {
                 layout.parts[*j].0.kind == Kind::Count
@@ -78,7 +80,7 @@ fn put_columns(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions
             maps.push(map.clone());
         }
         let present: Vec<Slot> = slots.iter().zip(&map).filter(|(_, bit)| **bit).map(|(slot, _)| *slot).collect();
-        let states: Vec<&State> = states.into_iter().filter(|s| !s.is_empty()).collect();
+        states.retain(|state| !state.is_empty());
         column::put(out, part, &present, &states, &mut written);
     }
 }

@@ -43,6 +43,7 @@ pub(crate) use table::Table;
 
 use std::ops::Range;
 
+use crate::aggregate::ValueRef;
 use crate::time::TIME_LIMIT;
 
 /// The tiles of one entity from one source partition.
@@ -133,6 +134,8 @@ impl Lane {
             self.advance(layout, time);
         }
         let tracked = !self.live.is_empty();
+        // Parts of one input stand side by side: it is looked up once for all of them.
+        let mut known: Option<(usize, Option<ValueRef<'_>>)> = None;
         for (table, layout) in self.tables.iter_mut().zip(&layout.tables) {
             let Some(start) = table.place(layout, time) else { continue };
             let width = layout.parts.len();
@@ -142,13 +145,18 @@ impl Lane {
                     continue;
                 }
                 for (i, (part, input)) in (group.from..group.to).zip(&layout.parts[group.from..group.to]) {
-                    let value = match input {
-                        None => None,
-                        Some(k) => match events.value(*k, row).and_then(crate::aggregate::ValueRef::canonical) {
-                            None => continue,
-                            some => some,
-                        },
+                    let value = match (input, known) {
+                        (None, _) => None,
+                        (Some(k), Some((of, value))) if *k == of => value,
+                        (Some(k), _) => {
+                            let value = events.value(*k, row).and_then(ValueRef::canonical);
+                            known = Some((*k, value));
+                            value
+                        }
                     };
+                    if input.is_some() && value.is_none() {
+                        continue;
+                    }
                     // The tile is looked for once, and made only for an event that changes something in it.
                     let at = *row_at.get_or_insert_with(|| table.tile(start, width) * width);
                     part.insert(&mut table.states[at + i], time, value);

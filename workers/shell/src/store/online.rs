@@ -137,10 +137,14 @@ fn lane_of(partition: i32, row: Vec<(String, Vec<u8>)>) -> Segments {
     segments
 }
 
-fn add_write(call: &mut Cmd, partition: i32, write: &LaneWrite) {
+fn add_write(call: &mut Cmd, partition: i32, head: &str, write: &LaneWrite) {
     call.arg(header(write).as_slice());
     for (segment, bytes) in &write.segments {
-        call.arg(lane_field(partition, *segment)).arg(bytes.as_slice());
+        match segment {
+            0 => call.arg(head),
+            _ => call.arg(lane_field(partition, *segment)),
+        };
+        call.arg(bytes.as_slice());
     }
     for segment in &write.removed {
         call.arg(lane_field(partition, *segment));
@@ -186,7 +190,7 @@ impl RowStore for RedisStore {
                 }
                 call.arg(&head).arg(ttl_ms.unwrap_or(0)).arg(fence.version);
                 for row in rows {
-                    add_write(&mut call, partition, row);
+                    add_write(&mut call, partition, &head, row);
                 }
                 pipeline.add_command(call);
             }

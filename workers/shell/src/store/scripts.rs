@@ -6,20 +6,22 @@ use super::LaneWrite;
 /// the version that the writer knows, then for each row its [`header`], the names and bytes of the fields to set, and the
 /// names of those to remove. Answers one digit for each row: 0 written, 1 superseded, 2 lost, 3 needs whole, 4 fenced.
 ///
-/// The stored offset is bytes 9 to 17 of the head, big-endian. Offsets are below 2^53, so Lua's numbers hold them.
+/// The stored offset is bytes 9 to 17 of the head, big-endian. Offsets are below 2^53, so Lua's numbers hold them. The time to
+/// live stays the text it is: of a number Redis makes text for every row.
 pub(super) const FLUSH: &str = r"
-local head, ttl, at, out = ARGV[1], tonumber(ARGV[2]), 4, {}
-if (redis.call('GET', KEYS[1]) or '0') ~= ARGV[3] then
+local call, read = redis.call, struct.unpack
+local head, ttl, at, out = ARGV[1], ARGV[2], 4, {}
+if (call('GET', KEYS[1]) or '0') ~= ARGV[3] then
   for k = 2, #KEYS do out[k - 1] = 4 end
   return out
 end
 for k = 2, #KEYS do
-  local base, new, flags, sets, removals = struct.unpack('>llBBB', ARGV[at])
+  local base, new, flags, sets, removals = read('>llBBB', ARGV[at])
   local first, last = at + 1, at + 2 * sets
   at = last + removals + 1
   local whole, expired = flags % 2 == 1, flags >= 2
-  local stored = redis.call('HGET', KEYS[k], head)
-  if stored then stored = struct.unpack('>l', stored, 10) end
+  local stored = call('HGET', KEYS[k], head)
+  if stored then stored = read('>l', stored, 10) end
   local result
   if not stored then
     if base < 0 or expired then result = 0 else result = 2 end
@@ -28,9 +30,9 @@ for k = 2, #KEYS do
   elseif whole or stored == base then result = 0
   else result = 3 end
   if result == 0 then
-    redis.call('HSET', KEYS[k], unpack(ARGV, first, last))
-    if removals > 0 then redis.call('HDEL', KEYS[k], unpack(ARGV, last + 1, at - 1)) end
-    if ttl > 0 then redis.call('PEXPIRE', KEYS[k], ttl) end
+    call('HSET', KEYS[k], unpack(ARGV, first, last))
+    if removals > 0 then call('HDEL', KEYS[k], unpack(ARGV, last + 1, at - 1)) end
+    if ttl ~= '0' then call('PEXPIRE', KEYS[k], ttl) end
   end
   out[k - 1] = result
 end

@@ -23,13 +23,13 @@ fn a_write_goes_from_what_the_store_has_to_what_the_lane_has() {
     let (slot, load) = cache.slot("ada");
     assert!(load, "the store may have it");
     assert_eq!(cache.slot("ada"), (slot, false), "asked once");
-    assert!(cache.lane_for(slot, 4).is_some());
+    assert!(cache.takes(slot, 4));
     let (writes, slots) = cache.writes(&plan.layout, "p/", expiry(EVER, now));
     assert_eq!((writes[0].key.as_str(), writes[0].base, writes[0].new, writes[0].whole), ("p/ada", None, 5, true));
     assert_eq!(cache.writes(&plan.layout, "p/", expiry(EVER, now)).0, [], "nothing changed");
     cache.written(&slots);
-    assert!(cache.lane_for(slot, 4).is_none(), "it is in there");
-    assert!(cache.lane_for(slot, 9).is_some());
+    assert!(!cache.takes(slot, 4), "it is in there");
+    assert!(cache.takes(slot, 9));
     let (writes, _) = cache.writes(&plan.layout, "p/", expiry(EVER, now));
     assert_eq!((writes[0].base, writes[0].new, writes[0].whole), (Some(5), 10, false));
     cache.needs_whole(slot);
@@ -45,8 +45,8 @@ fn a_loaded_lane_has_its_base_and_skips_what_it_holds() {
     let mut lane = Lane::new();
     lane.set_offset(7);
     cache.load(slot, lane);
-    assert!(cache.lane_for(slot, 6).is_none());
-    assert!(cache.lane_for(slot, 7).is_some());
+    assert!(!cache.takes(slot, 6));
+    assert!(cache.takes(slot, 7));
     let (writes, _) = cache.writes(&plan.layout, "p/", expiry(EVER, Instant::now()));
     assert_eq!((writes[0].base, writes[0].new, writes[0].whole), (Some(7), 8, false));
 }
@@ -58,7 +58,7 @@ fn a_row_that_may_have_expired_is_written_whole() {
     let (slot, load) = cache.slot("ada");
     assert!(!load, "nothing is stored that was not read here");
     for (offset, after, expired) in [(0, 0, false), (1, 800, false), (2, 800 + 901, true)] {
-        let _ = cache.lane_for(slot, offset);
+        let _ = cache.takes(slot, offset);
         let now = start + Duration::from_millis(after);
         let (writes, _) = cache.writes(&plan.layout, "p/", expiry(Some(1_000), now));
         assert_eq!(writes[0].may_have_expired, expired, "after {after} ms");
@@ -74,11 +74,11 @@ fn only_what_the_store_has_is_dropped_and_then_it_is_read_back() {
     let (writing, _) = cache.slot("writing");
     let (stored, _) = cache.slot("stored");
     for slot in [writing, stored] {
-        let _ = cache.lane_for(slot, 0);
+        let _ = cache.takes(slot, 0);
     }
     let _ = cache.writes(&plan.layout, "p/", expiry(EVER, now));
     cache.written(&[stored]);
-    let _ = cache.lane_for(changed, 1);
+    let _ = cache.takes(changed, 1);
     let before = cache.bytes();
     cache.shrink(0);
     assert_eq!(cache.len(), 2);
@@ -98,7 +98,7 @@ fn a_row_that_was_read_back_may_expire_before_it_is_written() {
     let mut lane = Lane::new();
     lane.set_offset(7);
     cache.load(slot, lane);
-    let _ = cache.lane_for(slot, 7);
+    let _ = cache.takes(slot, 7);
     let (writes, _) = cache.writes(&plan.layout, "p/", expiry(Some(3_600_000), now));
     // Its last write may have been nearly an hour ago: gone by now, it is no loss of the store's.
     let write = &writes[0];
@@ -113,10 +113,10 @@ fn the_lane_of_who_was_erased_begins_where_the_tombstone_ends() {
     erased.tombstones.add("ada", &engine::erase::Covers { offsets: [(7, 10), (8, 50)].into(), before_ms: 0 });
     let mut cache = LaneCache::new(true, 7, Arc::new(erased));
     let (ada, bob) = (cache.slot("ada").0, cache.slot("bob").0);
-    assert!(cache.lane_for(ada, 9).is_none(), "it was erased");
-    assert!(cache.lane_for(bob, 9).is_some());
+    assert!(!cache.takes(ada, 9), "it was erased");
+    assert!(cache.takes(bob, 9));
     assert_eq!(cache.changed(), 1, "nothing is written of who has no other event");
-    assert!(cache.lane_for(ada, 10).is_some());
+    assert!(cache.takes(ada, 10));
     let (writes, _) = cache.writes(&plan.layout, "p/", expiry(EVER, now));
     assert_eq!(writes.iter().map(|write| (write.base, write.new)).collect::<Vec<_>>(), [(None, 10), (None, 11)]);
 }

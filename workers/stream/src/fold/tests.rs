@@ -99,7 +99,7 @@ impl Bench {
         }
         let (plan, state) = (&self.plans[0], &mut reader.state);
         let expiry = Expiry { ttl_ms: None, now: Instant::now() };
-        let rows = state.rows(plan, expiry);
+        let rows = state.rows(plan, expiry, reader.position == i64::try_from(self.records.len()).unwrap());
         let base = state.marker.map(|marker| marker.offset);
         let (offset, event_time) = (reader.position, state.event_time);
         let marker = Marker { offset, event_time, end_offset: offset, read_to_end_at: 0 };
@@ -117,8 +117,8 @@ impl Bench {
         self.runtime.block_on(store.flush(PARTITION, None, fence, &some.writes)).unwrap();
     }
 
-    /// Flushes, or ends the flush that is under way; `false` if the store had lost writes, so that the reader is of no more
-    /// use.
+    /// Flushes, or ends the flush that is under way; `false` if the store had lost writes, or the last rows would have to be
+    /// written once more, so that the reader is of no more use.
     fn flush(&self, store: &MemoryStore, reader: &mut Reader) -> bool {
         self.begin(reader);
         let Some(part) = reader.flight.take() else { return true };
@@ -127,6 +127,9 @@ impl Bench {
         assert!(report.error.is_none());
         let done = report.done.into_iter().next().unwrap();
         assert!(done.broken.is_none(), "{:?}", done.broken);
+        if state.is_deferred() && done.whole.is_empty() && !done.needs_whole.is_empty() {
+            return false;
+        }
         state.cache.written(&done.slots);
         state.cache.written_whole(&done.slots, done.whole);
         for slot in done.needs_whole {

@@ -101,6 +101,11 @@ impl<S: RowStore> Processor<S> {
             return;
         }
         let state = &mut reading.plans[plan];
+        if state.is_deferred() && whole.is_empty() && !needs_whole.is_empty() {
+            // Of the last writes nothing was kept that a whole lane could be made of.
+            self.end(partition, Ended::Restart("another process has written the same rows".to_owned()));
+            return;
+        }
         // What has an end is a replay of history, of which no age says how fresh anything is.
         if reading.until == i64::MAX {
             let view = &self.shared.plans[plan].plan().view.name;

@@ -190,7 +190,7 @@ fn start(processor: &mut Processor<Slow>, store: &Slow) {
     let position = marker.map_or(0, |marker| marker.offset);
     let connection = Connected { number: 1, store: store.clone() };
     let plans = vec![PlanState::new(&shared.plans[0], 0, position, marker, Arc::default())];
-    let queue = processor.consumer.split_partition_queue("events", 0).unwrap();
+    let queue = Queue::split(&processor.consumer, "events", 0).unwrap();
     let reading = Some(Reading { term: 1, connection, position, until: i64::MAX, plans, drained: false });
     processor.partitions.insert(0, Partition { queue, reading });
 }

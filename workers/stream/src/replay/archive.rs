@@ -238,7 +238,7 @@ impl<S: RowStore> Laying<'_, S> {
             return Err(again("a dead letter was not delivered"));
         }
         let expiry = Expiry { ttl_ms: plan.ttl_ms, now: Instant::now() };
-        let rows = state.rows(plan, expiry);
+        let rows = state.rows(plan, expiry, false);
         // Readers are told of the topic's end: nothing is complete before it is read up to there.
         let end = TopicEnd { offset: self.order.part.to, as_of: now_ms() };
         let marker = Some(marker_write(partition, attempt.position, Some(end), None, state));

@@ -158,7 +158,7 @@ impl<S: RowStore> Driver<S> {
     fn assign(&mut self, position: i64) -> Result<Queue, Turn> {
         let (topic, partition) = (self.shared.topic.clone(), self.order.part.partition);
         // The queue is split off before the partition is assigned, so that no record takes the common one.
-        let Some(queue) = self.consumer.split_partition_queue(&topic, partition) else {
+        let Some(queue) = Queue::split(&self.consumer, &topic, partition) else {
             return Err(Turn::Over(End::Failed(format!("librdkafka gives no queue for partition {partition}"))));
         };
         // Where there is nothing to read, nothing is fetched: what the topic holds there may be gone.

@@ -75,10 +75,12 @@ impl Written {
 
     /// Appends a sum of inputs of `input`'s type, of the `row`-th tile.
     pub fn put(&mut self, out: &mut Vec<u8>, row: usize, sum: &Dyadic, input: Option<&ValueType>) {
-        match sum.as_double().filter(|_| input == Some(&ValueType::Double)) {
-            Some(x) => self.put_double(out, row, x),
-            None => put(out, sum, input),
+        if input == Some(&ValueType::Double)
+            && let Some(x) = sum.as_double()
+        {
+            return self.put_double(out, row, x);
         }
+        put(out, sum, input);
     }
 
     /// Appends a finite double, of the `row`-th tile.
