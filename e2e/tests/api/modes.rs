@@ -1,7 +1,7 @@
 //! Batch, Lambda and Lakehouse: the objects of each, what comes back, generations in status, and what is refused.
 
 use crds::{Architecture, FeatureView};
-use engine::row::{Head, RunOutcome, RunReport, head_key, run_key};
+use engine::row::{Head, RunOutcome, RunReport, head_key, run_key, writing_key};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -301,7 +301,23 @@ async fn a_bad_generation_is_gone_back_from_by_naming_the_one_before() {
             v.status.as_ref().is_some_and(|s| has(&s.conditions, "Stalled", "True", Some("GenerationUnavailable")))
         })
         .await;
-    world.apply::<FeatureView>(&with(view_of_all_modes(), "/spec/servingGeneration", json!(1))).await.unwrap();
+    // A run was killed amid its rows, and the next one, refused by the gate, has reported since.
+    let writing = writing_key(&uid, &revision);
+    world.edges.store.put_text(&writing, "3").await.unwrap();
+    let go_back = with(view_of_all_modes(), "/spec/servingGeneration", json!(1));
+    world.apply::<FeatureView>(&go_back).await.unwrap();
+    world
+        .view(VIEW, "refused: it is half overwritten", |v| {
+            let is_told = |s: &crds::FeatureViewStatus| {
+                s.conditions.iter().any(|c| c.type_ == "Stalled" && c.message.contains("begun to write generation 3"))
+            };
+            v.status.as_ref().is_some_and(is_told)
+        })
+        .await;
+    world.edges.store.put_text(&writing, "2").await.unwrap();
+    world.apply::<FeatureView>(&view_of_all_modes()).await.unwrap();
+    world.view(VIEW, "no pin", |v| is(v, "Stalled", "False")).await;
+    world.apply::<FeatureView>(&go_back).await.unwrap();
     let back = world
         .view(VIEW, "the first again", |v| {
             is(v, "Stalled", "False") && v.status.as_ref().is_some_and(|s| s.generation == Some(1))

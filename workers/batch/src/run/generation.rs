@@ -97,6 +97,8 @@ impl Run {
         report.outcome = RunOutcome::Published;
         Ok(())
     }
+        // From here on the generation before the one that is served is not whole any more.
+        publisher.begin().await?;
 
     /// What is to be made; `None` if nothing is new.
     async fn task(
