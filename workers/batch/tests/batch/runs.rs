@@ -404,6 +404,30 @@ async fn a_run_does_not_go_on_from_a_feature_table_that_lost_the_last_generation
     table.delete().with_predicate(some).await.unwrap();
     let more = events(&mut dice, 40, 200, START + 10 * DAY, START + 11 * DAY);
     append(&world.source(), &more).await;
+/// The horizon was as much as `maxFuture` ahead. In a Lambda, nothing that the stream brought until then counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_horizon_is_ahead_of_now_by_what_events_may_be() {
+    for completeness in [Completeness::Declared, Completeness::NewestEvent] {
+        let mut world = World::with(|definition| {
+            (definition.allowed_lateness, definition.max_future) = ("0s".into(), "2h".into());
+            definition.features.retain(|feature| feature.name == "events_1h");
+        })
+        .await;
+        world.config.completeness = completeness;
+        let at = |at| Event { user: Some("u1".into()), at: Some(at), ..Event::default() };
+        let now = jiff::Timestamp::now().as_millisecond();
+        let declared = serde_json::Map::from_iter([(lake::COMPLETE_UNTIL.to_owned(), "2100-01-01T00:00:00Z".into())]);
+        let mut table = table(&world.source()).await;
+        let events = batch(&[at(now - DAY / 48), at(now + HOUR)]);
+        lake::append(&mut table, &world.source(), &[events], None, declared).await.unwrap();
+        world.run_to(0).await;
+        let (head, now) = (world.head().await.unwrap(), jiff::Timestamp::now().as_millisecond());
+        let ahead = head.horizon - now;
+        assert!((-5 * fixtures::MINUTE..=0).contains(&ahead), "{completeness:?}: the horizon is {ahead} ms ahead");
+        assert_eq!(world.served().await["u1"]["events_1h"], Some(engine::value::Value::Int64(1)));
+    }
+}
+
     all.extend(more);
     world.run_to(0).await;
     assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
