@@ -360,6 +360,28 @@ async fn parquet_files_with_unusual_names_are_read_like_others() {
     assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
 }
 
+/// What a job of Spark's writes there stands in `_temporary` until it ends, once for each attempt of a task; a table's log
+/// holds checkpoints. Both were read as events.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hidden_in_a_folder_of_parquet_is_not_read() {
+    let world = World::with(|definition| {
+        definition.table.as_mut().unwrap().format = TableFormat::Parquet;
+    })
+    .await;
+    let all = events(&mut Dice(76), 30, 500, START, START + 9 * DAY);
+    let names = ["_year=2023/part.parquet", "_temporary/0/part.parquet", "_delta_log/1.parquet", ".part.parquet"];
+    for name in names {
+        let path = std::path::Path::new(&world.source()).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let (file, batch) = (std::fs::File::create(path).unwrap(), batch(&all));
+        let mut writer = deltalake::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_horizon_is_in_the_future_whatever_the_table_declares() {
     let mut world = World::new().await;
@@ -382,28 +404,6 @@ async fn no_horizon_is_in_the_future_whatever_the_table_declares() {
     assert_eq!(world.served().await, oracle::values(&all, head.horizon));
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_run_does_not_go_on_from_a_feature_table_that_lost_the_last_generation() {
-    let world = World::new().await;
-    let mut dice = Dice(74);
-    let mut all = events(&mut dice, 40, 2_000, START, START + 9 * DAY);
-    append(&world.source(), &all).await;
-    world.run_to(0).await;
-    // It is gone, or another folder is named for it.
-    std::fs::remove_dir_all(&world.config.feature_table).unwrap();
-    let more = events(&mut dice, 40, 200, START + 9 * DAY, START + 10 * DAY);
-    append(&world.source(), &more).await;
-    all.extend(more);
-    world.run_to(0).await;
-    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
-
-    // Some of its rows are gone.
-    let uri = world.config.feature_table.clone();
-    let table = lake::open(&uri, &Storage::local(), None).await.unwrap();
-    let some = datafusion::prelude::ident("user").eq(datafusion::prelude::lit("u7"));
-    table.delete().with_predicate(some).await.unwrap();
-    let more = events(&mut dice, 40, 200, START + 10 * DAY, START + 11 * DAY);
-    append(&world.source(), &more).await;
 /// The horizon was as much as `maxFuture` ahead. In a Lambda, nothing that the stream brought until then counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn no_horizon_is_ahead_of_now_by_what_events_may_be() {
@@ -428,6 +428,28 @@ async fn no_horizon_is_ahead_of_now_by_what_events_may_be() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_does_not_go_on_from_a_feature_table_that_lost_the_last_generation() {
+    let world = World::new().await;
+    let mut dice = Dice(74);
+    let mut all = events(&mut dice, 40, 2_000, START, START + 9 * DAY);
+    append(&world.source(), &all).await;
+    world.run_to(0).await;
+    // It is gone, or another folder is named for it.
+    std::fs::remove_dir_all(&world.config.feature_table).unwrap();
+    let more = events(&mut dice, 40, 200, START + 9 * DAY, START + 10 * DAY);
+    append(&world.source(), &more).await;
+    all.extend(more);
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
+
+    // Some of its rows are gone.
+    let uri = world.config.feature_table.clone();
+    let table = lake::open(&uri, &Storage::local(), None).await.unwrap();
+    let some = datafusion::prelude::ident("user").eq(datafusion::prelude::lit("u7"));
+    table.delete().with_predicate(some).await.unwrap();
+    let more = events(&mut dice, 40, 200, START + 10 * DAY, START + 11 * DAY);
+    append(&world.source(), &more).await;
     all.extend(more);
     world.run_to(0).await;
     assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)), "{:?}", world.report().await.notes);
