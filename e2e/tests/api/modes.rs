@@ -332,6 +332,30 @@ async fn a_bad_generation_is_gone_back_from_by_naming_the_one_before() {
 }
 
 #[tokio::test]
+async fn a_full_refresh_is_asked_for_in_the_spec_and_makes_no_new_revision() {
+    let world = World::new("full-refresh").await;
+    let operator = world.start(Faults::default());
+    let served = serve(&world, "Batch").await;
+    let revision = served.status.unwrap().active_revision.unwrap();
+    let asks = with(view_of_all_modes(), "/spec/schedule/fullRefresh", json!(true));
+    for (object, expected) in [(asks, true), (view_of_all_modes(), false)] {
+        world.apply::<FeatureView>(&object).await.unwrap();
+        eventually("runs of that configuration", || async {
+            let cron_job = world.api::<CronJob>().get(&format!("{VIEW}-batch-{revision}")).await.unwrap();
+            let pod = cron_job.spec.unwrap().job_template.spec.unwrap().template.spec.unwrap();
+            let name = pod.volumes.into_iter().flatten().find_map(|volume| volume.config_map).unwrap().name;
+            let config = world.api::<ConfigMap>().get(&name).await.map_err(|error| error.to_string())?;
+            let config: Value = serde_json::from_str(&config.data.unwrap()["batch.json"]).unwrap();
+            if config["fullRefresh"] == json!(expected) { Ok(()) } else { Err(config.to_string()) }
+        })
+        .await;
+    }
+    let status = world.api::<FeatureView>().get(VIEW).await.unwrap().status.unwrap();
+    assert_eq!((status.active_revision, status.candidate_revision), (Some(revision), None));
+    operator.stop().await;
+}
+
+#[tokio::test]
 async fn what_a_mode_needs_is_named_and_mending_it_heals() {
     let world = World::new("mode-needs").await;
     let operator = world.start(Faults::default());
