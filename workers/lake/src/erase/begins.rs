@@ -2,13 +2,12 @@
 //! seem to begin later, and whoever needs all of a history would be refused it.
 
 use std::collections::{BTreeMap, HashMap};
-use std::future::IntoFuture as _;
 
-use deltalake::DeltaTable;
+use deltalake::{DeltaTable, DeltaTableError};
 
 use crate::error::LakeError;
 use crate::storage::Storage;
-use crate::table::{self, properties};
+use crate::table::properties;
 
 /// The property of Bronze under which that stands.
 const BEGINS: &str = "featuremill.begins";
@@ -32,18 +31,17 @@ pub fn begins(table: &DeltaTable, uri: &str) -> Result<Firsts, LakeError> {
 
 /// Notes the first records of partitions, before they are deleted; one that is noted already is older, and stays.
 pub(super) async fn note(uri: &str, storage: &Storage, firsts: &Firsts) -> Result<(), LakeError> {
-    let table = table::open(uri, storage, None).await?;
-    let known = begins(&table, uri)?;
-    let mut all = firsts.clone();
-    all.extend(known.clone());
-    if all == known {
-        return Ok(());
-    }
-    // Serialising numbers cannot fail.
-    let text = serde_json::to_string(&all).unwrap_or_default();
-    let set = |table: DeltaTable| {
-        let property = HashMap::from([(BEGINS.to_owned(), text.clone())]);
-        table.set_tbl_properties().with_properties(property).with_raise_if_not_exists(false).into_future()
+    // Again from what stands by then, if another erasure noted something at the same moment.
+    let set = |table: DeltaTable| async move {
+        let known = begins(&table, uri).map_err(|error| DeltaTableError::Generic(error.to_string()))?;
+        let mut all = firsts.clone();
+        all.extend(&known);
+        if all == known {
+            return Ok(());
+        }
+        // Serialising numbers cannot fail.
+        let property = HashMap::from([(BEGINS.to_owned(), serde_json::to_string(&all).unwrap_or_default())]);
+        table.set_tbl_properties().with_properties(property).with_raise_if_not_exists(false).await.map(drop)
     };
     super::on_newest(uri, storage, "noting where its records begin", set).await.map(drop)
 }
