@@ -221,11 +221,14 @@ fn concerned(erasure: &Erasure, known: &Known) -> bool {
 }
 
 /// A view as the Job is told of it: once, for it finds the rows of all revisions, and once more for each revision with other
-/// tables. Revisions of other keys know no such entity.
+/// tables. Revisions of other keys know no such entity. Of two with the same tables the Job is told of the one that reads the
+/// topic: by the other it would not learn which offsets are covered, and workers of the first would read the entity again.
 fn places(erasure: &Erasure, known: &Known, lake: Option<&str>) -> Vec<Value> {
     let mut places: Vec<Value> = Vec::new();
-    let revisions = known.revisions.values().filter(|revision| has_keys(erasure, &revision.assignment.plan.entity));
-    for place in revisions.map(|revision| tables(revision, lake)) {
+    let mut revisions: Vec<&Revision> =
+        known.revisions.values().filter(|revision| has_keys(erasure, &revision.assignment.plan.entity)).collect();
+    revisions.sort_by_key(|revision| revision.assignment.plan.source.stream.is_none());
+    for place in revisions.into_iter().map(|revision| tables(revision, lake)) {
         let same = |other: &Value| ["bronze", "silver", "gold"].iter().all(|table| other[table] == place[table]);
         if !places.iter().any(same) {
             places.push(place);
@@ -326,6 +329,24 @@ mod tests {
             |view: &Value, at: &str| view["assignment"]["plan"].pointer(at).unwrap().as_str().unwrap().to_owned();
         let views = config["views"].as_array().unwrap().iter();
         Ok(views.map(|view| (text(view, "/view/name"), text(view, "/revision"))).collect())
+    }
+
+    /// While a view goes from Batch to Lambda, both have the same Gold. Told of the Batch alone, which knows of no topic, the Job
+    /// wrote a tombstone without offsets, and the workers of the Lambda read the entity again from the topic's beginning.
+    #[test]
+    fn of_revisions_with_the_same_tables_that_which_reads_the_topic_is_told() {
+        for (batch, lambda) in [("1", "2"), ("2", "1")] {
+            let of = |number: &str, topic: Option<&str>| {
+                let (number, mut revision) = revision("clicks", number, &["user"]);
+                let stream = topic.map(|topic| engine::plan::Stream { topic: topic.to_owned(), epoch: 0 });
+                revision.assignment.plan.source.stream = stream;
+                revision.gold = Some("s3://lake/gold/shop.clicks".to_owned());
+                (number, revision)
+            };
+            let known = view("clicks", &["user"], vec![of(batch, None), of(lambda, Some("clicks"))]);
+            let told = resolve(&json!({"user": "ada"}), vec![known]).unwrap();
+            assert_eq!(told, [("clicks".to_owned(), lambda.to_owned())]);
+        }
     }
 
     #[test]

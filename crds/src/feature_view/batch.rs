@@ -25,6 +25,10 @@ pub struct Schedule {
     /// What happens to a run whose predecessor is still running.
     #[serde(default)]
     pub concurrency_policy: ConcurrencyPolicy,
+    /// Every run reads everything, also where nothing seems to have changed, or only what is new would do. For a while: after a
+    /// table was changed in a way that its log does not tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub full_refresh: bool,
     /// How often a run that failed is tried again. One that the quality gate refused is not.
     #[serde(default = "default_backoff_limit")]
     #[schemars(range(min = 0, max = 100))]

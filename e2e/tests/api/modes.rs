@@ -1,7 +1,7 @@
 //! Batch, Lambda and Lakehouse: the objects of each, what comes back, generations in status, and what is refused.
 
 use crds::{Architecture, FeatureView};
-use engine::row::{Head, RunOutcome, RunReport, head_key, run_key};
+use engine::row::{Head, RunOutcome, RunReport, head_key, run_key, writing_key};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::batch::v1::{CronJob, Job};
 use k8s_openapi::api::core::v1::ConfigMap;
@@ -301,7 +301,23 @@ async fn a_bad_generation_is_gone_back_from_by_naming_the_one_before() {
             v.status.as_ref().is_some_and(|s| has(&s.conditions, "Stalled", "True", Some("GenerationUnavailable")))
         })
         .await;
-    world.apply::<FeatureView>(&with(view_of_all_modes(), "/spec/servingGeneration", json!(1))).await.unwrap();
+    // A run was killed amid its rows, and the next one, refused by the gate, has reported since.
+    let writing = writing_key(&uid, &revision);
+    world.edges.store.put_text(&writing, "3").await.unwrap();
+    let go_back = with(view_of_all_modes(), "/spec/servingGeneration", json!(1));
+    world.apply::<FeatureView>(&go_back).await.unwrap();
+    world
+        .view(VIEW, "refused: it is half overwritten", |v| {
+            let is_told = |s: &crds::FeatureViewStatus| {
+                s.conditions.iter().any(|c| c.type_ == "Stalled" && c.message.contains("begun to write generation 3"))
+            };
+            v.status.as_ref().is_some_and(is_told)
+        })
+        .await;
+    world.edges.store.put_text(&writing, "2").await.unwrap();
+    world.apply::<FeatureView>(&view_of_all_modes()).await.unwrap();
+    world.view(VIEW, "no pin", |v| is(v, "Stalled", "False")).await;
+    world.apply::<FeatureView>(&go_back).await.unwrap();
     let back = world
         .view(VIEW, "the first again", |v| {
             is(v, "Stalled", "False") && v.status.as_ref().is_some_and(|s| s.generation == Some(1))
@@ -312,6 +328,30 @@ async fn a_bad_generation_is_gone_back_from_by_naming_the_one_before() {
     assert_eq!((head.generation, head.horizon / 1000, head.fence), (1, before.horizon / 1000, before.fence + 2));
     let cron_job = world.api::<CronJob>().get(&format!("{VIEW}-batch-{revision}")).await.unwrap();
     assert_eq!(cron_job.spec.unwrap().suspend, Some(true), "a hold");
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn a_full_refresh_is_asked_for_in_the_spec_and_makes_no_new_revision() {
+    let world = World::new("full-refresh").await;
+    let operator = world.start(Faults::default());
+    let served = serve(&world, "Batch").await;
+    let revision = served.status.unwrap().active_revision.unwrap();
+    let asks = with(view_of_all_modes(), "/spec/schedule/fullRefresh", json!(true));
+    for (object, expected) in [(asks, true), (view_of_all_modes(), false)] {
+        world.apply::<FeatureView>(&object).await.unwrap();
+        eventually("runs of that configuration", || async {
+            let cron_job = world.api::<CronJob>().get(&format!("{VIEW}-batch-{revision}")).await.unwrap();
+            let pod = cron_job.spec.unwrap().job_template.spec.unwrap().template.spec.unwrap();
+            let name = pod.volumes.into_iter().flatten().find_map(|volume| volume.config_map).unwrap().name;
+            let config = world.api::<ConfigMap>().get(&name).await.map_err(|error| error.to_string())?;
+            let config: Value = serde_json::from_str(&config.data.unwrap()["batch.json"]).unwrap();
+            if config["fullRefresh"] == json!(expected) { Ok(()) } else { Err(config.to_string()) }
+        })
+        .await;
+    }
+    let status = world.api::<FeatureView>().get(VIEW).await.unwrap().status.unwrap();
+    assert_eq!((status.active_revision, status.candidate_revision), (Some(revision), None));
     operator.stop().await;
 }
 

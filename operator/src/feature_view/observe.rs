@@ -11,7 +11,7 @@ use engine::plan::{Assignment, Assignments, Plan};
 use engine::replay::Progress;
 use engine::row::{
     CatalogEntry, Head, Live, RunReport, Trouble, catalog_key, comparison_key, head_key, live_key, marker_key,
-    replay_key, run_key, shadow_key, trouble_key, write_test_key,
+    replay_key, run_key, shadow_key, trouble_key, write_test_key, writing_key,
 };
 use engine::shadow::Report as Shadows;
 use k8s_openapi::api::apps::v1::{ControllerRevision, Deployment};
@@ -92,6 +92,9 @@ pub struct StoreFacts {
     pub live_head: Option<Head>,
     /// What became of the target's last batch run, if it has had one.
     pub run: Option<RunReport>,
+    /// The newest generation of the live revision whose rows a run has begun to write; asked only while
+    /// `spec.servingGeneration` is set.
+    pub writing: Option<u64>,
     /// What the last comparison of the target with the live revision said; where the target is live and status has forgotten
     /// it, with the one before.
     pub comparison: Option<Report>,
@@ -328,6 +331,14 @@ async fn facts(
         Some(_) => head.clone(),
         None => None,
     };
+    let writing = match &live {
+        Some(live) if observed.view.spec.serving_generation.is_some() => {
+            let key = writing_key(&uid, &live.revision);
+            let said = store.text(&key).await.map_err(text)?;
+            said.map(|said| said.parse().map_err(|error| format!("{key} holds {said:?}: {error}"))).transpose()?
+        }
+        _ => None,
+    };
     let mut troubles = BTreeMap::new();
     for revision in live.iter().map(|l| l.revision.as_str()).chain(target) {
         if !troubles.contains_key(revision) {
@@ -351,6 +362,7 @@ async fn facts(
         head,
         live_head,
         run,
+        writing,
         comparison,
         shadows,
         checks,

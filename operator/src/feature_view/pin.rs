@@ -1,7 +1,8 @@
 //! Which generation `spec.servingGeneration` asks for, and whether it can be had. Pure.
 //!
-//! Generation `n − 1` stays whole in its slot until run `n + 1` writes to it. Going back is thus safe exactly while no run
-//! has begun since the one that published `n` reported: a later one may have been killed in the middle of its writes.
+//! Generation `n − 1` stays whole in its slot until run `n + 1` writes to it. A run says so in the store before its first row,
+//! and that stands whatever becomes of it: killed, failed, or followed by one that the gate refuses. One that has begun and said
+//! nothing yet is seen by its Job.
 
 use engine::row::Head;
 use k8s_openapi::jiff::Timestamp;
@@ -32,6 +33,11 @@ pub(super) fn target(observed: &Observed, facts: &StoreFacts) -> Result<Option<(
             "spec.servingGeneration: {pin} cannot be served: {served} is, and only the one before it is kept, as status.previousGeneration says"
         ));
     };
+    if let Some(writing) = facts.writing.filter(|writing| *writing > head.generation) {
+        return Err(format!(
+            "spec.servingGeneration: generation {pin} is no longer whole: a run has begun to write generation {writing} in its place"
+        ));
+    }
     let mine =
         |job: &&k8s_openapi::api::batch::v1::Job| revision_of(*job) == Some(live.revision.as_str()) && !is_check(*job);
     let reported = facts.run.as_ref().map_or(i64::MIN, |report| report.finished_ms);

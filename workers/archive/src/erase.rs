@@ -193,8 +193,7 @@ impl<'a> World<'a> {
 
     /// Where the view's topic begins and ends; of a view without a topic nothing.
     async fn bounds(&self, view: &ErasedView) -> Result<BTreeMap<i32, Bounds>, EraseError> {
-        let Some(stream) = &view.assignment.plan.source.stream else { return Ok(BTreeMap::new()) };
-        let topic = stream.topic.clone();
+        let Some(topic) = self.config.topic(view).map(str::to_owned) else { return Ok(BTreeMap::new()) };
         let Some(bootstrap) = self.args.kafka_bootstrap.clone() else {
             return Err(EraseError::NoBrokers { view: view.name(), topic });
         };

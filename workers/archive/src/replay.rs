@@ -103,7 +103,10 @@ impl Bronze {
                 ),
             ));
         }
-        let first = self.first(&table, uri, partition, None).await.map_err(failed)?;
+        let left = self.first(&table, uri, partition, None).await.map_err(failed)?;
+        // Of those that were erased, replays know nothing to miss.
+        let erased = lake::erase::begins(&table, uri).map_err(failed)?.remove(&partition);
+        let first = left.into_iter().chain(erased).min();
         let too_short = |held: String| {
             let needs = match archive.since_ms {
                 Some(since) => format!("records from {} on", time(since)),
@@ -263,7 +266,11 @@ fn time(ms: i64) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use arrow::array::{ArrayRef, Date32Array, Int32Array, Int64Array, TimestampMicrosecondArray, new_null_array};
+    use engine::plan::{
+        Column, Mode, Plan, SEMANTICS, Source, TimePolicy, TimestampField, TimestampUnit, ViewIdentity,
+    };
     use engine::replay::Archive;
+    use engine::value::ValueType;
     use lake::bronze::{Bronze as Table, Chunk, Progress};
     use lake::{Identity, Owner};
     use rdkafka::message::Message as _;
@@ -275,6 +282,10 @@ mod tests {
     const RECORDS: i64 = 40_000;
 
     fn records(partition: i32, from: i64, to: i64) -> RecordBatch {
+        records_of(partition, from, to, |offset| format!("{offset:01024}"))
+    }
+
+    fn records_of(partition: i32, from: i64, to: i64, payload: impl Fn(i64) -> String) -> RecordBatch {
         let rows = usize::try_from(to - from).unwrap();
         let times = || TimestampMicrosecondArray::from_iter_values((from..to).map(|o| o * 1_000)).with_timezone("UTC");
         let schema = bronze::schema();
@@ -284,7 +295,7 @@ mod tests {
             Arc::new(times()),
             Arc::new(times()),
             new_null_array(schema.field(4).data_type(), rows),
-            Arc::new(BinaryArray::from_iter_values((from..to).map(|offset| format!("{offset:01024}")))),
+            Arc::new(BinaryArray::from_iter_values((from..to).map(payload))),
             new_null_array(schema.field(6).data_type(), rows),
             Arc::new(Date32Array::from(vec![0; rows])),
         ];
@@ -334,6 +345,71 @@ mod tests {
         assert!(all_at_once.is_err(), "the bounds of this test bound nothing");
         let found = read(&uri, &storage, folder.path(), 2_000).await.unwrap();
         assert!(found.iter().copied().eq(5..RECORDS), "{} of {RECORDS} records", found.len());
+    }
+
+    /// Who is named by the first record of a partition may be erased. The archive then seemed to begin later, and no replay that
+    /// needs all of the history was let begin any more.
+    #[tokio::test]
+    async fn a_history_of_which_the_first_records_were_erased_reaches_back_as_far() {
+        lake::install_crypto();
+        let (folder, storage) = (tempfile::tempdir().unwrap(), Storage::local());
+        let lake = folder.path().display().to_string();
+        let uri = format!("{lake}/bronze/{TOPIC}");
+        let identity = Identity { uid: "u".into(), owner: Owner::Topic(TOPIC.into()) };
+        let mut table = Table::open(&uri, &storage, identity, None).await.unwrap();
+        let user = |offset| if offset == 0 { r#"{"user": "ada"}"# } else { r#"{"user": "bob"}"# };
+        let progress = Progress { offset: 3, event_time: Some(3), end_offset: 3, read_to_end_at: 0 };
+        let chunk = Chunk {
+            batches: vec![records_of(0, 0, 3, |offset| user(offset).to_owned())],
+            progress: [(0, (None, progress))].into(),
+            partitions: 1,
+            gaps: Vec::new(),
+        };
+        table.append(&chunk).await.unwrap();
+
+        let session = session(&SessionOptions::default()).unwrap();
+        let bronze = Bronze { storage: storage.clone(), session: session.clone(), slice: 10 };
+        let archive = Archive { table: uri.clone(), since_ms: None, partitions: vec![0] };
+        let part = Part { partition: 0, from: 3, to: 3 };
+        let covers = engine::erase::Covers { offsets: [(0, 3)].into(), before_ms: 0 };
+        for (who, left) in [("ada", vec![1, 2]), ("bob", vec![])] {
+            let erasure = lake::erase::Erasure {
+                plan: Arc::new(keyed_by_user()),
+                entity: vec![who.into()],
+                lake: lake.clone(),
+                bronze: Some(uri.clone()),
+                silver: None,
+                gold: None,
+                covers: covers.clone(),
+            };
+            lake::erase::erase(&erasure, &storage, &session).await.unwrap();
+            let wanted = Wanted { topic: TOPIC, part, archive: &archive, position: None, least: 3 };
+            let held = bronze.open(wanted).await.map_err(|why| format!("{why:?}")).unwrap();
+            let found: Vec<Vec<OwnedMessage>> = held.records.try_collect().await.unwrap();
+            let offsets: Vec<i64> = found.into_iter().flatten().map(|record| record.offset()).collect();
+            assert_eq!((offsets, held.until), (left, 3), "{who} is erased");
+        }
+    }
+
+    fn keyed_by_user() -> Plan {
+        Plan {
+            semantics: SEMANTICS,
+            view: ViewIdentity { uid: "v".into(), namespace: "shop".into(), name: "clicks".into() },
+            revision: "1".into(),
+            mode: Mode::Kappa,
+            source: Source {
+                stream: None,
+                table: None,
+                timestamp: TimestampField { field: "at".into(), unit: TimestampUnit::Milliseconds },
+                columns: vec![Column { name: "user".into(), value_type: ValueType::String }],
+            },
+            entity: vec!["user".into()],
+            time: TimePolicy { allowed_lateness_ms: 0, max_future_ms: 0, retention_ms: None, finest_tile_ms: 1_000 },
+            conditions: Vec::new(),
+            inputs: Vec::new(),
+            aggregates: Vec::new(),
+            features: Vec::new(),
+        }
     }
 
     #[test]

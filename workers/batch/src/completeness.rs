@@ -52,7 +52,8 @@ pub enum CompletenessError {
 }
 
 /// The time before which the source holds every event, in milliseconds; `None` for one without events, or an archive that has
-/// only begun. It is never after `latest`: event times after that are not believed, and no table holds what has not happened.
+/// only begun. It is never after `now`: no table holds what has not happened, and in a Lambda the stream would not count
+/// what happens before the horizon.
 ///
 /// # Errors
 /// [`CompletenessError`].
@@ -61,7 +62,7 @@ pub async fn complete_until(
     history: &History,
     plan: &Plan,
     session: &SessionContext,
-    latest: i64,
+    now: i64,
 ) -> Result<Option<i64>, CompletenessError> {
     let uri = || history.uri.clone();
     let complete = match (how, &history.delta) {
@@ -74,9 +75,12 @@ pub async fn complete_until(
         (Completeness::Declared | Completeness::Archive, None) => {
             return Err(CompletenessError::NoDeclaration { uri: uri() });
         }
-        (Completeness::NewestEvent, _) => newest(history, plan, session, latest).await?,
+        (Completeness::NewestEvent, _) => {
+            // Later event times are not believed.
+            newest(history, plan, session, now.saturating_add(plan.time.max_future_ms)).await?
+        }
     };
-    Ok(complete.map(|complete| complete.min(latest)))
+    Ok(complete.map(|complete| complete.min(now)))
 }
 
 /// The newest event time, from a scan of that column alone.

@@ -74,6 +74,16 @@ fn address_of(url: &Url, location: &Path) -> String {
     address.to_string()
 }
 
+/// Whether a file below `folder` is none of its table's, by the custom of those who write such folders: a name that begins
+/// with `_` or `.` is of what is not finished, or not data; that of a folder may be of a column, `_year=2023`.
+fn is_hidden(folder: &Path, location: &Path) -> bool {
+    let mut below = location.prefix_match(folder).into_iter().flatten();
+    below.any(|part| {
+        let name = part.as_ref();
+        name.starts_with('.') || name.starts_with('_') && !name.contains('=')
+    })
+}
+
 /// A file of a source.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct File {
@@ -188,7 +198,7 @@ impl History {
         let prefix = Path::from_url_path(url.path()).map_err(|error| failed(error.to_string()))?;
         let mut files: Vec<ObjectMeta> =
             store.list(Some(&prefix)).try_collect().await.map_err(|error| failed(error.to_string()))?;
-        files.retain(|file| file.location.extension() == Some("parquet"));
+        files.retain(|file| file.location.extension() == Some("parquet") && !is_hidden(&prefix, &file.location));
         if files.is_empty() {
             return Err(LakeError::Missing { uri: uri.clone() }.into());
         }

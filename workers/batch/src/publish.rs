@@ -20,7 +20,7 @@ use crate::fold::{Truncated, unpack};
 use crate::history::History;
 use crate::lease::Lease;
 use crate::spool::{Spool, Spooled};
-use scripts::{FLIP, REMOVE, WRITE};
+use scripts::{BEGIN, FLIP, REMOVE, WRITE};
 
 /// Rows a script call: more would hold the server's one thread for longer than readers should wait.
 const ROWS_PER_CALL: usize = 32;
@@ -111,7 +111,7 @@ pub fn published_key(uid: &str, revision: &str) -> String {
 #[derive(Debug)]
 pub struct Publisher {
     connections: Vec<Connection>,
-    scripts: [String; 3],
+    scripts: [String; 4],
     lease_key: String,
     token: String,
     head_key: String,
@@ -122,6 +122,8 @@ pub struct Publisher {
     erased: u64,
     row_prefix: String,
     slot: String,
+    writing_key: String,
+    generation: u64,
     ttl_ms: i64,
 }
 
@@ -159,7 +161,7 @@ impl Publisher {
         for _ in 0..connections.max(1) {
             open.push(connector.connect().await?);
         }
-        let scripts = open[0].load_scripts([WRITE, REMOVE, FLIP]).await?;
+        let scripts = open[0].load_scripts([WRITE, REMOVE, FLIP, BEGIN]).await?;
         Ok(Self {
             connections: open,
             scripts,
@@ -171,11 +173,27 @@ impl Publisher {
             erased,
             row_prefix: row::row_prefix(uid, revision, incarnation),
             slot: row::batch_field(generation, 0),
+            writing_key: row::writing_key(uid, revision),
+            generation,
             ttl_ms: ttl_ms.unwrap_or(0),
         })
     }
 
-    /// Writes the lanes of all spools; how many there were.
+    /// Says that the generation's slot is about to be written, before any row is. It is remembered whatever becomes of the run:
+    /// what the slot held cannot be gone back to.
+    ///
+    /// # Errors
+    /// [`PublishError`].
+    pub async fn begin(&self) -> Result<(), PublishError> {
+        let mut call = cmd("EVALSHA");
+        call.arg(&self.scripts[3]).arg(4).arg(&self.lease_key).arg(&self.head_key).arg(&self.erased_key);
+        call.arg(&self.writing_key).arg(&self.token).arg(&self.seen).arg(self.erased).arg(self.generation);
+        let mut pipeline = Pipeline::new();
+        pipeline.add_command(call);
+        self.calls().run(&self.connections[0], "beginning to write rows", &pipeline).await.map(drop)
+    }
+
+    /// Writes the lanes of all spools; how many there were. [`Self::begin`] comes before.
     ///
     /// # Errors
     /// [`PublishError`].
@@ -286,7 +304,7 @@ impl Publisher {
 /// Makes calls of the scripts.
 #[derive(Clone, Debug)]
 struct Calls {
-    scripts: [String; 3],
+    scripts: [String; 4],
     lease_key: String,
     token: String,
     head_key: String,
@@ -340,7 +358,7 @@ impl Calls {
     ) -> Result<Vec<u64>, PublishError> {
         let answers: Vec<i64> = match connection.pipeline(doing, pipeline).await {
             Err(error) if is_no_script(&error) => {
-                connection.load_scripts([WRITE, REMOVE, FLIP]).await?;
+                connection.load_scripts([WRITE, REMOVE, FLIP, BEGIN]).await?;
                 connection.pipeline(doing, pipeline).await?
             }
             answers => answers?,

@@ -102,6 +102,13 @@ pub fn run_key(uid: &str, revision: &str) -> String {
     format!("{uid}/{revision}/run")
 }
 
+/// The key of the number of the newest generation whose rows a run has begun to write, whether or not it was ever published:
+/// from then on what its slot held, the generation before last, is not whole.
+#[must_use]
+pub fn writing_key(uid: &str, revision: &str) -> String {
+    format!("{uid}/{revision}/writing")
+}
+
 /// The key of what the last comparison with this revision as its candidate said, a [`Report`](crate::compare::Report).
 #[must_use]
 pub fn comparison_key(uid: &str, revision: &str) -> String {

@@ -5,11 +5,13 @@
 //! [fenced](fence), and the rows are deleted, Bronze last, because it is what tells a repeated erasure which rows they were; a
 //! crash anywhere is followed by doing it again. Files of older versions go with the next vacuum whose retention has passed.
 
+mod begins;
 mod fence;
 mod find;
 mod tables;
 mod tombstones;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::common::ScalarValue;
@@ -22,11 +24,12 @@ use engine::value::ValueType;
 use engine::{entity, row};
 use serde_json::Value;
 
+pub use begins::{Firsts, begins};
 pub use tables::{Tables, tables};
 pub use tombstones::{mark, tombstones, uri};
 
 use crate::error::LakeError;
-use crate::silver::{OFFSET, PARTITION, quarantine};
+use crate::silver::{OFFSET, PARTITION, RECORD_TIME, quarantine};
 use crate::storage::Storage;
 use crate::{bronze, table};
 
@@ -135,13 +138,19 @@ pub async fn remove(erasure: &Erasure, storage: &Storage, session: &SessionConte
         fence::silver(erasure, uri, storage).await?;
         let rows = erasure.is_entity()?.and(erasure.covered(PARTITION, OFFSET));
         erased.silver += delete(uri, storage, session, &rows).await?;
-        let columns = [PARTITION, OFFSET, "value"];
-        erased.quarantine += delete_found(erasure, &quarantine, columns, storage, session).await?;
+        let columns = [PARTITION, OFFSET, RECORD_TIME, "value"];
+        let found = find::records(erasure, &quarantine, columns, storage, session).await?;
+        erased.quarantine += delete_found(&quarantine, columns, &found.offsets, storage, session).await?;
     }
     if let Some(uri) = &erasure.bronze {
         caught_up(erasure, uri, storage).await?;
-        let columns = [bronze::PARTITION, bronze::OFFSET, bronze::VALUE];
-        erased.bronze = delete_found(erasure, uri, columns, storage, session).await?;
+        let columns = [bronze::PARTITION, bronze::OFFSET, bronze::TIMESTAMP, bronze::VALUE];
+        let found = find::records(erasure, uri, columns, storage, session).await?;
+        let firsts = found.firsts_that_go();
+        if !firsts.is_empty() {
+            begins::note(uri, storage, &firsts).await?;
+        }
+        erased.bronze = delete_found(uri, columns, &found.offsets, storage, session).await?;
     }
     Ok(erased)
 }
@@ -167,18 +176,18 @@ pub async fn caught_up(erasure: &Erasure, uri: &str, storage: &Storage) -> Resul
     }
 }
 
-/// Deletes records that name the entity in their payload.
+/// Deletes the records of these offsets, by partition.
 async fn delete_found(
-    erasure: &Erasure,
     uri: &str,
-    columns: [&str; 3],
+    columns: [&str; 4],
+    found: &BTreeMap<i32, Vec<i64>>,
     storage: &Storage,
     session: &SessionContext,
 ) -> Result<usize, LakeError> {
     let mut deleted = 0;
-    for (partition, offsets) in find::records(erasure, uri, columns, storage, session).await? {
+    for (partition, offsets) in found {
         for some in offsets.chunks(OFFSETS) {
-            let rows = records([columns[0], columns[1]], partition, some);
+            let rows = records([columns[0], columns[1]], *partition, some);
             deleted += delete(uri, storage, session, &rows).await?;
         }
     }

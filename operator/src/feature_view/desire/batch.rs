@@ -46,7 +46,7 @@ pub(super) fn config(view: &FeatureView, architecture: &Architecture, plan: &Pla
         "lake": lake,
         "gate": gate(&view.spec.quality_gate),
         "completeness": "Archive",
-        "fullRefresh": false,
+        "fullRefresh": view.spec.schedule.as_ref().is_some_and(|schedule| schedule.full_refresh),
     });
     let batch = architecture.spec.batch.as_ref();
     if let Some((url, batch)) = batch.and_then(|batch| Some((batch.scheduler_url.as_ref()?, batch))) {

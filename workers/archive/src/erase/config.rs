@@ -80,6 +80,15 @@ impl EraseConfig {
         };
         plan.entity.iter().map(value).collect()
     }
+
+    /// The topic of a view's events. A revision that reads a table alone names none, and while another of the view reads one,
+    /// what is covered there must be known all the same: the rows of both go at once.
+    #[must_use]
+    pub fn topic<'a>(&'a self, view: &'a ErasedView) -> Option<&'a str> {
+        let of_view = |other: &&ErasedView| other.assignment.plan.view.uid == view.assignment.plan.view.uid;
+        let mut views = std::iter::once(view).chain(self.views.iter().filter(of_view));
+        views.find_map(|view| Some(view.assignment.plan.source.stream.as_ref()?.topic.as_str()))
+    }
 }
 
 impl ErasedView {
@@ -103,9 +112,46 @@ fn typed(value_type: Option<&ValueType>, value: &Value) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use engine::plan::{Mode, SEMANTICS, Source, Stream, TimePolicy, TimestampField, TimestampUnit, ViewIdentity};
     use serde_json::json;
 
     use super::*;
+
+    /// A view's revision of mode Batch was erased without offsets while another read the topic: the markers of that one went
+    /// back to 0, where the topic might begin later, and its workers stood still for a `SourceGap`.
+    #[test]
+    fn a_revision_without_a_topic_covers_that_of_another_of_its_view() {
+        let of = |uid: &str, topic: Option<&str>| {
+            let plan = Plan {
+                semantics: SEMANTICS,
+                view: ViewIdentity { uid: uid.into(), namespace: "shop".into(), name: uid.into() },
+                revision: "1".into(),
+                mode: Mode::Batch,
+                source: Source {
+                    stream: topic.map(|topic| Stream { topic: topic.into(), epoch: 0 }),
+                    table: None,
+                    timestamp: TimestampField { field: "at".into(), unit: TimestampUnit::Milliseconds },
+                    columns: Vec::new(),
+                },
+                entity: vec!["user".into()],
+                time: TimePolicy {
+                    allowed_lateness_ms: 0,
+                    max_future_ms: 0,
+                    retention_ms: None,
+                    finest_tile_ms: 1_000,
+                },
+                conditions: Vec::new(),
+                inputs: Vec::new(),
+                aggregates: Vec::new(),
+                features: Vec::new(),
+            };
+            ErasedView { assignment: Assignment { incarnation: 0, plan }, bronze: None, silver: None, gold: None }
+        };
+        let views = vec![of("a", None), of("b", Some("carts")), of("a", Some("clicks")), of("c", None)];
+        let config = EraseConfig { entity: BTreeMap::new(), lake: None, views };
+        let topics: Vec<Option<&str>> = config.views.iter().map(|view| config.topic(view)).collect();
+        assert_eq!(topics, [Some("clicks"), Some("carts"), Some("clicks"), None]);
+    }
 
     #[test]
     fn keys_written_as_text_are_of_their_columns_types() {

@@ -2,7 +2,8 @@
 //!
 //! Three things are looked at, each with its limit: how far the number of entities fell, how far each feature's share of
 //! NULLs rose, and how far each numeric feature's distribution moved, as the population stability index over the deciles
-//! of the generation before. A first generation has nothing to be held against and passes.
+//! of the generation before. A first generation has nothing to be held against and passes. Of one that follows a generation
+//! which the feature table has lost, the number of entities alone can be judged.
 
 mod summary;
 #[cfg(test)]
@@ -14,6 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use summary::as_f64;
 pub use summary::{SAMPLE, Summary};
+
+/// A feature that has so many values does not lose all of them by chance. Where few entities have any, its share of NULLs
+/// hardly rises when it does.
+const ENOUGH: u64 = 200;
 
 /// What a generation must keep to. Shares are of 1.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
@@ -56,14 +61,39 @@ pub struct Verdict {
     pub notes: Vec<String>,
 }
 
+/// What is known of the generation that is served.
+#[derive(Clone, Copy, Debug)]
+pub enum Before<'a> {
+    /// There is none.
+    Nothing,
+    /// There is one, which the feature table does not hold; how many entities it has, if that is known.
+    Lost(Option<u64>),
+    /// What stands in the feature table.
+    Known(&'a Summary),
+}
+
 /// Judges `next` against the generation published before it.
 #[must_use]
-pub fn judge(plan: &Plan, limits: &Limits, before: Option<&Summary>, next: &Summary) -> Verdict {
+pub fn judge(plan: &Plan, limits: &Limits, before: Before<'_>, next: &Summary) -> Verdict {
     let mut verdict = Verdict { features: Vec::new(), refusals: Vec::new(), notes: Vec::new() };
-    match before {
-        None => verdict.notes.push("the first generation of this revision passes without comparison".to_owned()),
-        Some(before) => verdict.refusals.extend(rows(limits, before.rows, next.rows)),
-    }
+    let before = match before {
+        Before::Nothing => {
+            verdict.notes.push("the first generation of this revision passes without comparison".to_owned());
+            None
+        }
+        Before::Lost(known) => {
+            verdict.refusals.extend(known.and_then(|before| rows(limits, before, next.rows)));
+            let compared = if known.is_some() { "nothing but the number of entities was" } else { "nothing could be" };
+            verdict.notes.push(format!(
+                "the feature table does not hold the generation that is served, so that {compared} compared with it"
+            ));
+            None
+        }
+        Before::Known(before) => {
+            verdict.refusals.extend(rows(limits, before.rows, next.rows));
+            Some(before)
+        }
+    };
     for (i, feature) in plan.features.iter().enumerate() {
         let null_share = next.null_share(i);
         let psi = before.and_then(|before| psi(before.values(i).collect(), &next.values(i).collect::<Vec<_>>()));
@@ -76,6 +106,11 @@ pub fn judge(plan: &Plan, limits: &Limits, before: Option<&Summary>, next: &Summ
                 let was = before.null_share(i);
                 verdict.refusals.push(format!(
                     "feature {name}: its share of NULLs rose from {was:.4} to {null_share:.4}, by {rise:.4}; maxNullShareRise is {limit}"
+                ));
+            } else if limit < 1.0 && next.count(i) == 0 && before.count(i) >= ENOUGH {
+                let was = before.count(i);
+                verdict.refusals.push(format!(
+                    "feature {name}: all of its {was} values are gone; only a maxNullShareRise of 1, which is {limit}, lets them"
                 ));
             }
         }

@@ -91,6 +91,12 @@ impl Summary {
         if self.rows == 0 { 0.0 } else { as_f64(nulls) / as_f64(self.rows) }
     }
 
+    /// How many entities have a value of a feature.
+    #[must_use]
+    pub fn count(&self, feature: usize) -> u64 {
+        self.rows.saturating_sub(self.nulls.get(feature).copied().unwrap_or_default())
+    }
+
     fn push(&mut self, sampled: Sampled) {
         self.sample.push(sampled);
         if self.sample.len() > SAMPLE {

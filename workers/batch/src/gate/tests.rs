@@ -4,7 +4,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use proptest::prelude::*;
 
-use super::{Limits, Summary, Verdict, judge, psi};
+use super::{Before, Limits, Summary, Verdict, judge, psi};
 use engine::plan::Plan;
 
 fn plan() -> Plan {
@@ -29,7 +29,7 @@ fn row(i: usize) -> Option<i64> {
 }
 
 fn verdict(before: Option<&Summary>, next: &Summary) -> Verdict {
-    judge(&plan(), &Limits::default(), before, next)
+    judge(&plan(), &Limits::default(), before.map_or(Before::Nothing, Before::Known), next)
 }
 
 #[test]
@@ -57,6 +57,33 @@ fn a_column_of_nulls_is_refused_by_its_name() {
     let refusals = verdict(Some(&generation(5_000, row)), &generation(5_000, |_| None)).refusals;
     assert!(refusals[0].starts_with("feature events: its share of NULLs rose from 0.0000 to 1.0000"), "{refusals:?}");
     assert!(refusals[0].ends_with("maxNullShareRise is 0.1"));
+}
+
+/// Of a feature that one entity in twenty has, the share of NULLs rises by a twentieth when it is gone: that was let pass, and
+/// an index needs values.
+#[test]
+fn a_column_that_few_have_is_refused_when_nobody_has_it_any_more() {
+    let few = |every: usize| move |i: usize| row(i).filter(|_| i.is_multiple_of(every));
+    let nobody = generation(5_000, |_| None);
+    let refusals = verdict(Some(&generation(5_000, few(20))), &nobody).refusals;
+    assert!(refusals[0].starts_with("feature events: all of its 250 values are gone"), "{refusals:?}");
+    assert!(verdict(Some(&generation(5_000, few(100))), &nobody).refusals.is_empty(), "so few may go");
+    assert!(verdict(Some(&nobody), &nobody).refusals.is_empty());
+    let any = Limits { max_null_share_rise: 1.0, ..Limits::default() };
+    let before = generation(5_000, few(20));
+    assert!(judge(&plan(), &any, Before::Known(&before), &nobody).refusals.is_empty());
+}
+
+/// Half of the entities were let go with the note that this was the first generation.
+#[test]
+fn of_a_generation_that_the_feature_table_lost_the_number_of_entities_is_held_against_the_next() {
+    let judged = |before, next: usize| judge(&plan(), &Limits::default(), before, &generation(next, row));
+    let refused = judged(Before::Lost(Some(5_000)), 2_500);
+    assert!(refused.refusals[0].starts_with("entities: their number fell from 5000 to 2500"), "{refused:?}");
+    for before in [Before::Lost(Some(5_000)), Before::Lost(None)] {
+        let passed = judged(before, 4_500);
+        assert!(passed.refusals.is_empty() && passed.notes[0].contains("does not hold the generation"), "{passed:?}");
+    }
 }
 
 #[test]

@@ -18,6 +18,14 @@ if (redis.call('GET', KEYS[3]) or '0') ~= ARGV[3] then return -3 end",
     };
 }
 
+/// Before the first row. KEYS: what says which generation is written. ARGV: its number. Answers 1.
+pub(super) const BEGIN: &str = guarded!(
+    r"
+redis.call('SET', KEYS[4], ARGV[4])
+return 1
+"
+);
+
 /// Many rows a call. KEYS: row keys. ARGV: the slot's head field, then for each row how many fields to set, and their names
 /// and bytes. Other segments of the slot, of the generation that stood there before, are removed. A row that a head may
 /// name does not expire. Answers how many rows there were.

@@ -17,7 +17,7 @@ use shell::store::{Erased, RedisStore, RowStore as _};
 use super::{Run, RunError};
 use crate::completeness::complete_until;
 use crate::feature_table::FeatureTable;
-use crate::gate::judge;
+use crate::gate::{Before, judge};
 use crate::history::History;
 use crate::lease::Lease;
 use crate::produce::{Produced, summarise, texts};
@@ -62,13 +62,20 @@ impl Run {
 
         let produced = self.produce(store, &table, &task, session, report).await?;
         report.rows = produced.summary.rows;
-        let before = match &task.head {
-            Some(head) if table.generations(head.generation)?.contains(&head.generation) => {
-                Some(summarise(&self.plan, &table, head.generation, session).await?)
-            }
-            _ => None,
+        let served = task.head.as_ref().map_or(0, |head| head.generation);
+        let rows = task.published.as_ref().and_then(|published| published.rows);
+        // The table has no files of a generation without entities.
+        let known = if served > 0 && (rows == Some(0) || table.generations(served)?.contains(&served)) {
+            Some(summarise(&self.plan, &table, served, session).await?)
+        } else {
+            None
         };
-        let verdict = judge(&self.plan, &self.config.gate, before.as_ref(), &produced.summary);
+        let before = match &known {
+            Some(known) => Before::Known(known),
+            None if served == 0 => Before::Nothing,
+            None => Before::Lost(rows),
+        };
+        let verdict = judge(&self.plan, &self.config.gate, before, &produced.summary);
         let feature =
             |seen: crate::gate::Seen| FeatureReport { name: seen.name, null_share: seen.null_share, psi: seen.psi };
         report.features = verdict.features.into_iter().map(feature).collect();
@@ -90,6 +97,8 @@ impl Run {
         )]);
         table.commit(task.generation, files, lease.number(), lineage).await?;
         self.keep_previous(&task).await;
+        // From here on the generation before the one that is served is not whole any more.
+        publisher.begin().await?;
         let rows = publisher.write(spools).await?;
         let removed = self.remove_vanished(&table, &publisher, &task, session).await?;
         tracing::info!(rows, removed, generation = task.generation, "the rows are written");
@@ -116,8 +125,7 @@ impl Run {
         let history = History::open(&self.source, self.config.version_as_of, &self.storage, session).await?;
         history.check_event_time(&self.plan, self.config.source.as_ref())?;
         report.table_version = history.version_number();
-        let latest = now_ms().saturating_add(self.plan.time.max_future_ms);
-        let complete = complete_until(self.config.completeness, &history, &self.source, session, latest).await?;
+        let complete = complete_until(self.config.completeness, &history, &self.source, session, now_ms()).await?;
         let stands = head.as_ref().map_or((0, 0), |head| (head.generation, head.horizon));
         (report.generation, report.horizon_ms) = stands;
         let Some(complete) = complete else {

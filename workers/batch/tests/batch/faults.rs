@@ -255,6 +255,39 @@ async fn a_run_that_began_before_a_rollback_leaves_the_generation_gone_back_to_w
     assert!(found == expected, "of {} entities {} are still served", expected.len(), found.len());
 }
 
+/// The report of a run that came later, and wrote nothing, hid that one before it had been killed amid its rows: the generation
+/// before last, of which half was left, could be gone back to.
+#[tokio::test(flavor = "multi_thread")]
+async fn that_the_generation_before_is_no_longer_whole_outlasts_who_overwrote_it() {
+    let mut world = World::new().await;
+    world.flags = ["--lease-ms", "1000", "--redis-connections", "1"].map(Into::into).to_vec();
+    let mut all = events(&mut Dice(24), 3_000, 12_000, START, START + 9 * DAY);
+    for day in 0..2 {
+        all.extend(events(&mut Dice(25), 3_000, 500, START + (9 + day) * DAY, START + (10 + day) * DAY));
+        replace(&world.source(), &all).await;
+        world.run_to_its_end().await;
+    }
+    let before = world.lanes(1).await;
+    assert_eq!((world.head().await.unwrap().generation, world.writing().await), (2, Some(2)));
+    let some: Vec<String> = before.keys().take(30).cloned().collect();
+
+    all.extend(events(&mut Dice(26), 30_000, 60_000, START + 11 * DAY, START + 12 * DAY));
+    replace(&world.source(), &all).await;
+    let (mut child, _) = world.start();
+    while world.written(&some, 3).await == 0 && child.try_wait().unwrap().is_none() {}
+    child.start_kill().unwrap();
+    child.wait().await.unwrap();
+    assert_eq!(world.head().await.unwrap().generation, 2, "the kill came too late to test anything");
+    assert_ne!(world.lanes(1).await, before, "the kill came too early to test anything");
+
+    // The next try finds another source, and is refused.
+    world.config.gate = batch::gate::Limits::default();
+    replace(&world.source(), &all[..100]).await;
+    world.run_to(3).await;
+    assert!(matches!(world.report().await.outcome, RunOutcome::Refused { .. }));
+    assert_eq!((world.head().await.unwrap().generation, world.writing().await), (2, Some(3)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_swept_leaves_rows_that_are_served_without_an_end() {
     // Without features of all time, rows of which nothing but stream lanes is left have an end.

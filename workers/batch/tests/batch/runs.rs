@@ -360,6 +360,28 @@ async fn parquet_files_with_unusual_names_are_read_like_others() {
     assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
 }
 
+/// What a job of Spark's writes there stands in `_temporary` until it ends, once for each attempt of a task; a table's log
+/// holds checkpoints. Both were read as events.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_hidden_in_a_folder_of_parquet_is_not_read() {
+    let world = World::with(|definition| {
+        definition.table.as_mut().unwrap().format = TableFormat::Parquet;
+    })
+    .await;
+    let all = events(&mut Dice(76), 30, 500, START, START + 9 * DAY);
+    let names = ["_year=2023/part.parquet", "_temporary/0/part.parquet", "_delta_log/1.parquet", ".part.parquet"];
+    for name in names {
+        let path = std::path::Path::new(&world.source()).join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let (file, batch) = (std::fs::File::create(path).unwrap(), batch(&all));
+        let mut writer = deltalake::parquet::arrow::ArrowWriter::try_new(file, batch.schema(), None).unwrap();
+        writer.write(&batch).unwrap();
+        writer.close().unwrap();
+    }
+    world.run_to(0).await;
+    assert_eq!(world.served().await, oracle::values(&all, oracle::horizon(&all)));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn no_horizon_is_in_the_future_whatever_the_table_declares() {
     let mut world = World::new().await;
@@ -380,6 +402,30 @@ async fn no_horizon_is_in_the_future_whatever_the_table_declares() {
     world.run_to(0).await;
     let head = world.head().await.unwrap();
     assert_eq!(world.served().await, oracle::values(&all, head.horizon));
+}
+
+/// The horizon was as much as `maxFuture` ahead. In a Lambda, nothing that the stream brought until then counted.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_horizon_is_ahead_of_now_by_what_events_may_be() {
+    for completeness in [Completeness::Declared, Completeness::NewestEvent] {
+        let mut world = World::with(|definition| {
+            (definition.allowed_lateness, definition.max_future) = ("0s".into(), "2h".into());
+            definition.features.retain(|feature| feature.name == "events_1h");
+        })
+        .await;
+        world.config.completeness = completeness;
+        let at = |at| Event { user: Some("u1".into()), at: Some(at), ..Event::default() };
+        let now = jiff::Timestamp::now().as_millisecond();
+        let declared = serde_json::Map::from_iter([(lake::COMPLETE_UNTIL.to_owned(), "2100-01-01T00:00:00Z".into())]);
+        let mut table = table(&world.source()).await;
+        let events = batch(&[at(now - DAY / 48), at(now + HOUR)]);
+        lake::append(&mut table, &world.source(), &[events], None, declared).await.unwrap();
+        world.run_to(0).await;
+        let (head, now) = (world.head().await.unwrap(), jiff::Timestamp::now().as_millisecond());
+        let ahead = head.horizon - now;
+        assert!((-5 * fixtures::MINUTE..=0).contains(&ahead), "{completeness:?}: the horizon is {ahead} ms ahead");
+        assert_eq!(world.served().await["u1"]["events_1h"], Some(engine::value::Value::Int64(1)));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,9 @@ use engine::lane::{Lane, Layout};
 use engine::plan::{Assignment, Plan};
 use engine::program::{FeatureColumns, Program};
 use engine::read::{Reader, Status};
-use engine::row::{Head, RunReport, batch_field, batch_slot, head_key, parse_batch_field, row_prefix, run_key};
+use engine::row::{
+    Head, RunReport, batch_field, batch_slot, head_key, parse_batch_field, row_prefix, run_key, writing_key,
+};
 use engine::value::Value;
 use redis::aio::MultiplexedConnection;
 use tempfile::TempDir;
@@ -142,6 +144,11 @@ impl World {
 
     pub async fn published(&self) -> Option<Published> {
         self.get(&published_key(&self.plan().view.uid, &self.plan().revision)).await
+    }
+
+    /// The newest generation whose rows a run has begun to write.
+    pub async fn writing(&self) -> Option<u64> {
+        self.get(&writing_key(&self.plan().view.uid, &self.plan().revision)).await
     }
 
     pub async fn report(&self) -> RunReport {
