@@ -230,8 +230,8 @@ async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
 
     let stop = CancellationToken::new();
     let given = Given::start(stop.clone()).await;
-    let operators = [admin.as_str(), &given.address.clone()];
-    let prometheus = scrape(&world.namespace, operators, &kubelet, &active(&view), &alertmanager.url()).await;
+    let given_at = given.address.clone();
+    let prometheus = scrape(&world.namespace, [&admin, &given_at], &kubelet, &active(&view), &alertmanager.url()).await;
     let began = jiff::Timestamp::now().as_second();
     let kafka = Arc::new(kafka);
     let life = tokio::spawn(live(kafka.clone(), kubelet.of("server").listen, given, stop.clone()));

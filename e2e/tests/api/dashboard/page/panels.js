@@ -152,7 +152,7 @@ function stat(box, panel, _times, series) {
   const shown = element(body, "div", undefined, "stat");
   const [number, unit] = value === null ? [defaults.noValue, ""] : parts(value, defaults);
   shown.style.color = ink;
-  shown.style.fontSize = `${Math.min(body.clientHeight * 0.5, 48)}px`;
+  shown.style.fontSize = `${Math.min(body.clientHeight * 0.44, 48)}px`;
   shown.append(number);
   if (unit) element(shown, "small", unit.trim());
 }
@@ -202,8 +202,9 @@ function stateTimeline(box, panel, times, series) {
     element(body, "time", clock(time)).style.left = `${170 + (place(time) / 100) * inner}px`;
   }
   const seen = new Set(series.flatMap(({ values }) => values).filter((value) => value !== null));
-  const shown = Object.entries(states).filter(([value]) => seen.has(Number(value)));
-  legend(box, panel, shown.map(([, { text, color }]) => ({ name: text, color, values: [] })));
+  const shown = Object.keys(states).filter((value) => seen.has(Number(value))).map((value) => states[value]);
+  shown.sort((one, other) => one.index - other.index);
+  legend(box, panel, shown.map(({ text, color }) => ({ name: text, color, values: [] })));
 }
 
 const PANELS = { timeseries, stat, "state-timeline": stateTimeline };
