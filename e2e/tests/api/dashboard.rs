@@ -30,7 +30,7 @@ use life::{click, live, message};
 /// What Grafana puts in for `$__rate_interval` is at least four times the time between two scrapes, which is a second here.
 const RATE_INTERVAL: &str = "10s";
 /// For how many seconds the dashboard is looked at before anything goes wrong.
-const QUIET_SECONDS: usize = 45;
+const QUIET_SECONDS: usize = 40;
 
 fn chart(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/featuremill/files").join(file);
@@ -248,6 +248,11 @@ async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
     kubelet.signal("stream", Signal::Stop);
     they_agree(&prometheus, &alertmanager, &people, "FeaturemillLagTier1").await;
     world.view(VIEW, "the view says so", |v| fresh(v, "False", "LagTier1")).await;
+    eventually("it is to be seen for a while", || async {
+        let seen = prometheus.query("count_over_time((featuremill_feature_alert_tier == 1)[1m:1s]) > 14").await?;
+        if seen.is_empty() { Err("not yet".to_owned()) } else { Ok(()) }
+    })
+    .await;
     let url = prometheus.url();
     let to = jiff::Timestamp::now().as_second();
     tokio::task::spawn_blocking(move || picture::take(&url, began, to)).await.unwrap();

@@ -95,7 +95,7 @@ function timeseries(box, panel, times, given) {
   const options = {
     width: body.clientWidth,
     height: body.clientHeight,
-    padding: [8, 16, 0, 0],
+    padding: [8, 28, 0, 0],
     legend: { show: false },
     cursor: { show: false },
     scales: { x: { time: true }, y: { range: (_, low, high) => bounds(low, high, defaults) } },
@@ -105,7 +105,7 @@ function timeseries(box, panel, times, given) {
         ...axis,
         gap: 8,
         space: 30,
-        incrs: defaults.decimals === 0 ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : undefined,
+        incrs: defaults.decimals === 0 ? [1, 2, 5, 10, 20, 50, 100, 200, 500, 1000] : STEPS[defaults.unit],
         values: (_, splits) => ticks(splits, defaults),
         size: (_, values) => Math.max(...(values ?? [""]).map((text) => width.measureText(text).width)) + 16,
       },
@@ -199,6 +199,8 @@ function stateTimeline(box, panel, times, series) {
   const step = [5, 10, 15, 30, 60, 120].find((seconds) => length / seconds <= 7);
   const inner = body.clientWidth - 182;
   for (let time = Math.ceil(start / step) * step; time <= times.at(-1); time += step) {
+    // One that would stand over the edge is left out.
+    if (place(time) > 95) continue;
     element(body, "time", clock(time)).style.left = `${170 + (place(time) / 100) * inner}px`;
   }
   const seen = new Set(series.flatMap(({ values }) => values).filter((value) => value !== null));

@@ -36,8 +36,16 @@ function parts(value, { unit = "short", decimals } = {}) {
 
 const told = (value, defaults) => parts(value, defaults).join("");
 
+const SHORT = [1, 2, 5].flatMap((n) => [n * 1e-3, n * 1e-2, n * 0.1]).sort((one, other) => one - other);
+/** The steps of an axis whose units are not tens of each other. */
+const STEPS = {
+  s: [...SHORT, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 21600, 43200, 86400, 172800, 604800],
+  bytes: Array.from({ length: 40 }, (_, power) => 2 ** power),
+};
+
 /** The ticks of one axis, with as many digits as tell them apart. */
 function ticks(values, defaults) {
+  if (STEPS[defaults.unit]) return values.map((value) => told(value, { ...defaults, decimals: places(UNITS[defaults.unit](value)[0]) }));
   const texts = (decimals) => values.map((value) => told(value, { ...defaults, decimals }));
   for (let decimals = defaults.decimals ?? 0; decimals < 6; decimals++) {
     const [all, apart] = [texts(decimals), new Set(texts(decimals)).size];
@@ -49,3 +57,6 @@ function ticks(values, defaults) {
   }
   return texts(6);
 }
+
+/** As many decimals as a number has, up to three. */
+const places = (number) => [0, 1, 2].find((decimals) => Math.abs(number - Number(number.toFixed(decimals))) < 1e-6) ?? 3;
