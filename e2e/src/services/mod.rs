@@ -23,7 +23,7 @@ use thiserror::Error;
 
 pub use directory::Directory;
 pub use kafka::Kafka;
-pub use monitoring::{Alertmanager, Prometheus};
+pub use monitoring::{Alertmanager, Prometheus, Uplot, uplot};
 pub use process::{Process, Program, Signal};
 pub use redis::Redis;
 pub use topic::{Hanging, Header, Message};

@@ -1,4 +1,4 @@
-//! A real Prometheus and a real Alertmanager, built by `kind/monitoring/fetch`.
+//! A real Prometheus and a real Alertmanager, built by `kind/monitoring/fetch`, and what draws what they know.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -12,20 +12,44 @@ use crate::control_plane::cache_directory;
 /// How long either may take until it answers.
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// A program of the versions that `kind/monitoring/versions.sh` names.
-fn program(name: &str) -> Result<Program, ServiceError> {
+/// The version of something that `kind/monitoring/versions.sh` names.
+fn version(of: &str) -> Result<String, ServiceError> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("../kind/monitoring/versions.sh");
     let text = std::fs::read_to_string(&file).map_err(io(format!("read {}", file.display())))?;
-    let version = |of: &str| {
-        let line = text.lines().find_map(|line| line.strip_prefix(&format!("{of}_version=")));
-        line.ok_or_else(|| ServiceError::Misuse(format!("kind/monitoring/versions.sh has no {of}_version")))
-    };
-    let folder = format!("monitoring/prometheus-{}-alertmanager-{}", version("prometheus")?, version("alertmanager")?);
-    let path = cache_directory().join(folder).join(name);
-    if !path.exists() {
-        return Err(ServiceError::Missing { path, fix: format!("run kind/monitoring/fetch {name}") });
-    }
-    Ok(Program::new(path))
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("{of}_version=")));
+    line.map(str::to_owned)
+        .ok_or_else(|| ServiceError::Misuse(format!("kind/monitoring/versions.sh has no {of}_version")))
+}
+
+/// What is there if `script` has put it there.
+fn fetched(path: PathBuf, script: &str) -> Result<PathBuf, ServiceError> {
+    if path.exists() { Ok(path) } else { Err(ServiceError::Missing { path, fix: format!("run {script}") }) }
+}
+
+/// A program of those versions.
+fn program(name: &str) -> Result<Program, ServiceError> {
+    let folder = format!("prometheus-{}-alertmanager-{}", version("prometheus")?, version("alertmanager")?);
+    let path = cache_directory().join("monitoring").join(folder).join(name);
+    fetched(path, &format!("kind/monitoring/fetch {name}")).map(Program::new)
+}
+
+/// uPlot, fetched by `kind/monitoring/uplot`.
+#[derive(Debug)]
+pub struct Uplot {
+    /// Where its script and its style are.
+    pub folder: PathBuf,
+    /// Which it is.
+    pub version: String,
+}
+
+/// The library that draws the dashboard.
+///
+/// # Errors
+/// [`ServiceError::Missing`] with what fetches it.
+pub fn uplot() -> Result<Uplot, ServiceError> {
+    let version = version("uplot")?;
+    let folder = fetched(cache_directory().join(format!("monitoring/uplot-{version}")), "kind/monitoring/uplot")?;
+    Ok(Uplot { folder, version })
 }
 
 /// An answer of either, as JSON.

@@ -316,7 +316,7 @@ fn pictures(browser: &mut Browser, console: &Console) {
 }
 
 /// Writes a picture, if they are asked for; those that end in `-not-kept` are only to be looked at.
-fn picture(browser: &mut Browser, name: &str) {
+pub fn picture(browser: &mut Browser, name: &str) {
     let Some(folder) = std::env::var_os("FEATUREMILL_PICTURES").map(PathBuf::from) else { return };
     // Tests run in the folder of their crate.
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..").join(folder);

@@ -1,7 +1,11 @@
 //! The dashboard and the rules of the chart, asked of a real Prometheus that scrapes the real operator, a real worker and a real
-//! server: every panel shows something, and what Prometheus says of a view that falls behind is what the operator says itself.
+//! server: every panel shows something, and what Prometheus says of a view that falls behind is what the operator says itself. With
+//! `FEATUREMILL_PICTURES=docs/images` it writes the pictures of the documentation.
 
+mod given;
 mod kubelet;
+mod life;
+mod picture;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -10,14 +14,8 @@ use std::time::Duration;
 use crds::{Architecture, FeatureView};
 use e2e::control_plane::ControlPlane;
 use e2e::online::Client as Online;
-use e2e::services::{Alertmanager, Directory, Kafka, Message, Process, Program, Prometheus, Redis, Signal, free_ports};
-use kube::runtime::reflector::store;
-use kube::runtime::watcher::Event;
-use operator::metrics::Metrics;
-use prometheus_client::registry::Registry;
+use e2e::services::{Alertmanager, Directory, Kafka, Process, Program, Prometheus, Redis, Signal, free_ports};
 use serde_json::{Value, json};
-use shell::admin::{self, Readiness};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::alerts::Sink;
@@ -25,7 +23,14 @@ use crate::cutover::active;
 use crate::fixtures::{ARCHITECTURE, VIEW, architecture, view_with, with};
 use crate::lag::fresh;
 use crate::world::{World, eventually, is};
+use given::Given;
 use kubelet::Kubelet;
+use life::{click, live, message};
+
+/// What Grafana puts in for `$__rate_interval` is at least four times the time between two scrapes, which is a second here.
+const RATE_INTERVAL: &str = "10s";
+/// For how many seconds the dashboard is looked at before anything goes wrong.
+const QUIET_SECONDS: usize = 40;
 
 fn chart(file: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../charts/featuremill/files").join(file);
@@ -44,34 +49,8 @@ fn queries() -> Vec<(String, String)> {
         let targets = panel["targets"].as_array().cloned().unwrap_or_default();
         targets.into_iter().map(move |target| (title.clone(), target["expr"].as_str().unwrap().to_owned()))
     };
-    let asked = |expr: &str| expr.replace("$__rate_interval", "15s").replace("$namespace", ".*");
+    let asked = |expr: &str| expr.replace("$__rate_interval", RATE_INTERVAL).replace("$namespace", ".*");
     panels.iter().flat_map(of).map(|(title, expr)| (title, asked(&expr))).collect()
-}
-
-/// Views in the middle of what takes long or needs a cluster, as the operator's own code shows them: only their status is given.
-async fn given(shutdown: CancellationToken) -> String {
-    let mut registry = Registry::default();
-    let metrics = Metrics::register(&mut registry);
-    let (reader, mut writer) = store::<FeatureView>();
-    metrics.views.are(reader);
-    let status = json!({
-        "phase": "Comparing", "features": 1, "generation": 7, "horizon": "2026-11-28T03:00:00Z",
-        "lastRun": {"revision": "a", "generation": 7, "outcome": "Published", "rows": 12,
-            "started": "2026-11-28T03:00:00Z", "finished": "2026-11-28T03:01:00Z"},
-        "rollout": {
-            "trial": {"revision": "b", "replay": {"fence": "f", "capturedTime": "2026-11-28T03:00:00Z", "parts": [],
-                "progress": {"percent": 40, "remainingRecords": 6, "recordsPerSecond": 1, "observedTime": "2026-11-28T03:00:00Z"}}},
-            "comparison": {"former": "a", "candidate": "b", "verdict": "Failed", "asOf": "2026-11-28T03:00:00Z", "entities": 500,
-                "differences": [{"name": "x", "kind": "Same", "checked": 500, "equal": "0.98", "psi": "0.31"}]},
-        },
-    });
-    let mut view = with(view_with("/metadata/name", json!("given")), "/metadata/namespace", json!("given"));
-    view["status"] = status;
-    writer.apply_watcher_event(&Event::Apply(serde_json::from_value(view).unwrap()));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    tokio::spawn(admin::serve(listener, Arc::new(registry), Readiness::default(), shutdown));
-    address
 }
 
 #[test]
@@ -79,7 +58,7 @@ fn every_query_asks_for_documented_metrics_and_panels_do_not_overlap() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/metrics.md");
     let docs = std::fs::read_to_string(docs).unwrap();
     let queries = queries();
-    assert!(queries.len() > 45, "{}", queries.len());
+    assert!(queries.len() > 70, "{}", queries.len());
     for (title, query) in &queries {
         let words = query.split(|c: char| c != '_' && !c.is_ascii_alphanumeric());
         let metrics = words.filter(|w| w.starts_with("featuremill_") && !w.starts_with("featuremill_dev_"));
@@ -121,19 +100,10 @@ async fn start_operator(world: &World, directory: &Directory, alertmanager: &Ale
     (operator, admin)
 }
 
-/// The view, whose tiers are a matter of seconds.
+/// The view, whose tiers are a matter of seconds, and more of them than a busy machine takes for what comes in all the time.
 fn wanted() -> Value {
     let tier = |tier: i32, lag: i32| json!({"tier": tier, "lagSeconds": lag, "forSeconds": 0});
-    view_with("/spec/freshness", json!({"alertTiers": [tier(1, 3), tier(2, 2), tier(3, 1)]}))
-}
-
-fn message(payload: String) -> Message {
-    Message { payload: Some(payload.into_bytes()), ..Message::default() }
-}
-
-fn click(i: i64) -> Message {
-    let at = jiff::Timestamp::now().as_millisecond() - i;
-    message(json!({"user_id": format!("u{}", i % 5), "event_type": "click", "price": 1.5, "event_ts": at}).to_string())
+    view_with("/spec/freshness", json!({"alertTiers": [tier(1, 12), tier(2, 10), tier(3, 8)]}))
 }
 
 /// Events, one of them bad, and reads until they are served.
@@ -196,6 +166,15 @@ async fn every_panel_shows_something(prometheus: &Prometheus) {
     }
 }
 
+/// What is above its bound is counted, by feature and view.
+async fn what_drifted_and_is_skewed_is_counted(prometheus: &Prometheus) {
+    for title in ["Features that drifted", "Features that are skewed"] {
+        let (_, query) = queries().into_iter().find(|(of, _)| of == title).unwrap();
+        let found = prometheus.query(&query).await.unwrap();
+        assert_eq!(found[0]["value"][1], "1", "{title}: {query}: {found:#?}");
+    }
+}
+
 /// The rule fires, the Alertmanager holds one alert of the view, and people hear of it once.
 async fn they_agree(prometheus: &Prometheus, alertmanager: &Alertmanager, people: &Sink, name: &str) {
     let rule = eventually("the rule fires", || async {
@@ -226,7 +205,7 @@ async fn they_agree(prometheus: &Prometheus, alertmanager: &Alertmanager, people
 
 #[tokio::test]
 async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
-    let world = World::new("dashboard").await;
+    let world = World::new("web").await;
     let (kafka, redis) = tokio::join!(Kafka::start(), Redis::start());
     let (kafka, redis) = (kafka.unwrap(), redis.unwrap());
     kafka.create_topic("clickstream", 2).await.unwrap();
@@ -249,16 +228,34 @@ async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
     let view = Box::pin(kubelet.while_it_runs(&world, served)).await;
     feed_and_read(&kafka, &kubelet.of("server").listen).await;
 
-    let shutdown = CancellationToken::new();
-    let given = given(shutdown.clone()).await;
-    let prometheus = scrape(&world.namespace, [&admin, &given], &kubelet, &active(&view), &alertmanager.url()).await;
+    let stop = CancellationToken::new();
+    let given = Given::start(stop.clone()).await;
+    let given_at = given.address.clone();
+    let prometheus = scrape(&world.namespace, [&admin, &given_at], &kubelet, &active(&view), &alertmanager.url()).await;
+    let began = jiff::Timestamp::now().as_second();
+    let kafka = Arc::new(kafka);
+    let life = tokio::spawn(live(kafka.clone(), kubelet.of("server").listen, given, stop.clone()));
+    eventually("it is looked at for a while", || async {
+        let seen = prometheus.query("count_over_time(featuremill_feature_lag_threshold_seconds{tier='1'}[5m])").await?;
+        let seen = seen.first().and_then(|one| one["value"][1].as_str()?.parse::<usize>().ok());
+        if seen >= Some(QUIET_SECONDS) { Ok(()) } else { Err(format!("{seen:?} seconds")) }
+    })
+    .await;
     every_panel_shows_something(&prometheus).await;
+    what_drifted_and_is_skewed_is_counted(&prometheus).await;
 
     // The worker stands still and records wait.
     kubelet.signal("stream", Signal::Stop);
-    kafka.produce("clickstream", (0..50).map(click)).await.unwrap();
     they_agree(&prometheus, &alertmanager, &people, "FeaturemillLagTier1").await;
     world.view(VIEW, "the view says so", |v| fresh(v, "False", "LagTier1")).await;
+    eventually("it is to be seen for a while", || async {
+        let seen = prometheus.query("count_over_time((featuremill_feature_alert_tier == 1)[1m:1s]) > 14").await?;
+        if seen.is_empty() { Err("not yet".to_owned()) } else { Ok(()) }
+    })
+    .await;
+    let url = prometheus.url();
+    let to = jiff::Timestamp::now().as_second();
+    tokio::task::spawn_blocking(move || picture::take(&url, began, to)).await.unwrap();
 
     // What is stopped on purpose ends it everywhere.
     world.apply::<FeatureView>(&with(wanted(), "/spec/suspend", json!(true))).await.unwrap();
@@ -269,5 +266,6 @@ async fn every_panel_shows_something_and_rules_and_operator_say_the_same() {
     })
     .await;
     kubelet.signal("stream", Signal::Continue);
-    shutdown.cancel();
+    stop.cancel();
+    life.await.unwrap();
 }
