@@ -71,7 +71,8 @@ impl House {
         kafka.create_topic("clickstream", 1).await.unwrap();
         let event = |i: i64| {
             let now = jiff::Timestamp::now().as_millisecond();
-            let event = json!({"user_id": format!("u{}", i % 10), "event_type": "click", "price": 1.5, "event_ts": now});
+            let event =
+                json!({"user_id": format!("u{}", i % 10), "event_type": "click", "price": 1.5, "event_ts": now});
             Message { payload: Some(event.to_string().into_bytes()), time: Some(now), ..Message::default() }
         };
         kafka.produce("clickstream", (0..100).map(event)).await.unwrap();
@@ -143,7 +144,8 @@ async fn the_brokers_refuse_the_password() {
     let house = House::new("fault-password", &properties, &account("open-sesame")).await;
     let wrong: serde_json::Map<String, Value> =
         account("open-sesami").into_iter().map(|(name, value)| (name.to_owned(), json!(value))).collect();
-    let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kafka-client"}, "stringData": wrong});
+    let secret =
+        json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "kafka-client"}, "stringData": wrong});
     house.world.create::<Secret>(&secret).await.unwrap();
     let kafka = json!({"bootstrapServers": house.kafka.bootstrap(), "secretRef": {"name": "kafka-client"}});
     house.architecture(kafka).await;

@@ -136,7 +136,9 @@ fn plain(line: &str) -> &str {
 /// heal by itself.
 #[must_use]
 pub fn is_refusal(words: &str) -> bool {
-    ["SASL authentication error", "Authentication failed", "certificate verify failed"].iter().any(|w| words.contains(w))
+    ["SASL authentication error", "Authentication failed", "certificate verify failed"]
+        .iter()
+        .any(|w| words.contains(w))
 }
 
 fn text(property: &str, value: Vec<u8>, dir: &Path) -> Result<String, KafkaError> {
@@ -161,7 +163,9 @@ mod tests {
     fn what_librdkafka_logs_is_told_without_what_changes_each_time_and_a_refusal_is_known() {
         let broker = "sasl_plaintext://kafka:9092/bootstrap";
         let said = "SASL authentication error: Authentication failed: Invalid username or password";
-        for end in [" (after 303ms in state AUTH_REQ)", " (after 4ms in state AUTH_REQ, 5 identical error(s) suppressed)", ""] {
+        for end in
+            [" (after 303ms in state AUTH_REQ)", " (after 4ms in state AUTH_REQ, 5 identical error(s) suppressed)", ""]
+        {
             let line = format!("[thrd:{broker}]: {broker}: {said}{end}");
             assert_eq!(plain(&line), format!("{broker}: {said}"));
             assert!(is_refusal(plain(&line)));

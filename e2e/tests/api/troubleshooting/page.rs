@@ -50,8 +50,7 @@ impl Fault {
                 link.split(']').next().unwrap().clone_into(&mut fault.runbook);
             }
             let Some(sort) = line.strip_prefix("```") else { continue };
-            let mut block: Vec<String> =
-                lines.by_ref().take_while(|line| *line != "```").map(str::to_owned).collect();
+            let mut block: Vec<String> = lines.by_ref().take_while(|line| *line != "```").map(str::to_owned).collect();
             let shown = match sort {
                 "sh" => {
                     assert!(fault.fix.is_empty(), "{heading}: two blocks of commands");
@@ -70,11 +69,16 @@ impl Fault {
         let whole = |shown: &[Shown]| {
             shown.iter().any(|s| s.screen == Screen::Console)
                 && ["get", "describe"].iter().all(|verb| {
-                    shown.iter().any(|s| matches!(&s.screen, Screen::Prints(c) if c.contains(&format!("kubectl {verb} fv"))))
+                    shown
+                        .iter()
+                        .any(|s| matches!(&s.screen, Screen::Prints(c) if c.contains(&format!("kubectl {verb} fv"))))
                 })
         };
         assert!(whole(&fault.stands), "{heading}: get, describe and the console are shown while it stands");
-        assert!(!fault.fix.is_empty() && !fault.mended.is_empty() && !fault.runbook.is_empty(), "{heading}: {fault:#?}");
+        assert!(
+            !fault.fix.is_empty() && !fault.mended.is_empty() && !fault.runbook.is_empty(),
+            "{heading}: {fault:#?}"
+        );
         fault
     }
 }

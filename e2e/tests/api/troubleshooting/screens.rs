@@ -82,7 +82,9 @@ impl Screens {
 
     fn in_the_console(&mut self) -> String {
         self.open();
-        self.browser.evaluate(CONSOLE).map_or_else(|e| e.to_string(), |text| text.as_str().unwrap_or_default().to_owned())
+        self.browser
+            .evaluate(CONSOLE)
+            .map_or_else(|e| e.to_string(), |text| text.as_str().unwrap_or_default().to_owned())
     }
 
     fn open(&mut self) {
@@ -98,7 +100,9 @@ impl Screens {
     pub fn leads_to(&mut self, fault: &Fault) {
         self.open();
         self.browser.evaluate("document.querySelector('.alert .link').click()").unwrap();
-        self.browser.until("document.querySelector('#dialog').open && document.querySelector('#dialog-body *')").unwrap();
+        self.browser
+            .until("document.querySelector('#dialog').open && document.querySelector('#dialog-body *')")
+            .unwrap();
         let title = self.browser.evaluate("document.querySelector('#dialog-title').innerText").unwrap();
         assert_eq!(title, json!(fault.runbook));
         let text = self.browser.evaluate("document.querySelector('#dialog-body').innerText").unwrap();
