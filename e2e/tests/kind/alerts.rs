@@ -284,7 +284,8 @@ impl Watched {
             // Far enough from where the tier above is held, and from where this one goes.
             flood.seconds.store(waiting, Ordering::Release);
             let over = BOUNDS[tier - 2];
-            let under = flood.under(over * 3 / 4).await;
+            // The operator adds what events may be ahead of their time: a second.
+            let under = flood.under(over * 3 / 4 - 1).await;
             self.agree(i32::try_from(tier).unwrap(), None, under + CLEARS_AFTER + SOON).await;
             let note = format!("tier {} is no longer exceeded, tier {tier} still is", tier - 1);
             wait_for("the Event", SOON, || async {

@@ -38,8 +38,9 @@ impl Kubelet {
     pub async fn sync(&mut self, world: &World) {
         let deployments = world.api::<Deployment>().list(&ListParams::default()).await.unwrap().items;
         let names: BTreeSet<String> = deployments.iter().map(ResourceExt::name_any).collect();
-        for (_, mut gone) in std::mem::take(&mut self.workers).into_iter().filter(|(name, _)| !names.contains(name)) {
-            gone.process.kill().await.unwrap();
+        let gone: Vec<String> = self.workers.keys().filter(|name| !names.contains(*name)).cloned().collect();
+        for name in gone {
+            self.stop(&name).await;
         }
         for deployment in deployments {
             let ready = match deployment.labels().get("app.kubernetes.io/component").map(String::as_str) {
@@ -60,9 +61,7 @@ impl Kubelet {
         let template = &deployment.spec.as_ref().unwrap().template;
         let written = serde_json::to_string(template).unwrap();
         if self.workers.get(&name).is_none_or(|worker| worker.template != written) {
-            if let Some(mut old) = self.workers.remove(&name) {
-                old.process.kill().await.unwrap();
-            }
+            self.stop(&name).await;
             let [admin] = free_ports().unwrap();
             let Some(program) = self.program(world, &name, template, admin).await else { return false };
             let program = program.env("HOSTNAME", format!("{name}-{SUFFIX}"));
@@ -71,6 +70,12 @@ impl Kubelet {
         }
         let url = format!("http://127.0.0.1:{}/readyz", self.workers[&name].admin);
         tokio::task::spawn_blocking(move || ureq::get(&url).call().is_ok()).await.unwrap()
+    }
+
+    async fn stop(&mut self, name: &str) {
+        if let Some(mut worker) = self.workers.remove(name) {
+            worker.process.terminate(Duration::from_secs(20)).await.unwrap();
+        }
     }
 
     /// Runs all parts of a replay, one after the other, to their end.

@@ -134,10 +134,12 @@ fn masked(line: &str) -> String {
         }
         let core = word.trim_end_matches([',', ';', '.', ')']);
         let end = &word[core.len()..];
-        words.push(match core {
-            _ if is_time(core) => format!("TIME{end}"),
-            _ if is_age(core) => format!("AGE{end}"),
-            _ => word.to_owned(),
+        words.push(if is_time(core) {
+            format!("TIME{end}")
+        } else if is_age(core) {
+            format!("AGE{end}")
+        } else {
+            word.to_owned()
         });
     }
     words.join(" ")
