@@ -63,15 +63,17 @@ impl Screens {
         let start = Instant::now();
         loop {
             play().await;
-            let mut wrong = Vec::new();
+            let (mut wrong, mut seen) = (Vec::new(), String::new());
             for one in shown {
                 let screen = match &one.screen {
                     Screen::Prints(command) => self.typed(command).await.unwrap_or_else(|error| error),
                     Screen::Console => self.in_the_console(),
                 };
                 wrong.extend(one.agrees(&screen, &names).err());
+                seen = format!("{seen}{:?}\n{screen}\n", one.screen);
             }
             if wrong.is_empty() {
+                println!("{seen}");
                 return;
             }
             assert!(start.elapsed() < PATIENCE, "{}", wrong.join("\n\n"));
