@@ -73,6 +73,7 @@ impl Screens {
                 seen = format!("{seen}{:?}\n{screen}\n", one.screen);
             }
             if wrong.is_empty() {
+                // With --nocapture, to write the page from.
                 println!("{seen}");
                 return;
             }
