@@ -44,6 +44,20 @@ const DRIFTED: &str = "A feature no longer looks as it did";
 /// What the page calls the revision that is served, and the one that is to follow.
 const REVISIONS: [&str; 2] = ["9b1c07de42", "3f0a55c81e"];
 
+/// Lag is measured at once; of workers that are played it is that of those who were at the topic's end just now.
+fn measured(world: &World) -> Settings {
+    ends_at(world, jiff::Timestamp::now().as_millisecond() + 86_400_000);
+    Settings { lag_poll: Duration::from_millis(200), ..settings() }
+}
+
+/// How the page tells of a lag that nobody notices: workers that are played were at the end a moment ago.
+async fn hardly_late(world: &World) -> (String, String) {
+    let view = world.view(VIEW, "its lag is known", |v| v.status.as_ref().is_some_and(|s| s.lag.is_some())).await;
+    let seconds = view.status.unwrap().lag.unwrap().seconds;
+    assert!(seconds < 15, "{seconds}");
+    (format!("OnTime   {seconds} "), "OnTime   0 ".to_owned())
+}
+
 /// The page's names for what differs from run to run.
 fn names<const N: usize>(all: [(&str, &str); N]) -> Vec<(String, String)> {
     all.into_iter().map(|(is, called)| (is.to_owned(), called.to_owned())).collect()
@@ -204,17 +218,21 @@ async fn more_is_written_than_the_workers_read() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_new_version_gives_other_values() {
     let (fault, world) = (Fault::of(COMPARED), World::new("fault-compared").await);
-    let operator = world.start(Faults::default());
+    let operator = world.start_with(Faults::default(), measured(&world), None);
     let mut screens = Screens::of(&world).await;
     let old = active(&serve(&world).await);
     world.apply::<FeatureView>(&compares::edited("2h", &json!({}))).await.unwrap();
     let new = candidate(&world).await;
     compares::until(&world, "it is held", judged, |v| cutover::phase(v) == "ComparisonFailed").await;
-    let names = names([(&old, REVISIONS[0]), (&new, REVISIONS[1])]);
+    let mut names = names([(&old, REVISIONS[0]), (&new, REVISIONS[1])]);
+    names.push(hardly_late(&world).await);
     screens.show(&fault.stands, &names, async || drop(cutover::caught_up(&world).await)).await;
     screens.leads_to(&fault);
     screens.typed(&fault.fix).await.unwrap();
-    compares::until(&world, "it takes over", judged, |v| active(v) == new).await;
+    let lag_is_known =
+        |v: &FeatureView| v.status.as_ref().and_then(|s| s.lag.as_ref()).is_some_and(|lag| lag.revision == new);
+    compares::until(&world, "it takes over", judged, |v| active(v) == new && lag_is_known(v)).await;
+    names.push(hardly_late(&world).await);
     screens.show(&fault.mended, &names, async || drop(cutover::caught_up(&world).await)).await;
     screens.close().await;
     operator.stop().await;
@@ -223,7 +241,7 @@ async fn a_new_version_gives_other_values() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_feature_no_longer_looks_as_it_did() {
     let (fault, world) = (Fault::of(DRIFTED), World::new("fault-drift").await);
-    let operator = world.start(Faults::default());
+    let operator = world.start_with(Faults::default(), measured(&world), None);
     let mut screens = Screens::of(&world).await;
     world.apply::<Architecture>(&architecture()).await.unwrap();
     world.apply::<FeatureView>(&monitored(json!({"drift": {}}))).await.unwrap();
@@ -237,7 +255,8 @@ async fn a_feature_no_longer_looks_as_it_did() {
     let key = engine::row::drift_key(&uid, &revision);
     world.edges.store.put_text(&key, &drift(&revision, 0.61, 0.02).encode()).await.unwrap();
     play(&world, &check, "by-its-schedule", true).await;
-    let names = names([(&revision, REVISIONS[0])]);
+    let mut names = names([(&revision, REVISIONS[0])]);
+    names.push(hardly_late(&world).await);
     screens.show(&fault.stands, &names, async || drop(cutover::caught_up(&world).await)).await;
     screens.leads_to(&fault);
     screens.typed(&fault.fix).await.unwrap();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use e2e::progress::wait_for;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
 use crate::world::{Forward, SHOPPER, SHOPPER_VIEW, World};
@@ -339,6 +340,7 @@ impl Flood {
         let over = Arc::new(AtomicBool::new(false));
         let (world, uid) = (world.clone(), uid.to_owned());
         let (wanted, age, stop) = (seconds.clone(), age_ms.clone(), over.clone());
+        let clock = Handle::current();
         let task = tokio::task::spawn_blocking(move || {
             // A guess until it is known; what is read a second, of the last four seconds.
             let (mut rate, mut fed) = (2_000.0, 0);
@@ -363,7 +365,7 @@ impl Flood {
                     fed += more;
                 }
                 // The worker reads meanwhile; nothing tells of it but the markers.
-                std::thread::sleep(Self::STEP);
+                clock.block_on(tokio::time::sleep(Self::STEP));
             }
             println!("the worker reads {rate:.0} records/s");
             fed

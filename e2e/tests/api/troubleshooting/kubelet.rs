@@ -15,7 +15,7 @@ use serde_json::json;
 
 use crate::world::{World, has_ended};
 
-/// What a ReplicaSet and a pod add to the name of their Deployment.
+/// What a `ReplicaSet` and a pod add to the name of their Deployment.
 const SUFFIX: &str = "7d4b9c8f6d-x2v7k";
 
 pub struct Kubelet {

@@ -91,7 +91,7 @@ impl Shown {
         let told: Vec<String> = self.lines.iter().map(|line| masked(line)).collect();
         let wrong = match self.screen {
             Screen::Prints(_) => in_lines(&told, &is),
-            Screen::Console => in_words(&told, &is.join(" ")),
+            Screen::Console => in_words(&told, &masked(&named)),
         };
         wrong.map_or(Ok(()), |line| Err(format!("{:?}: not shown: {line}\nit shows:\n{named}", self.screen)))
     }
