@@ -31,23 +31,25 @@ const PHONE: Screen = Screen { width: 390, height: 844, scale: 2.0, dark: false 
 /// The most that a page with all views may take until its list is drawn, in milliseconds, beside whatever else runs.
 const DRAWN: f64 = 5_000.0;
 
-struct Console {
-    url: String,
+/// A console over an API server.
+pub struct Console {
+    pub url: String,
     shutdown: CancellationToken,
     task: JoinHandle<std::io::Result<()>>,
 }
 
 impl Console {
-    async fn start(client: Client) -> Self {
+    /// Starts one that shows the views of a namespace, or all.
+    pub async fn start(client: Client, namespace: Option<String>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let shutdown = CancellationToken::new();
         let figures = Metrics::register(&mut Registry::default()).lag;
-        let task = tokio::spawn(operator::console::serve(listener, client, None, figures, shutdown.clone()));
+        let task = tokio::spawn(operator::console::serve(listener, client, namespace, figures, shutdown.clone()));
         Self { url, shutdown, task }
     }
 
-    async fn stop(self) {
+    pub async fn stop(self) {
         self.shutdown.cancel();
         tokio::time::timeout(PATIENCE, self.task).await.expect("it does not stop").unwrap().unwrap();
     }
@@ -59,7 +61,7 @@ async fn a_thousand_views_in_a_browser() {
     let plane = tokio::task::spawn_blocking(ControlPlane::start).await.unwrap().unwrap_or_else(|e| panic!("{e}"));
     let client = Client::try_from(plane.config()).unwrap();
     install(&client).await;
-    let console = Console::start(client.clone()).await;
+    let console = Console::start(client.clone(), None).await;
     let mut browser = Browser::start().unwrap_or_else(|error| panic!("{error}"));
     browser.screen(WIDE).unwrap();
 

@@ -38,4 +38,5 @@ mod scaling;
 mod shadow;
 mod tally;
 mod troubles;
+mod troubleshooting;
 mod world;

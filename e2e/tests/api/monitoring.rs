@@ -20,7 +20,7 @@ use crate::faults::Faults;
 use crate::fixtures::{VIEW, architecture, view_with, with};
 use crate::world::{World, eventually, has};
 
-fn monitored(monitoring: Value) -> Value {
+pub fn monitored(monitoring: Value) -> Value {
     view_with("/spec/monitoring", monitoring)
 }
 
@@ -56,7 +56,7 @@ async fn checks(world: &World, n: usize) -> Vec<CronJob> {
 }
 
 /// Plays a Job that a CronJob begins, and its end.
-async fn play(world: &World, cron_job: &CronJob, name: &str, well: bool) {
+pub async fn play(world: &World, cron_job: &CronJob, name: &str, well: bool) {
     let template = &cron_job.spec.as_ref().unwrap().job_template;
     let owner = json!({"apiVersion": "batch/v1", "kind": "CronJob", "name": cron_job.name_any(), "uid": cron_job.uid(),
                        "controller": true});
@@ -70,7 +70,7 @@ async fn play(world: &World, cron_job: &CronJob, name: &str, well: bool) {
     end(world, &job, well).await;
 }
 
-fn drift(revision: &str, clicks: f64, velocity: f64) -> Drift {
+pub fn drift(revision: &str, clicks: f64, velocity: f64) -> Drift {
     let feature = |name: &str, psi: f64| FeatureDrift {
         name: name.into(),
         read: 300,

@@ -174,12 +174,23 @@ impl World {
 
     /// Starts an operator with settings of the test's, and a Lease if it has an identity.
     pub fn start_with(&self, faults: Faults, settings: Settings, identity: Option<&str>) -> Running {
+        self.start_over(Arc::new(self.edges.clone()), faults, settings, identity)
+    }
+
+    /// The same with another store and log.
+    pub fn start_over(
+        &self,
+        edges: Arc<dyn Edges>,
+        faults: Faults,
+        settings: Settings,
+        identity: Option<&str>,
+    ) -> Running {
         let plane = ControlPlane::shared().unwrap();
         let readiness = Readiness::default();
         not_ready_yet(&readiness);
         let world = OperatorWorld {
             client: ClientBuilder::try_from(plane.config()).unwrap().with_layer(&faults).build(),
-            edges: Arc::new(self.edges.clone()),
+            edges,
             settings: Settings { namespace: Some(self.namespace.clone()), ..settings },
             metrics: Metrics::register(&mut Registry::default()),
             readiness: readiness.clone(),
@@ -330,7 +341,7 @@ pub fn is(view: &FeatureView, type_: &str, status: &str) -> bool {
 }
 
 /// Whether a Job has come to an end, well or not.
-fn has_ended(job: &Job) -> bool {
+pub fn has_ended(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|s| s.conditions.as_deref()).unwrap_or_default();
     conditions.iter().any(|c| ["Complete", "Failed"].contains(&c.type_.as_str()))
 }

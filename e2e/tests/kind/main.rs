@@ -7,6 +7,7 @@
 mod alerts;
 mod bad_views;
 mod ballista;
+mod drift;
 mod faults;
 mod flips;
 mod malformed;

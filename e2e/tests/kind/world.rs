@@ -164,7 +164,7 @@ impl World {
     }
 
     /// The markers of a view's live revision, by partition.
-    fn markers(&self, uid: &str) -> Result<Vec<Option<Marker>>, String> {
+    pub fn markers(&self, uid: &str) -> Result<Vec<Option<Marker>>, String> {
         let text = |e: redis::RedisError| e.to_string();
         let mut redis = redis::Client::open(self.cluster.redis()).and_then(|c| c.get_connection()).map_err(text)?;
         let live: Option<String> = redis.get(row::live_key(uid)).map_err(text)?;

@@ -13,7 +13,7 @@ use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shell::kafka::{Complaints, KafkaError, explain};
+use shell::kafka::{Complaints, KafkaError, explain, is_refusal};
 
 use super::{LogAddress, kafka};
 use crate::trouble::Trouble;
@@ -130,7 +130,8 @@ impl Question {
 
     fn failed(&self, error: &rdkafka::error::KafkaError) -> Trouble {
         let why = explain(&self.client, error);
-        away(format!("asking {} what topic {} holds: {why}", self.bootstrap, self.topic))
+        let told = format!("asking {} what topic {} holds: {why}", self.bootstrap, self.topic);
+        if is_refusal(&why) { refused(told) } else { away(told) }
     }
 
     fn partitions(&self, since_ms: Option<i64>) -> Result<BTreeMap<i32, Held>, Trouble> {

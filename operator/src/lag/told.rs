@@ -137,9 +137,14 @@ fn unknown(why: Unknown, topic: &str) -> Verdict {
         }
         Unknown::Brokers => (
             reasons::KAFKA_UNREACHABLE,
-            "the brokers do not say where the topic ends; see the operator's log".to_owned(),
+            "the brokers do not say where the topic ends: see whether they run, and take the account of kafka.secretRef; \
+             the operator's log has what they say"
+                .to_owned(),
         ),
-        Unknown::Topic => (reasons::TOPIC_MISSING, format!("topic {topic} does not exist or may not be described")),
+        Unknown::Topic => (
+            reasons::TOPIC_MISSING,
+            format!("topic {topic} does not exist or may not be described; create it, or fix source.topic"),
+        ),
     };
     (ConditionStatus::Unknown, reason, message)
 }

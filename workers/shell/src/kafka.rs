@@ -103,7 +103,7 @@ pub struct Complaints(Mutex<Option<String>>);
 impl ClientContext for Complaints {
     fn log(&self, level: RDKafkaLogLevel, _facility: &str, message: &str) {
         if level as i32 <= RDKafkaLogLevel::Error as i32 {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(message.to_owned());
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(plain(message).to_owned());
         }
     }
 }
@@ -122,6 +122,25 @@ pub fn explain(client: &BaseConsumer<Complaints>, error: &rdkafka::error::KafkaE
     }
 }
 
+/// A line of librdkafka's log without the thread that wrote it, how many milliseconds it took and how often it came: a
+/// condition that says it must not change while what it tells does not.
+fn plain(line: &str) -> &str {
+    let line = line.strip_prefix("[thrd:").and_then(|line| line.split_once("]: ")).map_or(line, |(_, line)| line);
+    match line.rsplit_once(" (after ") {
+        Some((plain, took)) if took.contains("ms in state ") => plain,
+        _ => line,
+    }
+}
+
+/// Whether [`explain`]'s words say that the brokers were reached and refuse the client, which takes a person; anything else may
+/// heal by itself.
+#[must_use]
+pub fn is_refusal(words: &str) -> bool {
+    ["SASL authentication error", "Authentication failed", "certificate verify failed"]
+        .iter()
+        .any(|w| words.contains(w))
+}
+
 fn text(property: &str, value: Vec<u8>, dir: &Path) -> Result<String, KafkaError> {
     String::from_utf8(value).map_err(|_| KafkaError::NotText { property: property.to_owned(), dir: dir.to_owned() })
 }
@@ -138,6 +157,23 @@ mod tests {
         let settings = KafkaSettings { bootstrap: "127.0.0.1:1".into(), config_dir: None };
         let made: Result<BaseProducer<DefaultProducerContext>, _> = settings.client(ours, DefaultProducerContext);
         made.map(drop)
+    }
+
+    #[test]
+    fn what_librdkafka_logs_is_told_without_what_changes_each_time_and_a_refusal_is_known() {
+        let broker = "sasl_plaintext://kafka:9092/bootstrap";
+        let said = "SASL authentication error: Authentication failed: Invalid username or password";
+        for end in
+            [" (after 303ms in state AUTH_REQ)", " (after 4ms in state AUTH_REQ, 5 identical error(s) suppressed)", ""]
+        {
+            let line = format!("[thrd:{broker}]: {broker}: {said}{end}");
+            assert_eq!(plain(&line), format!("{broker}: {said}"));
+            assert!(is_refusal(plain(&line)));
+        }
+        let away = "kafka:9092/bootstrap: Connect to ipv4#10.0.0.1:9092 failed: Connection refused";
+        assert_eq!(plain(&format!("[thrd:main]: {away} (after 0ms in state CONNECT)")), away);
+        assert!(!is_refusal(away));
+        assert_eq!(plain("as it (after all) is"), "as it (after all) is");
     }
 
     #[test]

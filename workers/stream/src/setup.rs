@@ -13,7 +13,7 @@ use rdkafka::consumer::{BaseConsumer, Consumer, DefaultConsumerContext};
 use rdkafka::error::RDKafkaErrorCode;
 use rdkafka::message::{Headers, Message};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shell::kafka::KafkaSettings;
+use shell::kafka::{KafkaSettings, is_refusal};
 use shell::topic::{self, TopicError};
 use thiserror::Error;
 
@@ -78,6 +78,9 @@ impl SetupError {
         match self {
             Self::Assignments { .. } | Self::Plan { .. } => "PlanRefused",
             Self::Topic(TopicError::Client(_)) => "KafkaRefused",
+            Self::Kafka { detail, .. } | Self::Topic(TopicError::Kafka { detail, .. }) if is_refusal(detail) => {
+                "KafkaRefused"
+            }
             Self::Kafka { .. } | Self::Topic(TopicError::Kafka { .. }) => "KafkaUnreachable",
             Self::Topic(TopicError::Missing { .. }) => "TopicMissing",
             Self::Topic(TopicError::Compacted { .. }) => "TopicCompacted",

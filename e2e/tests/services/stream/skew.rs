@@ -4,11 +4,8 @@ use std::path::PathBuf;
 
 use e2e::services::Program;
 use engine::compare::Report;
-use engine::event::Decoder;
-use engine::lane::{Lane, Layout};
 use engine::monitor::SkewCheck;
 use engine::plan::{Assignment, Assignments};
-use engine::program::Program as Plan;
 use engine::row::{self, Head, entity_hash, skew_key};
 
 use super::world::{Chance, Event, LIMIT, UID, World, definition, events, now, record};
@@ -46,36 +43,10 @@ fn mismatches(report: &Report) -> Vec<(&str, usize)> {
 
 /// Adds an event to an entity's row that no record holds, and leaves its offset as it was.
 async fn plant(world: &World, user: &str, partition: i32, event: &Event) {
-    let layout = Layout::new(&world.plan).unwrap();
-    let key = row::row_key(UID, &world.plan.revision, 0, user);
-    let mut connection =
-        redis::Client::open(world.redis.url()).unwrap().get_multiplexed_async_connection().await.unwrap();
-    let fields: Vec<(String, Vec<u8>)> = redis::cmd("HGETALL").arg(&key).query_async(&mut connection).await.unwrap();
-    let segments: Vec<(u8, Vec<u8>)> = fields
-        .into_iter()
-        .filter_map(|(field, bytes)| {
-            let (of, segment) = row::parse_lane_field(&field)?;
-            (of == partition).then_some((segment, bytes))
-        })
-        .collect();
-    let borrowed: Vec<(u8, &[u8])> = segments.iter().map(|(n, bytes)| (*n, bytes.as_slice())).collect();
-    let mut lane = Lane::decode(&layout, &borrowed).unwrap();
-    let mut decoder = Decoder::new(&world.plan);
-    decoder.push(record(event, partition, now()).payload.as_deref(), now()).unwrap();
-    let columns = decoder.take();
-    let program = Plan::new(std::sync::Arc::new(world.plan.clone())).unwrap();
-    let evaluated = program.evaluate(&columns.record_batch().unwrap(), columns.times().to_vec());
-    lane.insert(&layout, &evaluated, 0);
-    lane.forget_written();
-    for (segment, bytes) in lane.encode(&layout).segments {
-        redis::cmd("HSET")
-            .arg(&key)
-            .arg(row::lane_field(partition, segment))
-            .arg(bytes)
-            .query_async::<()>(&mut connection)
-            .await
-            .unwrap();
-    }
+    let payload = record(event, partition, now()).payload.unwrap();
+    let (url, plan, user) = (world.redis.url(), world.plan.clone(), user.to_owned());
+    let planted = move || e2e::planted::plant(&url, &plan, 0, (&user, partition), &payload, now()).unwrap();
+    tokio::task::spawn_blocking(planted).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
