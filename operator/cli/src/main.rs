@@ -4,12 +4,14 @@
 
 mod act;
 mod args;
+mod bundle;
 mod diff;
 mod error;
 mod features;
 mod replay;
 mod screen;
 mod status;
+mod table;
 mod tell;
 
 use std::process::ExitCode;
@@ -55,6 +57,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Status { view, watch } => status::run(&client, &namespace, view.as_deref(), watch).await,
         Command::History { view } => status::history(&client, &namespace, &view).await,
         Command::GetFeatures(asked) => features::run(&client, &namespace, &asked).await,
+        Command::SupportBundle(asked) => bundle::run(&client, &namespace, &asked).await,
         Command::Replay(asked) => replay::run(&client, &namespace, &asked).await,
         Command::Promote { view } => act::run(&client, &namespace, &view, act::Act::Promote).await,
         Command::Abort { view } => act::run(&client, &namespace, &view, act::Act::Abort).await,
