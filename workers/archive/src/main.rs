@@ -48,6 +48,9 @@ fn main() -> ExitCode {
 }
 
 async fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    if !matches!(command, Command::Run(_)) {
+        shell::trace::process();
+    }
     match command {
         Command::Run(args) => archive::run(*args, shell::shutdown::on_signal()?).await?,
         Command::Maintain(args) => archive::tasks::maintenance(&args).await?,

@@ -23,6 +23,9 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    if !matches!(args.command, Command::Scheduler(_) | Command::Executor(_)) {
+        shell::trace::process();
+    }
     let code = match args.command {
         Command::Run(args) => batch::run::main(args, shutdown).await,
         Command::Scheduler(args) => batch::cluster::scheduler(args, shutdown).await,

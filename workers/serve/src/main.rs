@@ -48,6 +48,7 @@ async fn ends<T>(log_format: LogFormat, work: impl Future<Output = Result<T, Job
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
+    shell::trace::process();
     match work.await {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {

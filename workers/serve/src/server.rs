@@ -15,6 +15,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use shell::admin::Readiness;
 use shell::clock::now_ms;
+use shell::trace::{TRACEPARENT, Trace};
 
 use crate::answer::{Answered, answer_of};
 use crate::failure::Failure;
@@ -110,13 +111,33 @@ impl Drop for Place<'_> {
 }
 
 async fn get_online_features(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    let began = Instant::now();
-    let result = server.features(request).await;
-    let code = result.as_ref().map_or_else(Failure::code, |_| 200);
-    server.reader.metrics.answered(code, began.elapsed());
+    let trace = Trace::answering(request.headers().get(TRACEPARENT).and_then(|header| header.to_str().ok()));
+    let work = async {
+        let began = Instant::now();
+        let result = server.features(request).await;
+        let code = result.as_ref().map_or_else(Failure::code, |_| 200);
+        let took = began.elapsed();
+        server.reader.metrics.answered(code, took);
+        log(&result, code, took);
+        match result {
+            Ok(body) => json(StatusCode::OK, body),
+            Err(failure) => refused(&failure),
+        }
+    };
+    let mut response = trace.scope(work).await;
+    // Its text is of digits: it always is a header.
+    if let Ok(header) = HeaderValue::try_from(trace.to_string()) {
+        response.headers_mut().insert(TRACEPARENT, header);
+    }
+    response
+}
+
+/// What is broken is for us to mend and always told; of the rest, the caller is told, and who listens closely.
+fn log(result: &Result<Vec<u8>, Failure>, code: u16, took: Duration) {
     match result {
-        Ok(body) => json(StatusCode::OK, body),
-        Err(failure) => refused(&failure),
+        Err(failure @ Failure::Internal { .. }) => tracing::error!(code, ?took, %failure, "a request failed"),
+        Err(failure) => tracing::debug!(code, ?took, %failure, "a request was refused"),
+        Ok(body) => tracing::debug!(code, ?took, bytes = body.len(), "answered"),
     }
 }
 

@@ -43,6 +43,9 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     let shutdown = shell::shutdown::on_signal()?;
+    if !matches!(command, Command::Run(_)) {
+        shell::trace::process();
+    }
     match command {
         Command::Run(args) => stream::run(*args, shutdown).await?,
         Command::Replay(args) => stream::replay::run(*args, shutdown).await?,
