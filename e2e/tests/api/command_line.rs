@@ -28,11 +28,11 @@ impl CommandLine {
         Self { program, kubeconfig, namespace: world.namespace.clone() }
     }
 
-    /// The same with the rights of another user.
-    pub fn acting_as(self, user: &str) -> Self {
+    /// The same with the rights of whose token that is.
+    pub fn with_token(self, token: &str) -> Self {
         let mut config: serde_json::Value =
             serde_json::from_str(&std::fs::read_to_string(self.kubeconfig.path()).unwrap()).unwrap();
-        config["users"][0]["user"]["as"] = json!(user);
+        config["users"][0]["user"] = json!({ "token": token });
         std::fs::write(self.kubeconfig.path(), config.to_string()).unwrap();
         self
     }

@@ -14,7 +14,8 @@ pub type Answers = Arc<dyn Fn(&str) -> (u16, String) + Send + Sync>;
 
 /// Serves `answers` over TLS, as a kubelet does; the API server does not look at its certificate. Answers the port.
 pub async fn kubelet(answers: Answers) -> u16 {
-    let rcgen::CertifiedKey { cert, signing_key } = rcgen::generate_simple_self_signed(vec!["node".to_owned()]).unwrap();
+    let rcgen::CertifiedKey { cert, signing_key } =
+        rcgen::generate_simple_self_signed(vec!["node".to_owned()]).unwrap();
     let key = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(signing_key.serialize_der()));
     let config = ServerConfig::builder().with_no_client_auth().with_single_cert(vec![cert.der().clone()], key).unwrap();
     let acceptor = TlsAcceptor::from(Arc::new(config));

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use crds::{Architecture, Erasure, FeatureView};
 use flate2::read::GzDecoder;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, Secret};
+use k8s_openapi::api::authentication::v1::TokenRequest;
+use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
@@ -84,15 +85,25 @@ async fn plant(world: &World, node: &str) {
         "lastState": {"terminated": {"exitCode": 2, "reason": "Error", "message": format!("password={SECRET}")}},
     }]});
     world.api::<Pod>().patch_status("worker", &PatchParams::default(), &merge(status)).await.unwrap();
-    world.create::<ConfigMap>(&json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "planted", "labels": labels},
-        "data": {"client.properties": format!("topic=clickstream\nsasl.password={SECRET}\n")}})).await.unwrap();
+    world
+        .create::<ConfigMap>(
+            &json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "planted", "labels": labels},
+        "data": {"client.properties": format!("topic=clickstream\nsasl.password={SECRET}\n")}}),
+        )
+        .await
+        .unwrap();
     world.create::<Event>(&json!({
         "apiVersion": "v1", "kind": "Event", "metadata": {"name": "worker.1"}, "type": "Warning", "reason": "BackOff",
         "message": format!("started again: {SECRET}"), "lastTimestamp": "2026-01-01T00:00:00Z",
         "involvedObject": {"apiVersion": "v1", "kind": "Pod", "name": "worker", "namespace": namespace},
     })).await.unwrap();
-    world.create::<Erasure>(&json!({"apiVersion": "featuremill.dev/v1alpha1", "kind": "Erasure", "metadata": {"name": "request-17"},
-        "spec": {"architectureRef": {"name": "nowhere"}, "entity": {"user_id": "person-0815"}}})).await.unwrap();
+    world
+        .create::<Erasure>(
+            &json!({"apiVersion": "featuremill.dev/v1alpha1", "kind": "Erasure", "metadata": {"name": "request-17"},
+        "spec": {"architectureRef": {"name": "nowhere"}, "entity": {"user_id": "person-0815"}}}),
+        )
+        .await
+        .unwrap();
     let labels = json!({"app.kubernetes.io/component": "operator", "helm.sh/chart": "featuremill-0.1.0"});
     let template = json!({"metadata": {"labels": labels}, "spec": {"containers": [{"name": "operator", "image": "featuremill:0.1.0",
         "env": [{"name": "TOKEN", "value": SECRET}]}]}});
@@ -131,43 +142,83 @@ async fn a_bundle_holds_what_helps_and_no_secret() {
         }
     };
     let ns = &world.namespace;
-    holds("summary.txt", &[
-        "1: 1 ready, 0 stalled", &format!("{ns}/user-clicks"), "leads: operator-1", "featuremill:0.1.0", "Kubernetes: v1.",
-        "stream: 2 restarts", "BackOff", "What could not be read\n  none",
-    ]);
+    holds(
+        "summary.txt",
+        &[
+            "1: 1 ready, 0 stalled",
+            &format!("{ns}/user-clicks"),
+            "leads: operator-1",
+            "featuremill:0.1.0",
+            "Kubernetes: v1.",
+            "stream: 2 restarts",
+            "BackOff",
+            "What could not be read\n  none",
+        ],
+    );
     holds("versions.yaml", &["storedVersions", "featureviews.featuremill.dev", "lacks: []"]);
-    holds(&format!("objects/{ns}/featureviews.yaml"), &["kind: FeatureView", "clicks_24h", "activeRevision", "type: Ready", "somebody/note: <masked>"]);
-    holds(&format!("objects/{ns}/pods.yaml"), &["secretName: redis-client", "--redis-url=redis://<masked>@redis:6379", "name: HARMLESS"]);
-    holds(&format!("objects/{ns}/configmaps.yaml"), &["assignments.json", "topic=clickstream", "sasl.password=<masked>"]);
+    holds(
+        &format!("objects/{ns}/featureviews.yaml"),
+        &["kind: FeatureView", "clicks_24h", "activeRevision", "type: Ready", "somebody/note: <masked>"],
+    );
+    holds(
+        &format!("objects/{ns}/pods.yaml"),
+        &["secretName: redis-client", "--redis-url=redis://<masked>@redis:6379", "name: HARMLESS"],
+    );
+    holds(
+        &format!("objects/{ns}/configmaps.yaml"),
+        &["assignments.json", "topic=clickstream", "sasl.password=<masked>"],
+    );
     holds(&format!("objects/{ns}/erasures.yaml"), &["user_id: <masked>"]);
     holds(&format!("objects/{ns}/events.yaml"), &["started again: <masked>"]);
     for kind in ["architectures", "controllerrevisions", "deployments", "leases", "poddisruptionbudgets", "services"] {
         holds(&format!("objects/{ns}/{kind}.yaml"), &["metadata:"]);
     }
-    holds(&format!("logs/{ns}/worker/stream.log"), &["<masked> was refused", "now: cannot connect to redis://<masked>@redis:6379", "tailLines=7"]);
+    holds(
+        &format!("logs/{ns}/worker/stream.log"),
+        &["<masked> was refused", "now: cannot connect to redis://<masked>@redis:6379", "tailLines=7"],
+    );
     holds(&format!("logs/{ns}/worker/stream.previous.log"), &["before: cannot connect"]);
     holds(&format!("metrics/{ns}/worker.metrics.txt"), &["feature_up{note=\"<masked>\"} 1"]);
     holds(&format!("metrics/{ns}/worker.readyz.json"), &["gone for good"]);
-    assert!(!files.contains_key("not-read.txt") && !files.keys().any(|name| name.contains("secrets")), "{:?}", files.keys());
+    assert!(
+        !files.contains_key("not-read.txt") && !files.keys().any(|name| name.contains("secrets")),
+        "{:?}",
+        files.keys()
+    );
 
     let again = command.run(&["support-bundle", "-o", &name]).await.unwrap_err();
     assert!(again.contains("exists already"), "{again}");
 
     // Who may do little gets what that is, and is told the rest.
-    let looks = json!({"kind": "Role", "metadata": {"name": "looks"}, "rules": [{"apiGroups": ["featuremill.dev"], "resources": ["featureviews"], "verbs": ["list"]}]});
+    let looks = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "looks"}, "rules": [{"apiGroups": ["featuremill.dev"], "resources": ["featureviews"], "verbs": ["list"]}]});
     world.create::<Role>(&looks).await.unwrap();
-    let binds = json!({"kind": "RoleBinding", "metadata": {"name": "looks"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "looks"},
-        "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "joe"}]});
+    let binds = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "looks"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "looks"},
+        "subjects": [{"kind": "ServiceAccount", "name": "joe", "namespace": ns}]});
     world.create::<RoleBinding>(&binds).await.unwrap();
+    world
+        .create::<ServiceAccount>(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "joe"}}))
+        .await
+        .unwrap();
+    let token: TokenRequest =
+        serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}})).unwrap();
+    let token =
+        world.api::<ServiceAccount>().create_token_request("joe", &PostParams::default(), &token).await.unwrap();
+    let token = token.status.unwrap().token;
     let file = directory.path().join("little.tar.gz");
     let name = file.display().to_string();
-    let said = command.acting_as("joe").run(&["support-bundle", "-o", &name]).await.unwrap();
+    let said = command.with_token(&token).run(&["support-bundle", "-o", &name]).await.unwrap();
     assert!(said.contains("could not be read with your rights"), "{said}");
     let files = unpack(&file);
     assert_no_secret(&files);
     assert!(files[&format!("objects/{ns}/featureviews.yaml")].contains("clicks_24h"));
     let missed = &files["not-read.txt"];
-    for what in ["architectures of namespace", "pods of namespace", "events of namespace", "the operator's deployment", "definition featureviews"] {
+    for what in [
+        "architectures of namespace",
+        "pods of namespace",
+        "events of namespace",
+        "the operator's deployment",
+        "definition featureviews",
+    ] {
         assert!(missed.lines().any(|line| line.starts_with(what) && line.contains("joe")), "{what} in\n{missed}");
     }
     assert!(files["summary.txt"].contains("operator: none was found"), "{}", files["summary.txt"]);

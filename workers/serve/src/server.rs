@@ -4,7 +4,7 @@
 //! counted; every error has a JSON body, those of unknown paths too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -39,6 +39,8 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// Requests in flight now.
     in_flight: AtomicUsize,
+    /// The second in which a request was last said to be unanswered.
+    told: AtomicI64,
 }
 
 impl Server {
@@ -51,7 +53,15 @@ impl Server {
         max_in_flight: usize,
         max_body_bytes: usize,
     ) -> Arc<Self> {
-        Arc::new(Self { reader, shadows, readiness, max_in_flight, max_body_bytes, in_flight: AtomicUsize::new(0) })
+        Arc::new(Self {
+            reader,
+            shadows,
+            readiness,
+            max_in_flight,
+            max_body_bytes,
+            in_flight: AtomicUsize::new(0),
+            told: AtomicI64::new(0),
+        })
     }
 
     /// The routes.
@@ -71,6 +81,25 @@ impl Server {
         let Answered { body, views, asked } = answer_of(&self.reader, &body, now_ms()).await?;
         self.shadows.offer(views, asked);
         Ok(body)
+    }
+
+    /// What is broken is always told; of what is away for now an example a second; of the rest, who listens closely is told.
+    fn log(&self, result: &Result<Vec<u8>, Failure>, code: u16, took: Duration) {
+        match result {
+            Ok(body) => tracing::debug!(code, ?took, bytes = body.len(), "answered"),
+            Err(failure @ Failure::Internal { .. }) => tracing::error!(code, ?took, %failure, "a request failed"),
+            Err(failure @ (Failure::Unavailable { .. } | Failure::Overloaded { .. }))
+                if self.is_first_of_its_second() =>
+            {
+                tracing::warn!(code, ?took, %failure, "a request was not answered, as others may be in this second");
+            }
+            Err(failure) => tracing::debug!(code, ?took, %failure, "a request was refused"),
+        }
+    }
+
+    fn is_first_of_its_second(&self) -> bool {
+        let second = now_ms() / 1000;
+        self.told.swap(second, Ordering::Relaxed) != second
     }
 
     async fn body(&self, request: Request<Body>) -> Result<Bytes, Failure> {
@@ -118,7 +147,7 @@ async fn get_online_features(State(server): State<Arc<Server>>, request: Request
         let code = result.as_ref().map_or_else(Failure::code, |_| 200);
         let took = began.elapsed();
         server.reader.metrics.answered(code, took);
-        log(&result, code, took);
+        server.log(&result, code, took);
         match result {
             Ok(body) => json(StatusCode::OK, body),
             Err(failure) => refused(&failure),
@@ -130,15 +159,6 @@ async fn get_online_features(State(server): State<Arc<Server>>, request: Request
         response.headers_mut().insert(TRACEPARENT, header);
     }
     response
-}
-
-/// What is broken is for us to mend and always told; of the rest, the caller is told, and who listens closely.
-fn log(result: &Result<Vec<u8>, Failure>, code: u16, took: Duration) {
-    match result {
-        Err(failure @ Failure::Internal { .. }) => tracing::error!(code, ?took, %failure, "a request failed"),
-        Err(failure) => tracing::debug!(code, ?took, %failure, "a request was refused"),
-        Ok(body) => tracing::debug!(code, ?took, bytes = body.len(), "answered"),
-    }
 }
 
 /// 200 while requests can be answered, else 503 with the reasons.

@@ -138,7 +138,10 @@ mod tests {
     fn headers_are_read_and_written_as_the_standard_has_them() {
         let trace: Trace = HEADER.parse().unwrap();
         assert_eq!(trace.to_string(), HEADER);
-        assert_eq!((trace.trace_id(), trace.span_id()), ("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), "00f067aa0ba902b7".to_owned()));
+        assert_eq!(
+            (trace.trace_id(), trace.span_id()),
+            ("4bf92f3577b34da6a3ce929d0e0e4736".to_owned(), "00f067aa0ba902b7".to_owned())
+        );
         let later = HEADER.replacen("00", "01", 1) + "-more";
         assert_eq!(later.parse::<Trace>().unwrap(), trace);
         for wrong in [

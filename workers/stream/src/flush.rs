@@ -76,7 +76,8 @@ pub struct Report {
 /// Writes all parts, one after the other. `partitions` is how many the topic has.
 pub async fn execute<S: RowStore>(store: S, plans: Arc<[PlanRun]>, partitions: i32, parts: Vec<Part>) -> Report {
     let (start, trace) = (Instant::now(), Trace::next());
-    let mut report = Report { done: Vec::new(), error: None, written: 0, superseded: 0, elapsed: Duration::ZERO, trace };
+    let mut report =
+        Report { done: Vec::new(), error: None, written: 0, superseded: 0, elapsed: Duration::ZERO, trace };
     let all = async {
         for part in parts {
             match write(&store, &plans, partitions, part, &mut report).await {

@@ -145,7 +145,11 @@ pub fn happened_to_us(event: &Value, objects: &[Value]) -> bool {
     objects.iter().any(|object| {
         let made_by = |maker: &str| name.strip_prefix(maker).is_some_and(|rest| rest.starts_with('-'));
         let maker = ["Deployment", "CronJob", "Job"].contains(&text(object, "/kind"));
-        (!uid.is_empty() && text(object, "/metadata/uid") == uid)
+        let named_so = text(object, "/kind") == text(about, "/kind")
+            && text(object, "/metadata/namespace") == namespace
+            && text(object, "/metadata/name") == name;
+        named_so
+            || (!uid.is_empty() && text(object, "/metadata/uid") == uid)
             || (derived
                 && maker
                 && text(object, "/metadata/namespace") == namespace
@@ -187,7 +191,11 @@ pub fn logs(pods: &[&Value], lines: u32) -> Vec<Text> {
                 texts.push(Text { file: format!("{file}.log"), path: path.clone(), from_pod: false });
             }
             if began_before(pod, container) {
-                texts.push(Text { file: format!("{file}.previous.log"), path: format!("{path}&previous=true"), from_pod: false });
+                texts.push(Text {
+                    file: format!("{file}.previous.log"),
+                    path: format!("{path}&previous=true"),
+                    from_pod: false,
+                });
             }
         }
     }
@@ -269,13 +277,17 @@ mod tests {
             "/api/v1/namespaces/shop/pods?limit=500&labelSelector=app.kubernetes.io/managed-by=featuremill-operator"
         );
         assert_eq!(OWN[1].page(&views, Some("x")), "/apis/featuremill.dev/v1alpha1/featureviews?limit=500&continue=x");
-        assert_eq!(OPERATOR.page(&pods, None), "/apis/apps/v1/deployments?limit=500&labelSelector=app.kubernetes.io/component=operator");
+        assert_eq!(
+            OPERATOR.page(&pods, None),
+            "/apis/apps/v1/deployments?limit=500&labelSelector=app.kubernetes.io/component=operator"
+        );
     }
 
     #[test]
     fn no_path_is_of_a_secret() {
         let kinds = OWN.iter().chain(&MADE).chain(&OF_OPERATOR).chain([&OPERATOR, &EVENTS]);
-        let paths: Vec<String> = kinds.map(|kind| kind.page(&Scope::All, None)).chain([lease("a"), definition("b")]).collect();
+        let paths: Vec<String> =
+            kinds.map(|kind| kind.page(&Scope::All, None)).chain([lease("a"), definition("b")]).collect();
         assert!(paths.iter().all(|path| !path.contains("secret")), "{paths:?}");
     }
 
@@ -292,13 +304,17 @@ mod tests {
 
     #[test]
     fn logs_of_what_is_in_trouble_come_first_with_those_of_before() {
-        let running = json!({"name": "stream", "ready": true, "restartCount": 0, "state": {"running": {}}, "lastState": {}});
+        let running =
+            json!({"name": "stream", "ready": true, "restartCount": 0, "state": {"running": {}}, "lastState": {}});
         let well = pod("well", &json!({"phase": "Running", "containerStatuses": [running]}));
         let again = json!({"name": "stream", "ready": false, "restartCount": 2, "state": {"waiting": {}}, "lastState": {"terminated": {}}});
         let ill = pod("ill", &json!({"phase": "Running", "containerStatuses": [again]}));
         let new = pod("new", &json!({"phase": "Pending"}));
         let files: Vec<String> = logs(&[&well, &new, &ill], 100).into_iter().map(|text| text.file).collect();
-        assert_eq!(files, ["logs/shop/ill/stream.log", "logs/shop/ill/stream.previous.log", "logs/shop/well/stream.log"]);
+        assert_eq!(
+            files,
+            ["logs/shop/ill/stream.log", "logs/shop/ill/stream.previous.log", "logs/shop/well/stream.log"]
+        );
         let paths: Vec<String> = logs(&[&ill], 100).into_iter().map(|text| text.path).collect();
         assert!(paths[1].ends_with("container=stream&tailLines=100&limitBytes=8388608&previous=true"), "{paths:?}");
         let asked: Vec<String> = metrics(&[&well, &new]).into_iter().map(|text| text.path).collect();
@@ -309,9 +325,7 @@ mod tests {
     #[test]
     fn events_are_of_our_kinds_and_of_what_ours_made_even_when_it_is_gone() {
         let objects = [json!({"kind": "Job", "metadata": {"name": "clicks-replay", "namespace": "shop", "uid": "u1"}})];
-        let about = |kind: &str, name: &str, uid: &str| {
-            json!({"involvedObject": {"kind": kind, "namespace": "shop", "name": name, "uid": uid, "apiVersion": "v1"}})
-        };
+        let about = |kind: &str, name: &str, uid: &str| json!({"involvedObject": {"kind": kind, "namespace": "shop", "name": name, "uid": uid, "apiVersion": "v1"}});
         let ours = |event: &Value| happened_to_us(event, &objects);
         assert!(ours(&about("Job", "clicks-replay", "u1")) && ours(&about("Pod", "clicks-replay-0-abcde", "gone")));
         assert!(!ours(&about("Pod", "clicks", "u2")) && !ours(&about("Pod", "clicks-replayed-0", "u3")));

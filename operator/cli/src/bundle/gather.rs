@@ -101,7 +101,9 @@ async fn objects(client: &Client, order: &Order<'_>, found: &mut Found) {
                     stage.more(ours.len());
                     found.objects.extend(ours.into_iter().map(|item| (*kind, item)));
                 }
-                Err(why) => found.missed.push(Missed { what: format!("the operator's {} of {scope}", kind.plural), why }),
+                Err(why) => {
+                    found.missed.push(Missed { what: format!("the operator's {} of {scope}", kind.plural), why })
+                }
             }
         }
         let what = format!("the operator's lease in {scope}");
@@ -157,11 +159,13 @@ async fn events(client: &Client, order: &Order<'_>, found: &mut Found) {
 }
 
 async fn texts(client: &Client, order: &Order<'_>, found: &mut Found) {
-    let pods: Vec<&Value> = found.objects.iter().filter(|(kind, _)| kind.plural == "pods").map(|(_, pod)| pod).collect();
+    let pods: Vec<&Value> =
+        found.objects.iter().filter(|(kind, _)| kind.plural == "pods").map(|(_, pod)| pod).collect();
     let mut wanted = ask::logs(&pods, order.lines);
     wanted.extend(ask::metrics(&pods));
     let (mut stage, mut bytes, all) = (Stage::begin("logs and metrics"), 0, wanted.len());
-    let mut answers = stream::iter(wanted).map(|wanted| async { (read(client, &wanted).await, wanted) }).buffered(AT_ONCE);
+    let mut answers =
+        stream::iter(wanted).map(|wanted| async { (read(client, &wanted).await, wanted) }).buffered(AT_ONCE);
     let mut seen = 0;
     while let Some((answer, Text { file, .. })) = answers.next().await {
         seen += 1;
@@ -174,7 +178,8 @@ async fn texts(client: &Client, order: &Order<'_>, found: &mut Found) {
             Err(why) => found.missed.push(Missed { what: file, why }),
         }
         if bytes >= TEXTS && seen < all {
-            let why = format!("a bundle holds {} MiB of logs and metrics; name one namespace, or fewer lines", TEXTS >> 20);
+            let why =
+                format!("a bundle holds {} MiB of logs and metrics; name one namespace, or fewer lines", TEXTS >> 20);
             found.missed.push(Missed { what: format!("{} further logs and metrics", all - seen), why });
             break;
         }

@@ -53,7 +53,10 @@ const ANNOTATIONS: [&str; 7] = [
 ///
 /// # Errors
 /// When there are no patterns to look for, which would be a defect of this command: nothing is to be packed then.
-pub fn all(files: Vec<(String, Raw)>, names: impl IntoIterator<Item = String>) -> Result<Vec<(String, Masked)>, regex::Error> {
+pub fn all(
+    files: Vec<(String, Raw)>,
+    names: impl IntoIterator<Item = String>,
+) -> Result<Vec<(String, Masked)>, regex::Error> {
     let mut masker = Masker { patterns: Patterns::new()?, learned: Learned::besides(names), everywhere: None };
     for (_, raw) in &files {
         match raw {
@@ -151,7 +154,11 @@ impl Masker {
         let mut follows = false;
         for item in items {
             let flag = item.as_str().filter(|text| text.starts_with('-')).map(str::to_owned);
-            if follows && flag.is_none() { self.wipe(Some(item), Learn::Yes) } else { self.value(item) }
+            if follows && flag.is_none() {
+                self.wipe(Some(item), Learn::Yes)
+            } else {
+                self.value(item)
+            }
             follows = flag.is_some_and(|flag| !flag.contains(['=', ' ']) && is_secret(&flag));
         }
     }

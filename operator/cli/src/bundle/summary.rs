@@ -85,7 +85,8 @@ fn views(found: &Found) -> String {
         are("Sound", "False")
     );
     all.sort_by_key(|view| (!each(view, "/status/conditions").any(worries), full_name(view)));
-    let mut rows = vec![["VIEW", "PHASE", "READY", "FRESH", "SOUND", "STALLED", "SERVES", "CANDIDATE"].map(str::to_owned)];
+    let mut rows =
+        vec![["VIEW", "PHASE", "READY", "FRESH", "SOUND", "STALLED", "SERVES", "CANDIDATE"].map(str::to_owned)];
     rows.extend(all.iter().map(|view| {
         let or = |at: &str| Some(self::text(view, at)).filter(|text| !text.is_empty()).unwrap_or("-").to_owned();
         let mut phase = or("/status/phase");
@@ -95,7 +96,16 @@ fn views(found: &Found) -> String {
         }
         let [ready, fresh, sound, stalled] =
             ["Ready", "Fresh", "Sound", "Stalled"].map(|kind| holds(view, kind).to_owned());
-        [full_name(view), phase, ready, fresh, sound, stalled, or("/status/activeRevision"), or("/status/candidateRevision")]
+        [
+            full_name(view),
+            phase,
+            ready,
+            fresh,
+            sound,
+            stalled,
+            or("/status/activeRevision"),
+            or("/status/candidateRevision"),
+        ]
     }));
     text.push_str(&table(&rows));
     text
@@ -124,8 +134,16 @@ fn troubles(found: &Found) -> String {
 fn pods(found: &Found) -> String {
     let mut told = String::new();
     for pod in of(found, "pods").filter(|pod| is_troubled(pod)) {
-        let _ = writeln!(told, "{} {}{}", full_name(pod), text(pod, "/status/phase"), if is_of_our_chart(pod) { ", the operator" } else { "" });
-        for condition in each(pod, "/status/conditions").filter(|c| text(c, "/status") == "False" && !text(c, "/message").is_empty()) {
+        let _ = writeln!(
+            told,
+            "{} {}{}",
+            full_name(pod),
+            text(pod, "/status/phase"),
+            if is_of_our_chart(pod) { ", the operator" } else { "" }
+        );
+        for condition in
+            each(pod, "/status/conditions").filter(|c| text(c, "/status") == "False" && !text(c, "/message").is_empty())
+        {
             let _ = writeln!(told, "  {}: {}", text(condition, "/reason"), text(condition, "/message"));
         }
         let containers = each(pod, "/status/initContainerStatuses").chain(each(pod, "/status/containerStatuses"));
@@ -136,7 +154,9 @@ fn pods(found: &Found) -> String {
             let ends: Vec<String> = last
                 .into_iter()
                 .filter(|end| !end.is_null())
-                .map(|end| format!("ended {} with {}, {}", text(end, "/finishedAt"), end["exitCode"], text(end, "/reason")))
+                .map(|end| {
+                    format!("ended {} with {}, {}", text(end, "/finishedAt"), end["exitCode"], text(end, "/reason"))
+                })
                 .collect();
             let _ = writeln!(
                 told,

@@ -4,8 +4,25 @@ use serde_json::Value;
 
 /// Words of which one in a key says that its value is secret, whatever stands between its letters.
 const SECRET: [&str; 19] = [
-    "password", "passwd", "passphrase", "pwd", "secret", "token", "credential", "apikey", "accesskey", "privatekey",
-    "accountkey", "sharedkey", "clientkey", "authorization", "sasl", "jaas", "signature", "connectionstring", "cookie",
+    "password",
+    "passwd",
+    "passphrase",
+    "pwd",
+    "secret",
+    "token",
+    "credential",
+    "apikey",
+    "accesskey",
+    "privatekey",
+    "accountkey",
+    "sharedkey",
+    "clientkey",
+    "authorization",
+    "sasl",
+    "jaas",
+    "signature",
+    "connectionstring",
+    "cookie",
 ];
 
 /// Keys with such a word whose values only say where a secret is, or how long something holds.
@@ -32,7 +49,8 @@ pub fn is_secret(key: &str) -> bool {
 pub fn is_harmless(key: &str, value: &Value) -> bool {
     let key = flat(key);
     REFERENCES[..].contains(&key.as_str())
-        || (["secret", "secrets"].contains(&key.as_str()) && ["secretName", "name"].iter().any(|name| value.get(name).is_some()))
+        || (["secret", "secrets"].contains(&key.as_str())
+            && ["secretName", "name"].iter().any(|name| value.get(name).is_some()))
 }
 
 fn flat(key: &str) -> String {
@@ -47,7 +65,14 @@ mod tests {
 
     #[test]
     fn keys_are_known_however_they_are_written() {
-        for key in ["sasl.password", "AWS_SECRET_ACCESS_KEY", "--redis-password", "apiKey", "X-Amz-Security-Token", "requirePwd"] {
+        for key in [
+            "sasl.password",
+            "AWS_SECRET_ACCESS_KEY",
+            "--redis-password",
+            "apiKey",
+            "X-Amz-Security-Token",
+            "requirePwd",
+        ] {
             assert!(is_secret(key), "{key}");
         }
         for key in ["name", "revision", "partitionKey", "imagePullSecrets", "secretRef", "keys"] {

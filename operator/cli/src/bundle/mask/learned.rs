@@ -12,8 +12,20 @@ const SHORTEST: usize = 4;
 /// Shorter ones are masked only where they stand by themselves.
 const SHORT: usize = 8;
 /// Words that stand in place of a secret, and in many other places.
-const WORDS: [&str; 12] =
-    ["true", "false", "null", "none", "some", "default", "featuremill", "plain", "redacted", "required", "basic", "bearer"];
+const WORDS: [&str; 12] = [
+    "true",
+    "false",
+    "null",
+    "none",
+    "some",
+    "default",
+    "featuremill",
+    "plain",
+    "redacted",
+    "required",
+    "basic",
+    "bearer",
+];
 
 /// What was recognised so far.
 pub struct Learned {

@@ -53,7 +53,9 @@ impl Patterns {
             flag: regex(&format!(r#"(?i)(--?{NAME})(\s+)("[^"]*"|'[^']*'|[^\s\-"']\S*)"#))?,
             redis: regex(r#"\b(requirepass|masterauth|AUTH)(["']?\s+["']?)([^\s"']+)((?:["']?\s+["']?[^\s"']+)?)"#)?,
             // A web token, and the name of a key at Amazon.
-            token: regex(r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")?,
+            token: regex(
+                r"\beyJ[A-Za-z0-9_\-]{8,}\.[A-Za-z0-9_\-]+(?:\.[A-Za-z0-9_\-]*)?|\b(?:AKIA|ASIA)[A-Z0-9]{16}\b",
+            )?,
             // What may be a key in base 64.
             long: regex(r"[A-Za-z0-9+/_=\-]{40,}")?,
         })
@@ -186,7 +188,11 @@ mod tests {
 
     #[test]
     fn what_looks_like_a_key_is_masked_by_itself() {
-        for key in ["eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJqb2UifQ.abc_def", "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY0"] {
+        for key in [
+            "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJqb2UifQ.abc_def",
+            "AKIAIOSFODNN7EXAMPLE",
+            "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY0",
+        ] {
             assert_eq!(masked(&format!("saw {key} here")), format!("saw {MASK} here"));
         }
     }

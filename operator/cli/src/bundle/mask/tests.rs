@@ -38,7 +38,8 @@ fn planted(secret: &str) -> Vec<(String, Raw)> {
     ];
     let quoted = serde_json::Value::from(secret).to_string();
     let log = [
-        json!({"level": "INFO", "message": format!("saw {secret}"), "auth": {"api_key": secret, "tries": 3}}).to_string(),
+        json!({"level": "INFO", "message": format!("saw {secret}"), "auth": {"api_key": secret, "tries": 3}})
+            .to_string(),
         format!("WARN redis: password={quoted} topic=clicks"),
         format!("nobody knows why {secret} is here"),
         format!("-----BEGIN RSA PRIVATE KEY-----\n{secret}\n-----END RSA PRIVATE KEY-----"),

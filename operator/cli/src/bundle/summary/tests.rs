@@ -18,11 +18,23 @@ fn said(kind: &str, status: &str, reason: &str, message: &str) -> Value {
 
 #[test]
 fn the_first_page_says_what_is_wrong_at_a_glance() {
-    let well = view("carts", &json!([said("Ready", "True", "Served", ""), said("Stalled", "False", "Moving", ""), said("Fresh", "True", "InTime", "")]));
-    let ill = view("clicks", &json!([
-        said("Ready", "True", "Served", ""), said("Stalled", "True", "SourceGap", "records 3 to 9 of partition 0 are gone"),
-        said("Fresh", "False", "LagTier1", "720 s behind"), said("Sound", "True", "Sound", ""),
-    ]));
+    let well = view(
+        "carts",
+        &json!([
+            said("Ready", "True", "Served", ""),
+            said("Stalled", "False", "Moving", ""),
+            said("Fresh", "True", "InTime", "")
+        ]),
+    );
+    let ill = view(
+        "clicks",
+        &json!([
+            said("Ready", "True", "Served", ""),
+            said("Stalled", "True", "SourceGap", "records 3 to 9 of partition 0 are gone"),
+            said("Fresh", "False", "LagTier1", "720 s behind"),
+            said("Sound", "True", "Sound", ""),
+        ]),
+    );
     let mut new = view("views", &json!([]));
     new["metadata"]["generation"] = json!(3);
     let operator = json!({
@@ -42,7 +54,9 @@ fn the_first_page_says_what_is_wrong_at_a_glance() {
     let found = Found {
         version: Some(json!({"gitVersion": "v1.36.3"})),
         objects: vec![(OWN[1], well), (OWN[1], ill), (OWN[1], new), (OPERATOR, operator), (MADE[5], pod)],
-        leases: vec![json!({"spec": {"holderIdentity": "featuremill-operator-1", "renewTime": "2026-01-01T12:00:00Z"}})],
+        leases: vec![
+            json!({"spec": {"holderIdentity": "featuremill-operator-1", "renewTime": "2026-01-01T12:00:00Z"}}),
+        ],
         events: vec![event("Normal", "it was pulled"), event("Warning", "it is started again")],
         missed: vec![Missed { what: "erasures of namespace shop".to_owned(), why: "erasures is forbidden".to_owned() }],
         ..Found::default()

@@ -140,11 +140,13 @@ mod tests {
             ..Found::default()
         };
         assert!(!told(&found(&definition)).contains("definition"), "{}", told(&found(&definition)));
-        let spec = definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
+        let spec =
+            definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap();
         spec.as_object_mut().unwrap().remove("suspend");
         let old = told(&found(&definition));
         assert!(old.contains("older than this command, it lacks v1alpha1.spec.suspend\n"), "{old}");
-        definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap()["colour"] = json!({"type": "string"});
+        definition.pointer_mut("/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties").unwrap()["colour"] =
+            json!({"type": "string"});
         let new = told(&found(&definition));
         assert!(new.contains("which does not know v1alpha1.spec.colour"), "{new}");
         assert_eq!(versions(&found(&definition))["definitions"][0]["lacks"], json!(["v1alpha1.spec.suspend"]));
