@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::Architecture;
 use crds::pod::{PodOverrides, ResourceAmounts, TaintEffect, TolerationOperator};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, LocalObjectReference,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, LocalObjectReference,
     PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
     SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
 };
@@ -142,6 +142,7 @@ impl Pod<'_> {
             image_pull_policy: settings.image_pull_policy.clone(),
             command: Some(vec![command.to_owned()]),
             args: Some(arguments),
+            env: non_empty(settings.pod_env.iter().map(|(name, value)| variable(name, value)).collect()),
             ports: non_empty(
                 ports
                     .into_iter()
@@ -189,6 +190,10 @@ impl Pod<'_> {
             }),
         }
     }
+}
+
+fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() }
 }
 
 fn mount_of(mount: &Mount) -> VolumeMount {

@@ -20,7 +20,7 @@ use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::{Api, Client, ResourceExt as _};
 use shell::admin::Readiness;
-use shell::trace::Trace;
+use shell::trace::{Kind, Trace};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -240,13 +240,18 @@ async fn drive<K, F>(
     .take_until(stop.cancelled_owned())
     .boxed();
     let round = move |object: Arc<K>, context: Arc<Context>| {
+        let trace = Trace::next();
         let work = async move {
+            let mut span = trace.open(&format!("reconcile {kind}"), Kind::Internal);
+            span.note("k8s.namespace.name", object.namespace().unwrap_or_default());
+            span.note("featuremill.object", object.name_any());
             let (start, uid, name) = (Instant::now(), object.uid().unwrap_or_default(), object.name_any());
             let end = reconcile(object, context.clone()).await;
             context.metrics.reconciled(kind, start.elapsed());
             match &end {
                 Ok(_) => context.failures.clear(&uid),
                 Err(error) => {
+                    span.fail(error);
                     context.metrics.failed(kind, error.reason());
                     let attempts = context.failures.count(&uid);
                     if error.is_conflict() {
@@ -259,7 +264,7 @@ async fn drive<K, F>(
             end
         };
         // All that a round logs is found by the one id.
-        Box::pin(Trace::next().scope(work))
+        Box::pin(trace.scope(work))
     };
     let failed = move |object: Arc<K>, error: &error::Error, context: Arc<Context>| {
         let attempts = context.failures.before(&object.uid().unwrap_or_default());

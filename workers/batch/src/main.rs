@@ -12,10 +12,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    if let Err(error) = shell::telemetry::init(args.log_format) {
-        eprintln!("{error}");
-        return ExitCode::from(batch::run::BAD_CONFIGURATION);
-    }
+    let _traces = match shell::telemetry::init(args.log_format) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(batch::run::BAD_CONFIGURATION);
+        }
+    };
     let shutdown = match shell::shutdown::on_signal() {
         Ok(shutdown) => shutdown,
         Err(error) => {
@@ -23,9 +26,12 @@ async fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    if !matches!(args.command, Command::Scheduler(_) | Command::Executor(_)) {
-        shell::trace::process();
-    }
+    let _span = match &args.command {
+        Command::Run(_) => Some(shell::trace::process("batch run")),
+        Command::Skew(_) => Some(shell::trace::process("skew check")),
+        Command::Train(_) => Some(shell::trace::process("training set")),
+        Command::Scheduler(_) | Command::Executor(_) => None,
+    };
     let code = match args.command {
         Command::Run(args) => batch::run::main(args, shutdown).await,
         Command::Scheduler(args) => batch::cluster::scheduler(args, shutdown).await,

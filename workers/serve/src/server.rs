@@ -15,7 +15,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use shell::admin::Readiness;
 use shell::clock::now_ms;
-use shell::trace::{TRACEPARENT, Trace};
+use shell::trace::{Kind, TRACEPARENT, Trace};
 
 use crate::answer::{Answered, answer_of};
 use crate::failure::Failure;
@@ -142,12 +142,17 @@ impl Drop for Place<'_> {
 async fn get_online_features(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
     let trace = Trace::answering(request.headers().get(TRACEPARENT).and_then(|header| header.to_str().ok()));
     let work = async {
+        let mut span = trace.open("POST /get-online-features", Kind::Server);
         let began = Instant::now();
         let result = server.features(request).await;
         let code = result.as_ref().map_or_else(Failure::code, |_| 200);
         let took = began.elapsed();
         server.reader.metrics.answered(code, took);
         server.log(&result, code, took);
+        span.note("http.response.status_code", code);
+        if let Err(failure @ (Failure::Internal { .. } | Failure::Unavailable { .. })) = &result {
+            span.fail(failure);
+        }
         match result {
             Ok(body) => json(StatusCode::OK, body),
             Err(failure) => refused(&failure),

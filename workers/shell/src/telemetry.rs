@@ -16,7 +16,7 @@ use tracing_subscriber::fmt::format::{self, Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
 use tracing_subscriber::registry::LookupSpan;
 
-use crate::trace;
+use crate::trace::{self, Config, Flush};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -37,6 +37,12 @@ pub enum TelemetryError {
         /// What does not parse.
         source: tracing_subscriber::filter::FromEnvError,
     },
+    /// A variable of OpenTelemetry's says what cannot be done.
+    #[error(transparent)]
+    Traces(#[from] trace::ConfigError),
+    /// There is no thread for traces.
+    #[error("no thread can be started to send traces: {0}")]
+    Thread(std::io::Error),
     /// Somebody set a subscriber before.
     #[error("logging is set up already: {source}")]
     AlreadySet {
@@ -45,11 +51,12 @@ pub enum TelemetryError {
     },
 }
 
-/// Installs the process's subscriber; call it once, first thing in `main`.
+/// Installs the process's subscriber, and begins to send traces if a collector is configured; call it once, first thing in `main`,
+/// and drop what it answers last: traces that wait are sent then.
 ///
 /// # Errors
-/// [`TelemetryError`] if `RUST_LOG` does not parse, or it was called before.
-pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
+/// [`TelemetryError`] if `RUST_LOG` or a variable of OpenTelemetry's cannot be heeded, or it was called before.
+pub fn init(format: LogFormat) -> Result<Flush, TelemetryError> {
     let filter = if std::env::var_os(EnvFilter::DEFAULT_ENV).is_some() {
         EnvFilter::try_from_default_env().map_err(|source| TelemetryError::Filter { source })?
     } else {
@@ -62,7 +69,13 @@ pub fn init(format: LogFormat) -> Result<(), TelemetryError> {
         // Colours are for people at a terminal; in a file or a pod's log they are noise.
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).try_init(),
     }
-    .map_err(|source| TelemetryError::AlreadySet { source })
+    .map_err(|source| TelemetryError::AlreadySet { source })?;
+    let program = std::env::current_exe().ok().and_then(|path| Some(path.file_name()?.to_str()?.to_owned()));
+    let config = Config::from(|name| std::env::var(name).ok(), program.as_deref().unwrap_or("featuremill"))?;
+    if let Some(config) = &config {
+        tracing::info!(collector = config.url, sampler = ?config.sampler, "traces are sent");
+    }
+    trace::start(config).map_err(TelemetryError::Thread)
 }
 
 /// Lines in JSON, with what they belong to.

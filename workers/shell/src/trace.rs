@@ -1,6 +1,14 @@
 //! What a log line belongs to: one request, one round of reconciliation, one flush, one run; in the W3C's terms of trace context.
 //!
+//! Spans are sent to an OpenTelemetry collector if one is configured ([`config`]); ids in log lines and headers are there anyhow.
+//!
 //! A request that names a trace is answered, and logged of, in that trace. Invariant: the ids are never zero, as the standard has it.
+
+mod config;
+mod export;
+mod otlp;
+mod sampler;
+mod span;
 
 use std::fmt;
 use std::num::{NonZeroU64, NonZeroU128};
@@ -8,6 +16,11 @@ use std::str::FromStr;
 use std::sync::OnceLock;
 
 use thiserror::Error;
+
+pub use config::{Config, ConfigError, HANDED_ON};
+pub use export::Flush;
+pub(crate) use export::start;
+pub use span::{Kind, Open, Span};
 
 /// The name of the header, and of the variable by which a process is told the trace that it belongs to (there in capitals).
 pub const TRACEPARENT: &str = "traceparent";
@@ -22,6 +35,8 @@ static PROCESS: OnceLock<Trace> = OnceLock::new();
 pub struct Trace {
     trace_id: NonZeroU128,
     span_id: NonZeroU64,
+    /// The place in the same trace that this is a part of.
+    parent: Option<NonZeroU64>,
     sampled: bool,
 }
 
@@ -40,17 +55,24 @@ impl Trace {
     /// The place of what answers a request whose header is `header`; the first of a new trace if that names none.
     #[must_use]
     pub fn answering(header: Option<&str>) -> Self {
-        header.and_then(|header| header.parse::<Self>().ok()).map_or_else(Self::first, Self::child)
+        let Some(caller) = header.and_then(|header| header.parse::<Self>().ok()) else { return Self::first() };
+        Self { sampled: export::samples(caller.trace_id.get(), Some(caller.sampled)), ..caller.child() }
     }
 
     fn first() -> Self {
         // One is never drawn twice; zero, which is none, is drawn by nobody who lives long enough.
         let trace_id = NonZeroU128::new(fastrand::u128(..)).unwrap_or(NonZeroU128::MIN);
-        Self { trace_id, span_id: span_id(), sampled: false }
+        let sampled = export::samples(trace_id.get(), None);
+        Self { trace_id, span_id: span_id(), parent: None, sampled }
     }
 
     fn child(self) -> Self {
-        Self { span_id: span_id(), ..self }
+        Self { span_id: span_id(), parent: Some(self.span_id), ..self }
+    }
+
+    /// Begins the span of this place; what is named so ends when what is answered is dropped.
+    pub fn open(self, name: &str, kind: Kind) -> Open {
+        Open::begin(self, name, kind)
     }
 
     /// Runs `work` in this place: what it logs says so.
@@ -83,7 +105,7 @@ fn span_id() -> NonZeroU64 {
 /// As the header has it.
 impl fmt::Display for Trace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { trace_id, span_id, sampled } = self;
+        let Self { trace_id, span_id, sampled, .. } = self;
         write!(f, "00-{trace_id:032x}-{span_id:016x}-{:02x}", u8::from(*sampled))
     }
 }
@@ -107,6 +129,7 @@ impl FromStr for Trace {
             Some(Self {
                 trace_id: NonZeroU128::new(u128::from_str_radix(trace_id, 16).ok()?)?,
                 span_id: NonZeroU64::new(u64::from_str_radix(span_id, 16).ok()?)?,
+                parent: None,
                 sampled: u8::from_str_radix(flags, 16).ok()? & 1 == 1,
             })
         };
@@ -120,11 +143,32 @@ pub fn current() -> Option<Trace> {
     CURRENT.try_with(|trace| *trace).ok().or_else(|| PROCESS.get().copied())
 }
 
-/// All that this process does is one run, in the trace that `TRACEPARENT` names, or in one of its own.
-pub fn process() {
+/// All that this process does is one run, in the trace that `TRACEPARENT` names, or in one of its own. Answers its span.
+pub fn process(name: &str) -> Open {
     let named = std::env::var(TRACEPARENT.to_ascii_uppercase()).ok();
     // The first call counts.
-    PROCESS.get_or_init(|| Trace::answering(named.as_deref()));
+    PROCESS.get_or_init(|| Trace::answering(named.as_deref())).open(name, Kind::Internal)
+}
+
+/// Runs `work` as a part of what is under way here, with a span of its own if spans are sent.
+pub async fn span<F: Future>(name: &str, work: F) -> F::Output {
+    match sent_here() {
+        None => work.await,
+        Some(parent) => {
+            let place = parent.child();
+            let _open = place.open(name, Kind::Internal);
+            place.scope(work).await
+        }
+    }
+}
+
+/// The span of a part that does not wait; it ends when it is dropped.
+pub fn part(name: &str) -> Option<Open> {
+    sent_here().map(|parent| parent.child().open(name, Kind::Internal))
+}
+
+fn sent_here() -> Option<Trace> {
+    if export::is_on() { current().filter(|trace| trace.sampled) } else { None }
 }
 
 #[cfg(test)]

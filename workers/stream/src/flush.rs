@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use engine::row::Marker;
 use futures::future::join;
 use shell::store::{Fence, MarkerWrite, Outcome, RowStore, Segments, StoreError};
-use shell::trace::Trace;
+use shell::trace::{Kind, Trace};
 
 use crate::fold::FoldError;
 use crate::folding::{Chunk, Rows};
@@ -78,6 +78,7 @@ pub async fn execute<S: RowStore>(store: S, plans: Arc<[PlanRun]>, partitions: i
     let (start, trace) = (Instant::now(), Trace::next());
     let mut report =
         Report { done: Vec::new(), error: None, written: 0, superseded: 0, elapsed: Duration::ZERO, trace };
+    let mut span = trace.open("flush", Kind::Internal);
     let all = async {
         for part in parts {
             match write(&store, &plans, partitions, part, &mut report).await {
@@ -91,6 +92,10 @@ pub async fn execute<S: RowStore>(store: S, plans: Arc<[PlanRun]>, partitions: i
     };
     trace.scope(all).await;
     report.elapsed = start.elapsed();
+    span.note("featuremill.lanes", report.written);
+    if let Some(error) = &report.error {
+        span.fail(error);
+    }
     report
 }
 

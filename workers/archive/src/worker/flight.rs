@@ -6,7 +6,7 @@ use lake::LakeError;
 use lake::bronze::{Bronze, Chunk, Progress};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use shell::trace::Trace;
+use shell::trace::{Kind, Trace};
 use tokio::sync::oneshot;
 
 use super::{Exit, STORE, Worker};
@@ -62,7 +62,11 @@ impl Worker {
         let (report, outcome) = oneshot::channel();
         let trace = Trace::next();
         self.world.runtime.spawn(async move {
+            let mut span = trace.open("commit", Kind::Internal);
             let outcome = trace.scope(bronze.append(&chunk)).await;
+            if let Err(error) = &outcome {
+                span.fail(error);
+            }
             // The worker is gone only at the very end.
             drop(report.send((bronze, outcome)));
         });
