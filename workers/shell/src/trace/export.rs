@@ -80,7 +80,7 @@ impl Drop for Flush {
     fn drop(&mut self) {
         let Some(exporter) = EXPORTER.get() else { return };
         let (done, when) = sync_channel(1);
-        if exporter.to.send(Message::Flush(done)).is_ok() {
+        if exporter.to.try_send(Message::Flush(done)).is_ok() {
             // A collector that is away keeps nobody from ending.
             let _ = when.recv_timeout(LAST);
         }

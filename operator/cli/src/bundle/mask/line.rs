@@ -71,7 +71,7 @@ impl Patterns {
         let line = self.url.replace_all(line, |found: &Captures<'_>| url(&found[0], learn));
         let line = self.userinfo.replace_all(&line, |found: &Captures<'_>| {
             // An image with its digest looks like it.
-            if found[3].starts_with("sha") || &found[2] == MASK {
+            if ["sha256", "sha512"].contains(&&found[3]) || &found[2] == MASK {
                 return found[0].to_owned();
             }
             learn(&found[2]);
