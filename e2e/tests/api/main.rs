@@ -39,5 +39,6 @@ mod scaling;
 mod shadow;
 mod support_bundle;
 mod tally;
+mod traces;
 mod troubles;
 mod world;
