@@ -243,8 +243,8 @@ async fn drive<K, F>(
         let trace = Trace::next();
         let work = async move {
             let mut span = trace.open(&format!("reconcile {kind}"), Kind::Internal);
-            span.note("k8s.namespace.name", object.namespace().unwrap_or_default());
-            span.note("featuremill.object", object.name_any());
+            span.note("k8s.namespace.name", &object.namespace().unwrap_or_default());
+            span.note("featuremill.object", &object.name_any());
             let (start, uid, name) = (Instant::now(), object.uid().unwrap_or_default(), object.name_any());
             let end = reconcile(object, context.clone()).await;
             context.metrics.reconciled(kind, start.elapsed());

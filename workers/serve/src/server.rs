@@ -149,7 +149,7 @@ async fn get_online_features(State(server): State<Arc<Server>>, request: Request
         let took = began.elapsed();
         server.reader.metrics.answered(code, took);
         server.log(&result, code, took);
-        span.note("http.response.status_code", code);
+        span.note("http.response.status_code", &code);
         if let Err(failure @ (Failure::Internal { .. } | Failure::Unavailable { .. })) = &result {
             span.fail(failure);
         }

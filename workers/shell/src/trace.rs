@@ -15,6 +15,8 @@ use std::num::{NonZeroU64, NonZeroU128};
 use std::str::FromStr;
 use std::sync::OnceLock;
 
+use futures::FutureExt as _;
+use futures::future::Either;
 use thiserror::Error;
 
 pub use config::{Config, ConfigError, HANDED_ON};
@@ -150,19 +152,16 @@ pub fn process(name: &str) -> Open {
     PROCESS.get_or_init(|| Trace::answering(named.as_deref())).open(name, Kind::Internal)
 }
 
-/// Runs `work` as a part of what is under way here, with a span of its own if spans are sent.
-pub async fn span<F: Future>(name: &str, work: F) -> F::Output {
-    match sent_here() {
-        None => work.await,
-        Some(parent) => {
-            let place = parent.child();
-            let _open = place.open(name, Kind::Internal);
-            place.scope(work).await
-        }
-    }
+/// Runs `work` as a part of what is under way here, with a span of its own if spans are sent. It is as large as `work`.
+pub fn span<F: Future>(name: &str, work: F) -> impl Future<Output = F::Output> {
+    let Some(parent) = sent_here() else { return Either::Left(work) };
+    let place = parent.child();
+    let open = place.open(name, Kind::Internal);
+    Either::Right(CURRENT.scope(place, work.inspect(move |_| drop(open))))
 }
 
 /// The span of a part that does not wait; it ends when it is dropped.
+#[must_use]
 pub fn part(name: &str) -> Option<Open> {
     sent_here().map(|parent| parent.child().open(name, Kind::Internal))
 }

@@ -92,7 +92,7 @@ pub async fn execute<S: RowStore>(store: S, plans: Arc<[PlanRun]>, partitions: i
     };
     trace.scope(all).await;
     report.elapsed = start.elapsed();
-    span.note("featuremill.lanes", report.written);
+    span.note("featuremill.lanes", &report.written);
     if let Some(error) = &report.error {
         span.fail(error);
     }

@@ -58,7 +58,7 @@ impl Open {
     }
 
     /// Notes what is known of it.
-    pub fn note(&mut self, key: &'static str, value: impl ToString) {
+    pub fn note(&mut self, key: &'static str, value: &impl ToString) {
         if let Some(span) = &mut self.0 {
             span.attributes.push((key, value.to_string()));
         }
