@@ -102,7 +102,7 @@ async fn objects(client: &Client, order: &Order<'_>, found: &mut Found) {
                     found.objects.extend(ours.into_iter().map(|item| (*kind, item)));
                 }
                 Err(why) => {
-                    found.missed.push(Missed { what: format!("the operator's {} of {scope}", kind.plural), why })
+                    found.missed.push(Missed { what: format!("the operator's {} of {scope}", kind.plural), why });
                 }
             }
         }

@@ -93,7 +93,9 @@ enum Learn {
 
 impl Masker {
     fn yaml(&mut self, mut objects: Vec<Value>) -> String {
-        objects.iter_mut().for_each(|object| self.object(object));
+        for object in &mut objects {
+            self.object(object);
+        }
         // What JSON can say YAML can, too; should it not, nothing is better than what was not masked.
         serde_yaml_ng::to_string(&objects).unwrap_or_else(|error| format!("# cannot be written: {error}\n"))
     }
@@ -155,9 +157,9 @@ impl Masker {
         for item in items {
             let flag = item.as_str().filter(|text| text.starts_with('-')).map(str::to_owned);
             if follows && flag.is_none() {
-                self.wipe(Some(item), Learn::Yes)
+                self.wipe(Some(item), Learn::Yes);
             } else {
-                self.value(item)
+                self.value(item);
             }
             follows = flag.is_some_and(|flag| !flag.contains(['=', ' ']) && is_secret(&flag));
         }

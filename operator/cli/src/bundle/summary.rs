@@ -151,20 +151,15 @@ fn pods(found: &Found) -> String {
             let restarts = container["restartCount"].as_u64().unwrap_or_default();
             let waiting = text(container, "/state/waiting/reason");
             let last = [&container["state"]["terminated"], &container["lastState"]["terminated"]];
-            let ends: Vec<String> = last
-                .into_iter()
-                .filter(|end| !end.is_null())
-                .map(|end| {
-                    format!("ended {} with {}, {}", text(end, "/finishedAt"), end["exitCode"], text(end, "/reason"))
-                })
-                .collect();
+            let ends = last.into_iter().filter(|end| !end.is_null()).fold(String::new(), |told, end| {
+                let [at, why] = ["/finishedAt", "/reason"].map(|key| text(end, key));
+                told + &format!("; ended {at} with {}, {why}", end["exitCode"])
+            });
             let _ = writeln!(
                 told,
-                "  {}: {restarts} restarts{}{}{}",
+                "  {}: {restarts} restarts{}{waiting}{ends}",
                 text(container, "/name"),
                 if waiting.is_empty() { "" } else { ", waits: " },
-                waiting,
-                ends.iter().map(|end| format!("; {end}")).collect::<String>()
             );
         }
     }

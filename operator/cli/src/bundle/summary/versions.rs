@@ -95,8 +95,8 @@ struct Difference {
 
 fn difference(name: &str, definition: &Value) -> Difference {
     let known = crds::definitions().into_iter().map(|(_, known)| known);
-    let known = known.filter(|known| known.metadata.name.as_deref() == Some(name));
-    let known = known.filter_map(|known| serde_json::to_value(known).ok()).next().unwrap_or_default();
+    let mut known = known.filter(|known| known.metadata.name.as_deref() == Some(name));
+    let known = known.find_map(|known| serde_json::to_value(known).ok()).unwrap_or_default();
     let (ours, theirs) = (fields(&known), fields(definition));
     Difference {
         lacks: ours.difference(&theirs).cloned().collect(),
