@@ -111,6 +111,43 @@ async fn plant(world: &World, node: &str) {
         "spec": {"selector": {"matchLabels": labels}, "template": template}})).await.unwrap();
 }
 
+/// Who may do little gets what that is, and is told the rest.
+async fn little(world: &World, command: CommandLine, directory: &Path) {
+    let ns = &world.namespace;
+    let looks = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "looks"}, "rules": [{"apiGroups": ["featuremill.dev"], "resources": ["featureviews"], "verbs": ["list"]}]});
+    world.create::<Role>(&looks).await.unwrap();
+    let binds = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "looks"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "looks"},
+        "subjects": [{"kind": "ServiceAccount", "name": "joe", "namespace": ns}]});
+    world.create::<RoleBinding>(&binds).await.unwrap();
+    world
+        .create::<ServiceAccount>(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "joe"}}))
+        .await
+        .unwrap();
+    let token: TokenRequest =
+        serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}})).unwrap();
+    let token =
+        world.api::<ServiceAccount>().create_token_request("joe", &PostParams::default(), &token).await.unwrap();
+    let token = token.status.unwrap().token;
+    let file = directory.join("little.tar.gz");
+    let name = file.display().to_string();
+    let said = command.with_token(&token).run(&["support-bundle", "-o", &name]).await.unwrap();
+    assert!(said.contains("could not be read with your rights"), "{said}");
+    let files = unpack(&file);
+    assert_no_secret(&files);
+    assert!(files[&format!("objects/{ns}/featureviews.yaml")].contains("clicks_24h"));
+    let missed = &files["not-read.txt"];
+    for what in [
+        "architectures of namespace",
+        "pods of namespace",
+        "events of namespace",
+        "the operator's deployment",
+        "definition featureviews",
+    ] {
+        assert!(missed.lines().any(|line| line.starts_with(what) && line.contains("joe")), "{what} in\n{missed}");
+    }
+    assert!(files["summary.txt"].contains("operator: none was found"), "{}", files["summary.txt"]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bundle_holds_what_helps_and_no_secret() {
     let world = World::new("bundle").await;
@@ -189,39 +226,7 @@ async fn a_bundle_holds_what_helps_and_no_secret() {
     let again = command.run(&["support-bundle", "-o", &name]).await.unwrap_err();
     assert!(again.contains("exists already"), "{again}");
 
-    // Who may do little gets what that is, and is told the rest.
-    let looks = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "Role", "metadata": {"name": "looks"}, "rules": [{"apiGroups": ["featuremill.dev"], "resources": ["featureviews"], "verbs": ["list"]}]});
-    world.create::<Role>(&looks).await.unwrap();
-    let binds = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": {"name": "looks"}, "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "looks"},
-        "subjects": [{"kind": "ServiceAccount", "name": "joe", "namespace": ns}]});
-    world.create::<RoleBinding>(&binds).await.unwrap();
-    world
-        .create::<ServiceAccount>(&json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "joe"}}))
-        .await
-        .unwrap();
-    let token: TokenRequest =
-        serde_json::from_value(json!({"spec": {"audiences": [], "expirationSeconds": 3600}})).unwrap();
-    let token =
-        world.api::<ServiceAccount>().create_token_request("joe", &PostParams::default(), &token).await.unwrap();
-    let token = token.status.unwrap().token;
-    let file = directory.path().join("little.tar.gz");
-    let name = file.display().to_string();
-    let said = command.with_token(&token).run(&["support-bundle", "-o", &name]).await.unwrap();
-    assert!(said.contains("could not be read with your rights"), "{said}");
-    let files = unpack(&file);
-    assert_no_secret(&files);
-    assert!(files[&format!("objects/{ns}/featureviews.yaml")].contains("clicks_24h"));
-    let missed = &files["not-read.txt"];
-    for what in [
-        "architectures of namespace",
-        "pods of namespace",
-        "events of namespace",
-        "the operator's deployment",
-        "definition featureviews",
-    ] {
-        assert!(missed.lines().any(|line| line.starts_with(what) && line.contains("joe")), "{what} in\n{missed}");
-    }
-    assert!(files["summary.txt"].contains("operator: none was found"), "{}", files["summary.txt"]);
+    little(&world, command, directory.path()).await;
 
     // Everybody's tests share the API server: a node is nobody's but this one's.
     Api::<Node>::all(world.client.clone()).delete(&node, &DeleteParams::default()).await.unwrap();
