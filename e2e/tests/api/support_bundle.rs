@@ -5,13 +5,15 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crds::{Architecture, Erasure, FeatureView};
+use e2e::control_plane::ControlPlane;
 use flate2::read::GzDecoder;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::authentication::v1::TokenRequest;
 use k8s_openapi::api::core::v1::{ConfigMap, Event, Node, Pod, Secret, ServiceAccount};
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
-use kube::Api;
-use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams, PostParams};
+use kube::config::AuthInfo;
+use kube::{Api, Client};
 use serde_json::{Value, json};
 
 use crate::children::finish;
@@ -19,7 +21,7 @@ use crate::command_line::CommandLine;
 use crate::faults::Faults;
 use crate::fixtures::{VIEW, architecture, view};
 use crate::kubelet::{admin_port, kubelet};
-use crate::world::{World, settings};
+use crate::world::{World, eventually, settings};
 
 /// Nothing in it says that it is one.
 const SECRET: &str = "Tr0ub4dor&3-planted";
@@ -128,6 +130,14 @@ async fn little(world: &World, command: CommandLine, directory: &Path) {
     let token =
         world.api::<ServiceAccount>().create_token_request("joe", &PostParams::default(), &token).await.unwrap();
     let token = token.status.unwrap().token;
+    // The API server hears of rights by a watch of its own.
+    let mut config = ControlPlane::shared().unwrap().config();
+    config.auth_info = AuthInfo { token: Some(token.clone().into()), ..AuthInfo::default() };
+    let views = Api::<FeatureView>::namespaced(Client::try_from(config).unwrap(), ns);
+    eventually("joe may list views", || async {
+        views.list(&ListParams::default()).await.map_err(|error| error.to_string())
+    })
+    .await;
     let file = directory.join("little.tar.gz");
     let name = file.display().to_string();
     let said = command.with_token(&token).run(&["support-bundle", "-o", &name]).await.unwrap();
