@@ -38,7 +38,7 @@ fn section(page: &mut String, head: &str, body: &str) {
     // Writing to a string cannot fail.
     let _ = writeln!(page, "\n{head}");
     for line in body.lines() {
-        let _ = writeln!(page, "  {line}");
+        let _ = writeln!(page, "{}", format!("  {line}").trim_end());
     }
 }
 
