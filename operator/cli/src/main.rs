@@ -40,7 +40,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<ExitCode, CliError> {
-    let config = match args.context {
+    let mut config = match args.context {
         None => Config::infer().await.map_err(|e| CliError::Config(e.to_string()))?,
         Some(context) => {
             let options = KubeConfigOptions { context: Some(context), ..KubeConfigOptions::default() };
@@ -48,6 +48,8 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         }
     };
     let namespace = args.namespace.unwrap_or_else(|| config.default_namespace.clone());
+    // What a pod answers that is not ready looks like an API server that is away, and would be asked for half a minute.
+    config.default_retry = !matches!(args.command, Command::SupportBundle(_));
     let client = Client::try_from(config).map_err(|e| CliError::Config(e.to_string()))?;
     match args.command {
         Command::Diff { filename } => {
