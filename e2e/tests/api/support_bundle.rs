@@ -217,7 +217,7 @@ async fn a_bundle_holds_what_helps_and_no_secret() {
     );
     holds(&format!("objects/{ns}/erasures.yaml"), &["user_id: <masked>"]);
     holds(&format!("objects/{ns}/events.yaml"), &["started again: <masked>"]);
-    for kind in ["architectures", "controllerrevisions", "deployments", "leases", "poddisruptionbudgets", "services"] {
+    for kind in ["architectures", "controllerrevisions", "deployments", "leases", "services"] {
         holds(&format!("objects/{ns}/{kind}.yaml"), &["metadata:"]);
     }
     holds(
