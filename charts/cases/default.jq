@@ -26,3 +26,5 @@
 ."Deployment/featuremill-operator".spec.template.spec.containers[0] | (.env | from_entries | .FEATUREMILL_CONSOLE == "127.0.0.1:8090") and [.ports[].name] == ["admin"]
 # Nobody is told of alerts who was not named.
 ."Deployment/featuremill-operator".spec.template.spec | (.volumes == null) and ([.containers[0].env[].name | select(test("ALERTMANAGER"))] == [])
+# Traces are sent to nobody.
+[."Deployment/featuremill-operator".spec.template.spec.containers[0].env[].name | select(startswith("OTEL"))] == []

@@ -20,12 +20,14 @@
 ."PrometheusRule/the-mill".spec.groups[0].rules[1].annotations.summary | test("{{ \\$labels.namespace }}")
 # Scrapers of one namespace in; names, the API server, Kafka at its own address and Redis out.
 ."NetworkPolicy/the-mill".spec | [.ingress[0].ports[0].port, .ingress[0].from[0].namespaceSelector.matchLabels["kubernetes.io/metadata.name"]] == ["admin", "monitoring"]
-[."NetworkPolicy/the-mill".spec.egress[] | [.ports[].port]] == [[53, 53], [443, 6443], [9094], [6379, 6380], [443, 9093]]
-[."NetworkPolicy/the-mill".spec.egress[].to] == [null, null, [{ipBlock: {cidr: "10.0.0.0/8"}}], null, null]
+[."NetworkPolicy/the-mill".spec.egress[] | [.ports[].port]] == [[53, 53], [443, 6443], [9094], [6379, 6380], [443, 9093], [4318]]
+[."NetworkPolicy/the-mill".spec.egress[].to] == [null, null, [{ipBlock: {cidr: "10.0.0.0/8"}}], null, null, null]
 # The operator knows whom to tell of alerts, with which words, and its pod has the files that it is told of.
 ."Deployment/the-mill".spec.template.spec.containers[0].env | from_entries | [.FEATUREMILL_ALERTMANAGER_URLS, .FEATUREMILL_ALERTMANAGER_LABELS, .FEATUREMILL_ALERTMANAGER_RESEND_SECONDS, .FEATUREMILL_CONSOLE_URL] == ["http://alertmanager-0.monitoring:9093,https://alerts.example/alertmanager", "cluster=berlin,team=features", "30", "https://mill.example"]
 . as $all | $all["Deployment/the-mill"].spec.template.spec.containers[0].env | from_entries | .FEATUREMILL_RUNBOOKS_URL as $base | all($all["PrometheusRule/the-mill"].spec.groups[].rules[] | select(.alert); .annotations.runbook_url | startswith($base + "/"))
 ."Deployment/the-mill".spec.template.spec | (.containers[0].env | from_entries | [.FEATUREMILL_ALERTMANAGER_TOKEN_FILE, .FEATUREMILL_ALERTMANAGER_CA_FILE]) == [.containers[0].volumeMounts[0].mountPath + "/token", .containers[0].volumeMounts[0].mountPath + "/ca.crt"] and .volumes[0].secret.secretName == "alertmanager-client"
+# Traces are sent where they are to be, and as many.
+."Deployment/the-mill".spec.template.spec.containers[0].env | from_entries | [.OTEL_EXPORTER_OTLP_ENDPOINT, .OTEL_TRACES_SAMPLER, .OTEL_TRACES_SAMPLER_ARG] == ["http://otel-collector.monitoring:4318", "parentbased_traceidratio", "0.25"]
 # The dashboard is one.
 ."ConfigMap/the-mill-dashboard" | .metadata.labels.grafana_dashboard == "yes" and (.data["featuremill.json"] | fromjson | .panels | length > 5)
 # The console is reached through its Service, at a port that the pod has, by whom the policy lets.

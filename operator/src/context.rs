@@ -64,6 +64,12 @@ impl Failures {
         *count - 1
     }
 
+    /// How many there were before the last.
+    pub fn before(&self, uid: &str) -> u32 {
+        let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(uid).map_or(0, |count| count.saturating_sub(1))
+    }
+
     /// It went well.
     pub fn clear(&self, uid: &str) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(uid);

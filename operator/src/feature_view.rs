@@ -34,6 +34,7 @@ use std::time::Duration;
 use crds::{FeatureView, FeatureViewStatus};
 use kube::ResourceExt as _;
 use kube::runtime::controller::Action;
+use shell::trace;
 
 use self::phase::Decision;
 use crate::apply::Writer;
@@ -57,7 +58,7 @@ pub(crate) fn example() -> (FeatureView, crds::Architecture) {
 /// [`Error`]; the round is tried again.
 pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<Action, Error> {
     let (namespace, name) = (view.namespace().unwrap_or_default(), view.name_any());
-    let Some(mut observed) = observe::objects(&context, &view).await? else {
+    let Some(mut observed) = trace::span("observe", observe::objects(&context, &view)).await? else {
         context.metrics.forget(namespace, name);
         return Ok(Action::await_change());
     };
@@ -70,7 +71,9 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
         return finalize::finalize(&context, &writer, observed).await;
     }
 
+    let resolving = trace::part("resolve");
     let resolved = resolve::resolve(&context.resolutions, &observed);
+    drop(resolving);
     let resolved = resolved.map(|plan| {
         let run = observed.run.insert(runs::current(&observed, &plan.revision));
         runs::named(plan, &run.revision)
@@ -81,7 +84,8 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     }
     let wanted = resolved.as_ref().ok().map(|plan| plan.revision.clone());
     let pin = phase::pin(&observed.view.spec.rollout).map(str::to_owned);
-    let store = observe::store(&context, &observed, pin.as_ref().or(wanted.as_ref()).map(String::as_str)).await;
+    let asked = pin.as_ref().or(wanted.as_ref()).map(String::as_str);
+    let store = trace::span("observe the store", observe::store(&context, &observed, asked)).await;
     let now = (context.now)();
     let plans = observe::plans(&observed, &resolved, &store);
     let resolved = comparison::accept(resolved, &observed, &plans, &store);
@@ -94,8 +98,8 @@ pub async fn reconcile(view: Arc<FeatureView>, context: Arc<Context>) -> Result<
     }
 
     let desired = desire::desire(&observed, &plans, &decision, &context.settings);
-    let applied = Box::pin(apply::apply(desired, &writer, &observed, &decision)).await?;
-    let acted = act::act(&context, &writer, &mut observed, &store, &plans, &decision).await?;
+    let applied = trace::span("apply", Box::pin(apply::apply(desired, &writer, &observed, &decision))).await?;
+    let acted = trace::span("act", act::act(&context, &writer, &mut observed, &store, &plans, &decision)).await?;
 
     let stands = observed.view.status.as_ref();
     let live = acted.moved.as_ref().or(decision.memory.active.as_ref()).map(String::as_str);

@@ -9,6 +9,7 @@ use operator::console;
 use operator::edges::RealEdges;
 use operator::metrics::Metrics;
 use operator::run::{World, not_ready_yet, run};
+use operator::settings::Settings;
 use prometheus_client::registry::Registry;
 use shell::admin::{self, Readiness};
 
@@ -27,7 +28,7 @@ async fn main() -> ExitCode {
 }
 
 async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    shell::telemetry::init(args.log_format)?;
+    let _traces = shell::telemetry::init(args.log_format)?;
     tracing::info!(version = env!("CARGO_PKG_VERSION"), build = BUILD, "featuremill-operator starts");
     // Two providers are compiled in by different dependencies, and rustls will not choose between them.
     shell::redis::install_crypto();
@@ -52,11 +53,17 @@ async fn start(args: Args) -> Result<(), Box<dyn std::error::Error>> {
     let world = World {
         client,
         edges: Arc::new(RealEdges::default()),
-        settings: args.settings(),
+        settings: Settings { pod_env: handed_on(), ..args.settings() },
         metrics,
         readiness,
         identity: args.identity,
         lease_namespace: args.lease_namespace,
     };
     Ok(run(world, shutdown).await?)
+}
+
+/// Where this process sends traces to, workers and servers do.
+fn handed_on() -> Vec<(String, String)> {
+    let of = |name: &&str| Some(((*name).to_owned(), std::env::var(name).ok()?));
+    shell::trace::HANDED_ON.iter().filter_map(of).filter(|(_, value)| !value.is_empty()).collect()
 }

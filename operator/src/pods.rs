@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crds::Architecture;
 use crds::pod::{PodOverrides, ResourceAmounts, TaintEffect, TolerationOperator};
 use k8s_openapi::api::core::v1::{
-    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, HTTPGetAction, LocalObjectReference,
+    Capabilities, Container, ContainerPort, EmptyDirVolumeSource, EnvVar, HTTPGetAction, LocalObjectReference,
     PersistentVolumeClaimVolumeSource, PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ResourceRequirements,
     SeccompProfile, SecretVolumeSource, SecurityContext, Toleration, Volume, VolumeMount,
 };
@@ -142,6 +142,7 @@ impl Pod<'_> {
             image_pull_policy: settings.image_pull_policy.clone(),
             command: Some(vec![command.to_owned()]),
             args: Some(arguments),
+            env: non_empty(settings.pod_env.iter().map(|(name, value)| variable(name, value)).collect()),
             ports: non_empty(
                 ports
                     .into_iter()
@@ -189,6 +190,10 @@ impl Pod<'_> {
             }),
         }
     }
+}
+
+fn variable(name: &str, value: &str) -> EnvVar {
+    EnvVar { name: name.to_owned(), value: Some(value.to_owned()), ..EnvVar::default() }
 }
 
 fn mount_of(mount: &Mount) -> VolumeMount {
@@ -296,4 +301,33 @@ fn toleration(toleration: &crds::pod::Toleration) -> Toleration {
 
 fn non_empty<T>(items: Vec<T>) -> Option<Vec<T>> {
     (!items.is_empty()).then_some(items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pods_send_traces_where_the_operator_does_and_have_no_variables_else() {
+        let env = |settings: &Settings| {
+            let pod = Pod {
+                name: "stream",
+                command: "/usr/local/bin/featuremill-stream",
+                arguments: Vec::new(),
+                ports: Vec::new(),
+                mounts: Vec::new(),
+                memory_mib: 64,
+                overrides: &PodOverrides::default(),
+                account: "worker".to_owned(),
+                secrets_version: "",
+                life: Life::Stays,
+            };
+            let template = pod.template(settings, BTreeMap::new(), BTreeMap::new());
+            template.spec.and_then(|spec| spec.containers.into_iter().next()).and_then(|container| container.env)
+        };
+        assert_eq!(env(&Settings::default()), None);
+        let pod_env = vec![("OTEL_EXPORTER_OTLP_ENDPOINT".to_owned(), "http://collector:4318".to_owned())];
+        let expected = variable("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        assert_eq!(env(&Settings { pod_env, ..Settings::default() }), Some(vec![expected]));
+    }
 }

@@ -20,6 +20,7 @@ use kube::runtime::events::Reporter;
 use kube::runtime::reflector::{ObjectRef, Store, store};
 use kube::{Api, Client, ResourceExt as _};
 use shell::admin::Readiness;
+use shell::trace::{Kind, Trace};
 use thiserror::Error;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
@@ -239,24 +240,34 @@ async fn drive<K, F>(
     .take_until(stop.cancelled_owned())
     .boxed();
     let round = move |object: Arc<K>, context: Arc<Context>| {
-        Box::pin(async move {
-            let (start, uid) = (Instant::now(), object.uid().unwrap_or_default());
+        let trace = Trace::next();
+        let work = async move {
+            let mut span = trace.open(&format!("reconcile {kind}"), Kind::Internal);
+            span.note("k8s.namespace.name", &object.namespace().unwrap_or_default());
+            span.note("featuremill.object", &object.name_any());
+            let (start, uid, name) = (Instant::now(), object.uid().unwrap_or_default(), object.name_any());
             let end = reconcile(object, context.clone()).await;
             context.metrics.reconciled(kind, start.elapsed());
-            if end.is_ok() {
-                context.failures.clear(&uid);
+            match &end {
+                Ok(_) => context.failures.clear(&uid),
+                Err(error) => {
+                    span.fail(error);
+                    context.metrics.failed(kind, error.reason());
+                    let attempts = context.failures.count(&uid);
+                    if error.is_conflict() {
+                        tracing::debug!(kind, object = name, %error, "a round begins anew");
+                    } else {
+                        tracing::warn!(kind, object = name, %error, attempts, "a round failed");
+                    }
+                }
             }
             end
-        })
+        };
+        // All that a round logs is found by the one id.
+        Box::pin(trace.scope(work))
     };
     let failed = move |object: Arc<K>, error: &error::Error, context: Arc<Context>| {
-        context.metrics.failed(kind, error.reason());
-        let attempts = context.failures.count(&object.uid().unwrap_or_default());
-        if error.is_conflict() {
-            tracing::debug!(kind, object = object.name_any(), %error, "a round begins anew");
-        } else {
-            tracing::warn!(kind, object = object.name_any(), %error, attempts, "a round failed");
-        }
+        let attempts = context.failures.before(&object.uid().unwrap_or_default());
         Action::requeue(error.retry_after(attempts))
     };
     let config = ControllerConfig::default().concurrency(context.settings.concurrency);

@@ -13,6 +13,8 @@ pub struct Settings {
     pub image_pull_policy: Option<String>,
     /// Passed on to workers and servers.
     pub log_format: Option<String>,
+    /// Variables of workers and servers: where they send traces to.
+    pub pod_env: Vec<(String, String)>,
     /// The CPU that a pod asks for where nothing is said of its resources.
     pub cpu_request: String,
     /// The one namespace to work in; all if not given.
@@ -40,6 +42,7 @@ impl Default for Settings {
             image: "featuremill:dev".to_owned(),
             image_pull_policy: None,
             log_format: None,
+            pod_env: Vec::new(),
             cpu_request: "100m".to_owned(),
             namespace: None,
             concurrency: 16,

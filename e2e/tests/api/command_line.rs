@@ -28,6 +28,15 @@ impl CommandLine {
         Self { program, kubeconfig, namespace: world.namespace.clone() }
     }
 
+    /// The same with the rights of whose token that is.
+    pub fn with_token(self, token: &str) -> Self {
+        let mut config: serde_json::Value =
+            serde_json::from_str(&std::fs::read_to_string(self.kubeconfig.path()).unwrap()).unwrap();
+        config["users"][0]["user"] = json!({ "token": token });
+        std::fs::write(self.kubeconfig.path(), config.to_string()).unwrap();
+        self
+    }
+
     pub async fn run(&self, arguments: &[&str]) -> Result<String, String> {
         let (code, out, err) = self.output(arguments).await;
         if code == 0 { Ok(out) } else { Err(err) }

@@ -1,5 +1,7 @@
 //! The command line.
 
+use std::path::PathBuf;
+
 use clap::{Parser, Subcommand};
 
 /// Watch feature views, roll them out and back, and read features.
@@ -84,6 +86,25 @@ pub enum Command {
     Replay(Replay),
     /// Read features of one entity from the feature server.
     GetFeatures(GetFeatures),
+    /// Write what a maintainer needs to answer a question into one file: objects, events, logs and metrics, without secrets.
+    SupportBundle(SupportBundle),
+}
+
+/// What goes into a bundle.
+#[derive(Debug, clap::Args)]
+pub struct SupportBundle {
+    /// The views of all namespaces, not of one.
+    #[arg(short = 'A', long, conflicts_with = "namespace")]
+    pub all_namespaces: bool,
+    /// The namespace of the operator, where it cannot be found: who may not list the Deployments of all namespaces says it.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub operator_namespace: Option<String>,
+    /// How many lines of each log.
+    #[arg(long, value_name = "LINES", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub tail: u32,
+    /// The file, which must not exist; `featuremill-support-<time>.tar.gz` if it is not given.
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
 }
 
 /// What is read again, and how.

@@ -4,12 +4,14 @@
 
 mod act;
 mod args;
+mod bundle;
 mod diff;
 mod error;
 mod features;
 mod replay;
 mod screen;
 mod status;
+mod table;
 mod tell;
 
 use std::process::ExitCode;
@@ -38,7 +40,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(args: Args) -> Result<ExitCode, CliError> {
-    let config = match args.context {
+    let mut config = match args.context {
         None => Config::infer().await.map_err(|e| CliError::Config(e.to_string()))?,
         Some(context) => {
             let options = KubeConfigOptions { context: Some(context), ..KubeConfigOptions::default() };
@@ -46,6 +48,8 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         }
     };
     let namespace = args.namespace.unwrap_or_else(|| config.default_namespace.clone());
+    // What a pod answers that is not ready looks like an API server that is away, and would be asked for half a minute.
+    config.default_retry = !matches!(args.command, Command::SupportBundle(_));
     let client = Client::try_from(config).map_err(|e| CliError::Config(e.to_string()))?;
     match args.command {
         Command::Diff { filename } => {
@@ -55,6 +59,7 @@ async fn run(args: Args) -> Result<ExitCode, CliError> {
         Command::Status { view, watch } => status::run(&client, &namespace, view.as_deref(), watch).await,
         Command::History { view } => status::history(&client, &namespace, &view).await,
         Command::GetFeatures(asked) => features::run(&client, &namespace, &asked).await,
+        Command::SupportBundle(asked) => bundle::run(&client, &namespace, &asked).await,
         Command::Replay(asked) => replay::run(&client, &namespace, &asked).await,
         Command::Promote { view } => act::run(&client, &namespace, &view, act::Act::Promote).await,
         Command::Abort { view } => act::run(&client, &namespace, &view, act::Act::Abort).await,

@@ -1,7 +1,5 @@
 //! A view in words and bars. Pure.
 
-use std::fmt::Write as _;
-
 use crds::FeatureView;
 use crds::condition::{ConditionStatus, types};
 use crds::feature_view::{ComparisonStatus, ComparisonVerdict, FeatureDifference, ReplayStatus};
@@ -29,20 +27,7 @@ pub fn table(views: &[FeatureView]) -> String {
             or(status.previous_revision),
         ]
     });
-    let rows: Vec<[String; 6]> = std::iter::once(head).chain(rows).collect();
-    let mut widths = [0; 6];
-    for row in &rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = (*width).max(cell.chars().count());
-        }
-    }
-    let mut text = String::new();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        // Writing to a string cannot fail.
-        let _ = writeln!(text, "{}", cells.join("  ").trim_end());
-    }
-    text
+    crate::table::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>())
 }
 
 /// Everything of one view that a person wants to know of its rollout.

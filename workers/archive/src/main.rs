@@ -16,10 +16,13 @@ const REFUSED: u8 = 2;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    if let Err(error) = shell::telemetry::init(args.log_format) {
-        eprintln!("featuremill-archive: {error}");
-        return ExitCode::FAILURE;
-    }
+    let _traces = match shell::telemetry::init(args.log_format) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("featuremill-archive: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), build = BUILD, "featuremill-archive starts");
     lake::install_crypto();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
@@ -48,6 +51,13 @@ fn main() -> ExitCode {
 }
 
 async fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
+    let _span = match &command {
+        Command::Run(_) => None,
+        Command::Maintain(_) => Some(shell::trace::process("maintenance")),
+        Command::Restore(_) => Some(shell::trace::process("restoration")),
+        Command::Erase(_) => Some(shell::trace::process("erasure")),
+        Command::Replay(_) => Some(shell::trace::process("replay from the archive")),
+    };
     match command {
         Command::Run(args) => archive::run(*args, shell::shutdown::on_signal()?).await?,
         Command::Maintain(args) => archive::tasks::maintenance(&args).await?,

@@ -12,16 +12,25 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    if let Err(error) = shell::telemetry::init(args.log_format) {
-        eprintln!("{error}");
-        return ExitCode::from(batch::run::BAD_CONFIGURATION);
-    }
+    let _traces = match shell::telemetry::init(args.log_format) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(batch::run::BAD_CONFIGURATION);
+        }
+    };
     let shutdown = match shell::shutdown::on_signal() {
         Ok(shutdown) => shutdown,
         Err(error) => {
             tracing::error!(%error, "signals cannot be handled");
             return ExitCode::FAILURE;
         }
+    };
+    let _span = match &args.command {
+        Command::Run(_) => Some(shell::trace::process("batch run")),
+        Command::Skew(_) => Some(shell::trace::process("skew check")),
+        Command::Train(_) => Some(shell::trace::process("training set")),
+        Command::Scheduler(_) | Command::Executor(_) => None,
     };
     let code = match args.command {
         Command::Run(args) => batch::run::main(args, shutdown).await,

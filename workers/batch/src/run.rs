@@ -15,6 +15,7 @@ use lake::{LakeError, Storage};
 use shell::clock::now_ms;
 use shell::redis::{Connector, RedisError};
 use shell::store::{RedisStore, RowStore as _, StoreError};
+use shell::trace;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
@@ -213,7 +214,8 @@ impl Run {
     ) -> Result<(), RunError> {
         if let Some(step) = &self.config.silver {
             let spill = self.args.tables.temp_dir.as_deref();
-            let made = lake::silver::run(&step.silver(self.plan.clone()), &self.storage, session, spill, None).await?;
+            let (step, storage) = (step.silver(self.plan.clone()), &self.storage);
+            let made = trace::span("silver", lake::silver::run(&step, storage, session, spill, None)).await?;
             tracing::info!(
                 read = made.read,
                 added = made.added,

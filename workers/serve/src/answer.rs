@@ -6,6 +6,7 @@ use engine::plan::{FeatureSource, Mode};
 use engine::row::entity_hash;
 use engine::time::window_bounds;
 use futures::future::try_join_all;
+use shell::trace;
 
 use crate::completeness::degraded;
 use crate::evaluate::{Cell, EvaluateError, Status, evaluate};
@@ -44,10 +45,14 @@ pub async fn answer_of(reader: &Reader, body: &[u8], now: i64) -> Result<Answere
         reader.limits.check(request.rows(), list.len())?;
     }
     let wanted = wanted(&request);
-    let views = match wanted.as_slice() {
-        [one] => vec![reader.read(one, &request).await?],
-        several => try_join_all(several.iter().map(|w| reader.read(w, &request))).await?,
+    let fetch = async {
+        Ok::<_, Failure>(match wanted.as_slice() {
+            [one] => vec![reader.read(one, &request).await?],
+            several => try_join_all(several.iter().map(|w| reader.read(w, &request))).await?,
+        })
     };
+    let views = trace::span("fetch", fetch).await?;
+    let _evaluate = trace::part("evaluate");
     refuse_foreign_entities(&request, &views)?;
     let time = |view: &ViewRows| read_at(view, request.as_of, now);
     let cells = views.iter().map(|view| cells(view, time(view), &reader.metrics)).collect::<Result<Vec<_>, _>>()?;

@@ -16,14 +16,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = match Cli::of_process().command {
-        Command::Compare(args) => return ends(args.log_format, serve::compare::run(&args)).await,
-        Command::Drift(args) => return ends(args.log_format, serve::drift::run(&args)).await,
+        Command::Compare(args) => return ends("comparison", args.log_format, serve::compare::run(&args)).await,
+        Command::Drift(args) => return ends("drift check", args.log_format, serve::drift::run(&args)).await,
         Command::Run(args) => *args,
     };
-    if let Err(error) = shell::telemetry::init(args.log_format) {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
+    let _traces = match shell::telemetry::init(args.log_format) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), build = BUILD, "featuremill-serve starts");
     let shutdown = match shell::shutdown::on_signal() {
         Ok(shutdown) => shutdown,
@@ -43,11 +46,15 @@ async fn main() -> ExitCode {
 }
 
 /// What ends with a report. It ends at once on a signal: nothing was written before its report is.
-async fn ends<T>(log_format: LogFormat, work: impl Future<Output = Result<T, JobError>>) -> ExitCode {
-    if let Err(error) = shell::telemetry::init(log_format) {
-        eprintln!("{error}");
-        return ExitCode::FAILURE;
-    }
+async fn ends<T>(name: &str, log_format: LogFormat, work: impl Future<Output = Result<T, JobError>>) -> ExitCode {
+    let _traces = match shell::telemetry::init(log_format) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    let _span = shell::trace::process(name);
     match work.await {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {

@@ -4,7 +4,7 @@
 //! counted; every error has a JSON body, those of unknown paths too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
@@ -15,6 +15,7 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use shell::admin::Readiness;
 use shell::clock::now_ms;
+use shell::trace::{Kind, TRACEPARENT, Trace};
 
 use crate::answer::{Answered, answer_of};
 use crate::failure::Failure;
@@ -38,6 +39,8 @@ pub struct Server {
     pub max_body_bytes: usize,
     /// Requests in flight now.
     in_flight: AtomicUsize,
+    /// The second in which a request was last said to be unanswered.
+    told: AtomicI64,
 }
 
 impl Server {
@@ -50,7 +53,15 @@ impl Server {
         max_in_flight: usize,
         max_body_bytes: usize,
     ) -> Arc<Self> {
-        Arc::new(Self { reader, shadows, readiness, max_in_flight, max_body_bytes, in_flight: AtomicUsize::new(0) })
+        Arc::new(Self {
+            reader,
+            shadows,
+            readiness,
+            max_in_flight,
+            max_body_bytes,
+            in_flight: AtomicUsize::new(0),
+            told: AtomicI64::new(0),
+        })
     }
 
     /// The routes.
@@ -70,6 +81,25 @@ impl Server {
         let Answered { body, views, asked } = answer_of(&self.reader, &body, now_ms()).await?;
         self.shadows.offer(views, asked);
         Ok(body)
+    }
+
+    /// What is broken is always told; of what is away for now an example a second; of the rest, who listens closely is told.
+    fn log(&self, result: &Result<Vec<u8>, Failure>, code: u16, took: Duration) {
+        match result {
+            Ok(body) => tracing::debug!(code, ?took, bytes = body.len(), "answered"),
+            Err(failure @ Failure::Internal { .. }) => tracing::error!(code, ?took, %failure, "a request failed"),
+            Err(failure @ (Failure::Unavailable { .. } | Failure::Overloaded { .. }))
+                if self.is_first_of_its_second() =>
+            {
+                tracing::warn!(code, ?took, %failure, "a request was not answered, as others may be in this second");
+            }
+            Err(failure) => tracing::debug!(code, ?took, %failure, "a request was refused"),
+        }
+    }
+
+    fn is_first_of_its_second(&self) -> bool {
+        let second = now_ms() / 1000;
+        self.told.swap(second, Ordering::Relaxed) != second
     }
 
     async fn body(&self, request: Request<Body>) -> Result<Bytes, Failure> {
@@ -110,14 +140,30 @@ impl Drop for Place<'_> {
 }
 
 async fn get_online_features(State(server): State<Arc<Server>>, request: Request<Body>) -> Response {
-    let began = Instant::now();
-    let result = server.features(request).await;
-    let code = result.as_ref().map_or_else(Failure::code, |_| 200);
-    server.reader.metrics.answered(code, began.elapsed());
-    match result {
-        Ok(body) => json(StatusCode::OK, body),
-        Err(failure) => refused(&failure),
+    let trace = Trace::answering(request.headers().get(TRACEPARENT).and_then(|header| header.to_str().ok()));
+    let work = async {
+        let mut span = trace.open("POST /get-online-features", Kind::Server);
+        let began = Instant::now();
+        let result = server.features(request).await;
+        let code = result.as_ref().map_or_else(Failure::code, |_| 200);
+        let took = began.elapsed();
+        server.reader.metrics.answered(code, took);
+        server.log(&result, code, took);
+        span.note("http.response.status_code", &code);
+        if let Err(failure @ (Failure::Internal { .. } | Failure::Unavailable { .. })) = &result {
+            span.fail(failure);
+        }
+        match result {
+            Ok(body) => json(StatusCode::OK, body),
+            Err(failure) => refused(&failure),
+        }
+    };
+    let mut response = trace.scope(work).await;
+    // Its text is of digits: it always is a header.
+    if let Ok(header) = HeaderValue::try_from(trace.to_string()) {
+        response.headers_mut().insert(TRACEPARENT, header);
     }
+    response
 }
 
 /// 200 while requests can be answered, else 503 with the reasons.

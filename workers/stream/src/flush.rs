@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use engine::row::Marker;
 use futures::future::join;
 use shell::store::{Fence, MarkerWrite, Outcome, RowStore, Segments, StoreError};
+use shell::trace::{Kind, Trace};
 
 use crate::fold::FoldError;
 use crate::folding::{Chunk, Rows};
@@ -68,22 +69,33 @@ pub struct Report {
     pub superseded: u64,
     /// How long it took.
     pub elapsed: Duration,
+    /// What is logged of it belongs here.
+    pub trace: Trace,
 }
 
 /// Writes all parts, one after the other. `partitions` is how many the topic has.
 pub async fn execute<S: RowStore>(store: S, plans: Arc<[PlanRun]>, partitions: i32, parts: Vec<Part>) -> Report {
-    let start = Instant::now();
-    let mut report = Report { done: Vec::new(), error: None, written: 0, superseded: 0, elapsed: Duration::ZERO };
-    for part in parts {
-        match write(&store, &plans, partitions, part, &mut report).await {
-            Ok(done) => report.done.push(done),
-            Err(error) => {
-                report.error = Some(error);
-                break;
+    let (start, trace) = (Instant::now(), Trace::next());
+    let mut report =
+        Report { done: Vec::new(), error: None, written: 0, superseded: 0, elapsed: Duration::ZERO, trace };
+    let mut span = trace.open("flush", Kind::Internal);
+    let all = async {
+        for part in parts {
+            match write(&store, &plans, partitions, part, &mut report).await {
+                Ok(done) => report.done.push(done),
+                Err(error) => {
+                    report.error = Some(error);
+                    break;
+                }
             }
         }
-    }
+    };
+    trace.scope(all).await;
     report.elapsed = start.elapsed();
+    span.note("featuremill.lanes", &report.written);
+    if let Some(error) = &report.error {
+        span.fail(error);
+    }
     report
 }
 

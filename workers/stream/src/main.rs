@@ -15,10 +15,13 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let args = Args::of_process();
-    if let Err(error) = shell::telemetry::init(args.log_format) {
-        eprintln!("featuremill-stream: {error}");
-        return ExitCode::FAILURE;
-    }
+    let _traces = match shell::telemetry::init(args.log_format) {
+        Ok(traces) => traces,
+        Err(error) => {
+            eprintln!("featuremill-stream: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
     tracing::info!(version = env!("CARGO_PKG_VERSION"), build = BUILD, "featuremill-stream starts");
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -43,6 +46,11 @@ fn main() -> ExitCode {
 
 async fn execute(command: Command) -> Result<(), Box<dyn std::error::Error>> {
     let shutdown = shell::shutdown::on_signal()?;
+    let _span = match &command {
+        Command::Run(_) => None,
+        Command::Replay(_) => Some(shell::trace::process("replay")),
+        Command::Skew(_) => Some(shell::trace::process("skew check")),
+    };
     match command {
         Command::Run(args) => stream::run(*args, shutdown).await?,
         Command::Replay(args) => stream::replay::run(*args, shutdown).await?,

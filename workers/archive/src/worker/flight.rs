@@ -6,6 +6,7 @@ use lake::LakeError;
 use lake::bronze::{Bronze, Chunk, Progress};
 use rdkafka::consumer::{CommitMode, Consumer};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use shell::trace::{Kind, Trace};
 use tokio::sync::oneshot;
 
 use super::{Exit, STORE, Worker};
@@ -19,6 +20,8 @@ pub(super) struct Flight {
     rows: u64,
     bytes: usize,
     started: Instant,
+    /// What is logged of it belongs here.
+    trace: Trace,
 }
 
 impl Worker {
@@ -57,12 +60,17 @@ impl Worker {
             covers.push((partition, part.term, part.position));
         }
         let (report, outcome) = oneshot::channel();
+        let trace = Trace::next();
         self.world.runtime.spawn(async move {
-            let outcome = bronze.append(&chunk).await;
+            let mut span = trace.open("commit", Kind::Internal);
+            let outcome = trace.scope(bronze.append(&chunk)).await;
+            if let Err(error) = &outcome {
+                span.fail(error);
+            }
             // The worker is gone only at the very end.
             drop(report.send((bronze, outcome)));
         });
-        self.flight = Some(Flight { outcome, covers, rows, bytes, started: Instant::now() });
+        self.flight = Some(Flight { outcome, covers, rows, bytes, started: Instant::now(), trace });
         self.last_commit = Instant::now();
     }
 
@@ -70,7 +78,7 @@ impl Worker {
     pub(super) fn end_flight(&mut self) -> Option<Exit> {
         let mut flight = self.flight.take()?;
         match flight.outcome.try_recv() {
-            Ok((bronze, outcome)) => self.landed(flight, bronze, outcome),
+            Ok((bronze, outcome)) => flight.trace.within(|| self.landed(flight, bronze, outcome)),
             Err(oneshot::error::TryRecvError::Empty) => self.flight = Some(flight),
             Err(oneshot::error::TryRecvError::Closed) => {
                 return Some(Exit::Failed("a commit ended without an outcome".to_owned()));
@@ -85,7 +93,7 @@ impl Worker {
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = &mut flight.outcome;
         match self.world.runtime.block_on(async { tokio::time::timeout(left, outcome).await }) {
-            Ok(Ok((bronze, outcome))) => self.landed(flight, bronze, outcome),
+            Ok(Ok((bronze, outcome))) => flight.trace.within(|| self.landed(flight, bronze, outcome)),
             // What is lost shows in the next look at it.
             Ok(Err(_)) | Err(_) => self.flight = Some(flight),
         }

@@ -13,6 +13,7 @@ use redis::cmd;
 use serde_json::json;
 use shell::clock::now_ms;
 use shell::store::{Erased, RedisStore, RowStore as _};
+use shell::trace;
 
 use super::{Run, RunError};
 use crate::completeness::complete_until;
@@ -51,7 +52,7 @@ impl Run {
         session: &SessionContext,
         report: &mut RunReport,
     ) -> Result<(), RunError> {
-        let Some(task) = self.task(store, session, report).await? else { return Ok(()) };
+        let Some(task) = trace::span("look", self.task(store, session, report)).await? else { return Ok(()) };
         let mut table = FeatureTable::open(&self.config.feature_table, self.plan.clone(), &self.storage).await?;
         // The table is as it was when this held, or newer: from here on an erasure makes the commit fail.
         if store.erased_version(&self.plan.view.uid).await? != task.erased {
@@ -60,7 +61,7 @@ impl Run {
         let publisher = self.publisher(lease, &task).await?;
         self.sweep(&table, &publisher, &task, session).await?;
 
-        let produced = self.produce(store, &table, &task, session, report).await?;
+        let produced = trace::span("fold", self.produce(store, &table, &task, session, report)).await?;
         report.rows = produced.summary.rows;
         let served = task.head.as_ref().map_or(0, |head| head.generation);
         let rows = task.published.as_ref().and_then(|published| published.rows);
@@ -99,10 +100,10 @@ impl Run {
         self.keep_previous(&task).await;
         // From here on the generation before the one that is served is not whole any more.
         publisher.begin().await?;
-        let rows = publisher.write(spools).await?;
+        let rows = trace::span("write", publisher.write(spools)).await?;
         let removed = self.remove_vanished(&table, &publisher, &task, session).await?;
         tracing::info!(rows, removed, generation = task.generation, "the rows are written");
-        self.flip(&publisher, &task, report.rows).await?;
+        trace::span("flip", self.flip(&publisher, &task, report.rows)).await?;
         report.outcome = RunOutcome::Published;
         Ok(())
     }

@@ -16,3 +16,4 @@ mod read;
 mod redis_server;
 mod select;
 mod shadow;
+mod traces;

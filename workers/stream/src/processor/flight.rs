@@ -52,8 +52,12 @@ impl<S: RowStore> Processor<S> {
     fn landed(&mut self, report: Option<Report>) {
         (self.flight, self.flying) = (None, 0);
         let Some(report) = report else { return self.restart_all("a flush ended without a result") };
+        report.trace.within(|| self.take_report(report));
+    }
+
+    fn take_report(&mut self, report: Report) {
         self.pace.end(report.elapsed, Instant::now());
-        let Report { done, error, written, superseded, elapsed } = report;
+        let Report { done, error, written, superseded, elapsed, trace: _ } = report;
         if written + superseded > 0 {
             Flushed { written, superseded, elapsed }.emit(&self.shared.metrics);
         }

@@ -245,7 +245,7 @@ impl<S: RowStore> Laying<'_, S> {
         let erased = state.cache.erased_version();
         let part = flush::Part { partition, term: 0, plan: 0, rows, marker, erased };
         let (store, plans) = (attempt.connection.store.clone(), shared.plans.clone());
-        let Report { done, error, written, superseded, elapsed } =
+        let Report { done, error, written, superseded, elapsed, trace: _ } =
             flush::execute(store, plans, shared.partitions(), vec![part]).await;
         if written + superseded > 0 {
             Flushed { written, superseded, elapsed }.emit(&shared.metrics);
