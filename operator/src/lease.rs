@@ -17,6 +17,8 @@ const DURATION: Duration = Duration::from_secs(15);
 const RENEW_DEADLINE: Duration = Duration::from_secs(10);
 /// How often a leader renews, and others look.
 const RETRY: Duration = Duration::from_secs(2);
+/// How long it may take to let go of it: longer than a busy API server takes, and less than it would take to expire.
+const RELEASE_LIMIT: Duration = Duration::from_secs(8);
 
 /// A candidate.
 pub struct Elector {
@@ -75,7 +77,7 @@ impl Elector {
             while !self.try_release().await? {}
             Ok(())
         };
-        let done: Result<Result<(), kube::Error>, _> = tokio::time::timeout(RETRY, done).await;
+        let done: Result<Result<(), kube::Error>, _> = tokio::time::timeout(RELEASE_LIMIT, done).await;
         if let Ok(Err(error)) = done {
             tracing::warn!(%error, "the lease could not be released; another waits until it expires");
         }
