@@ -14,6 +14,7 @@ use rdkafka::message::Message as _;
 use rdkafka::metadata::MetadataPartition;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use shell::kafka::{Complaints, KafkaError, explain, is_refusal};
+use shell::topic::kept_ms;
 
 use super::{LogAddress, kafka};
 use crate::trouble::Trouble;
@@ -87,19 +88,15 @@ async fn promise(address: &LogAddress, topic: &str) -> Result<Option<i64>, Troub
         // Who may read a topic need not be let see its configuration.
         Some(Err(_)) | None => return Ok(None),
     };
-    let value = |name: &str| config.get(name).and_then(|entry| entry.value.clone());
-    if let Some(policy) = value("cleanup.policy").filter(|policy| policy.contains("compact")) {
+    let policy = config.get("cleanup.policy").and_then(|entry| entry.value.clone());
+    if let Some(policy) = policy.filter(|policy| policy.contains("compact")) {
         let message = format!(
             "topic {topic} has cleanup.policy={policy}: a compacted topic does not keep every event; use one with \
              cleanup.policy=delete"
         );
         return Err(Trouble { reason: reasons::TOPIC_COMPACTED, message, stuck: true });
     }
-    let number = |name: &str| value(name).and_then(|text| text.parse::<i64>().ok());
-    Ok(match (number("retention.ms"), number("retention.bytes")) {
-        (Some(ms), Some(bytes)) if bytes < 0 => Some(if ms < 0 { i64::MAX } else { ms }),
-        _ => None,
-    })
+    Ok(kept_ms(&config))
 }
 
 /// Questions about one topic, all within one deadline.

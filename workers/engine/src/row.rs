@@ -154,11 +154,11 @@ pub const PARTITIONS_FIELD: &str = "partitions";
 /// field nothing was left out.
 pub const COMPLETE_FROM_FIELD: &str = "completeFrom";
 
-/// The same of one partition, which was read from the first record that the topic still held. The latest of all such fields
-/// is what is true of the rows.
+/// The same field, or that of one partition which was read from the first record that the topic still held. The latest of all
+/// such fields is what is true of the rows.
 #[must_use]
-pub fn partition_complete_from(partition: i32) -> String {
-    format!("{COMPLETE_FROM_FIELD}/{partition}")
+pub fn complete_from_field(partition: Option<i32>) -> String {
+    partition.map_or(COMPLETE_FROM_FIELD.to_owned(), |partition| format!("{COMPLETE_FROM_FIELD}/{partition}"))
 }
 
 /// Whether a field of [`marker_key`] is one of these.

@@ -174,7 +174,7 @@ fn parse_markers(key: &str, fields: impl IntoIterator<Item = (String, String)>) 
                 key: key.to_owned(),
                 detail: format!("the field {field} holds {text:?}: {error}"),
             })?;
-            markers.complete_from_ms = Some(markers.complete_from_ms.map_or(parsed, |known| known.max(parsed)));
+            markers.complete_from_ms = markers.complete_from_ms.max(Some(parsed));
         } else if let Ok(partition) = field.parse() {
             let marker = Marker::decode(&text).map_err(|source| StoreError::Marker { key: key.to_owned(), source })?;
             markers.by_partition.insert(partition, marker);

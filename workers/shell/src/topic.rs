@@ -162,12 +162,17 @@ fn bounds_of(
 /// # Errors
 /// [`TopicError`] if the brokers cannot be asked, or it does not exist.
 pub async fn keeps_ms(kafka: &KafkaSettings, topic: &str) -> Result<Option<i64>, TopicError> {
-    let Some(config) = config(kafka, topic).await? else { return Ok(None) };
+    Ok(config(kafka, topic).await?.as_ref().and_then(kept_ms))
+}
+
+/// The same of a topic's configuration.
+#[must_use]
+pub fn kept_ms(config: &ConfigResource) -> Option<i64> {
     let number = |name: &str| config.get(name)?.value.as_ref()?.parse::<i64>().ok();
-    Ok(match (number("retention.ms"), number("retention.bytes")) {
+    match (number("retention.ms"), number("retention.bytes")) {
         (Some(ms), Some(bytes)) if bytes < 0 => Some(if ms < 0 { i64::MAX } else { ms }),
         _ => None,
-    })
+    }
 }
 
 async fn refuse_compacted(kafka: &KafkaSettings, topic: &str) -> Result<(), TopicError> {

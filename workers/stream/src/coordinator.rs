@@ -272,7 +272,7 @@ impl<S: RowStore> Coordinator<S> {
 
     /// Starts a partition, or lets it stand still.
     fn decide(&mut self, facts: Facts<S>, queue: Option<Queue>) {
-        let Facts { partition, term, connection, markers, erased, end, decision } = facts;
+        let Facts { partition, term, connection, markers, erased, lost, end, decision } = facts;
         let topic = &self.shared.topic;
         let remedy = "raise source.epoch, which starts new rows from what the topic holds";
         match decision {
@@ -283,7 +283,7 @@ impl<S: RowStore> Coordinator<S> {
                     owned.started = Instant::now();
                 }
                 let until = i64::MAX;
-                let start = Start { partition, term, queue, connection, position, until, from, markers, erased };
+                let start = Start { partition, term, queue, connection, position, until, from, markers, erased, lost };
                 self.send(partition, Command::Start(Box::new(start)));
             }
             start::Start::SourceReset { marker, end } => {

@@ -33,6 +33,8 @@ pub struct Facts<S> {
     pub markers: Vec<Option<Marker>>,
     /// By plan: who was erased.
     pub erased: Vec<Arc<Erased>>,
+    /// By plan: what the topic had lost, as it was told.
+    pub lost: Vec<Option<Lost>>,
     /// Where the topic ends.
     pub end: i64,
     /// What to do.
@@ -73,19 +75,21 @@ pub async fn gather<S: RowStore>(
             // Of a partition with records the first of them will say it.
             let now = now_ms();
             let latest = if low < end { now } else { now.saturating_sub(keeps) };
-            for (plan, marker) in shared.plans.iter().zip(&markers) {
-                if let Some(lost) = Lost::before(marker.as_ref(), partition, low, latest) {
+            let lost: Vec<Option<Lost>> =
+                markers.iter().map(|marker| Lost::before(marker.as_ref(), partition, low, latest)).collect();
+            for (plan, lost) in shared.plans.iter().zip(&lost) {
+                if let Some(lost) = lost {
                     lost.tell(&connection.store, plan).await?;
                 }
             }
-            Ok((erased, markers))
+            Ok((erased, markers, lost))
         };
         match stored.await {
-            Ok((erased, markers)) => {
+            Ok((erased, markers, lost)) => {
                 let observed = Observed { markers, low, end };
                 let decision = start::decide(&observed);
                 let markers = observed.markers;
-                return Some(Facts { partition, term, connection, markers, erased, end, decision });
+                return Some(Facts { partition, term, connection, markers, erased, lost, end, decision });
             }
             Err(error) => {
                 link.broke(connection.number, &error);

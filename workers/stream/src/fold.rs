@@ -92,15 +92,21 @@ impl PlanState {
             rows: Vec::new(),
             slots: Vec::new(),
             waiting: None,
-            lost: Lost::before(marker.as_ref(), partition, from, now_ms()),
+            lost: None,
         }
     }
 
+    /// What the topic had lost, of which the first record may tell more.
+    #[must_use]
+    pub fn having_lost(self, lost: Option<Lost>) -> Self {
+        Self { lost, ..self }
+    }
+
     /// Events wait until they are written: for rows that nobody reads yet, of which each is then made once, and few are open
-    /// at a time. What is left out of those is told by who ordered them.
+    /// at a time.
     #[must_use]
     pub fn deferred(self) -> Self {
-        Self { waiting: Some(Waiting::default()), lost: None, ..self }
+        Self { waiting: Some(Waiting::default()), ..self }
     }
 
     /// Whether events wait until they are written.

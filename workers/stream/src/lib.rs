@@ -25,7 +25,7 @@ pub mod group;
 pub mod horizon;
 mod limit;
 pub mod link;
-mod lost;
+pub mod lost;
 pub mod metrics;
 mod pace;
 mod parts;

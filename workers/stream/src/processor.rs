@@ -147,10 +147,10 @@ impl<S: RowStore> Processor<S> {
     }
 
     fn start(&mut self, start: Start<S>) {
-        let Start { partition, term, queue, connection, position, until, from, markers, erased } = start;
-        let plans = (self.shared.plans.iter().zip(from).zip(markers.into_iter().zip(erased)))
-            .map(|((plan, from), (marker, erased))| {
-                let state = PlanState::new(plan, partition, from, marker, erased);
+        let Start { partition, term, queue, connection, position, until, from, markers, erased, lost } = start;
+        let plans = (self.shared.plans.iter().zip(from).zip(markers.into_iter().zip(erased)).zip(lost))
+            .map(|(((plan, from), (marker, erased)), lost)| {
+                let state = PlanState::new(plan, partition, from, marker, erased).having_lost(lost);
                 // What has an end is a replay.
                 if until < i64::MAX { state.deferred() } else { state }
             })

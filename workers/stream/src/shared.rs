@@ -17,6 +17,7 @@ use tokio::runtime::Handle;
 use crate::dead_letter::DeadLetters;
 use crate::group::GroupContext;
 use crate::link::{Connected, Link};
+use crate::lost::Lost;
 use crate::metrics::Metrics;
 use crate::plan_run::PlanRun;
 use crate::progress::Durable;
@@ -192,6 +193,8 @@ pub struct Start<S> {
     pub markers: Vec<Option<Marker>>,
     /// By plan: who was known to be erased before that.
     pub erased: Vec<Arc<Erased>>,
+    /// By plan: what the topic had lost, as it was told before anything is read.
+    pub lost: Vec<Option<Lost>>,
 }
 
 /// From the coordinator to a processor.

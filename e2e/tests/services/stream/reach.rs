@@ -5,7 +5,7 @@ use e2e::services::Message;
 use engine::lane::{Lane, Layout};
 use engine::read::{Layer, Reader, Status};
 use engine::replay::Part;
-use engine::row::{COMPLETE_FROM_FIELD, marker_key, parse_lane_field, partition_complete_from};
+use engine::row::{COMPLETE_FROM_FIELD, complete_from_field, marker_key, parse_lane_field};
 use rdkafka::TopicPartitionList;
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::topic_partition_list::Offset;
@@ -101,7 +101,7 @@ async fn reads_of_what_a_replay_left_out_are_inexact_and_all_others_exact() {
 
 async fn told(world: &World, partition: i32) -> Option<i64> {
     let key = marker_key(UID, &world.plan.revision, WHOLE, 0);
-    world.redis.command(&["HGET", &key, &partition_complete_from(partition)]).await.unwrap()
+    world.redis.command(&["HGET", &key, &complete_from_field(Some(partition))]).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -133,6 +133,11 @@ async fn a_worker_without_a_marker_tells_what_its_topic_had_lost() {
         "what the topic keeps it has: {idle}"
     );
     assert_eq!(told(&world, 2).await, None, "nothing is lost of what begins at 0");
+    // What comes late to a partition that held nothing takes nothing back.
+    let late = Message { time: Some(now - HOUR), ..record(&all[0], 1, now) };
+    world.kafka.produce(TOPIC, [late]).await.unwrap();
+    world.until_read(301).await;
+    assert_eq!(told(&world, 1).await, Some(idle));
 
     // One that goes on from a marker adds nothing, however much is gone by now.
     worker.process.kill().await.unwrap();
@@ -142,13 +147,13 @@ async fn a_worker_without_a_marker_tells_what_its_topic_had_lost() {
     let mut worker = world.worker("second");
     worker.ready().await;
     world.kafka.produce(TOPIC, [record(&all[0], 2, now)]).await.unwrap();
-    world.until_read(301).await;
+    world.until_read(302).await;
     assert_eq!((told(&world, 1).await, told(&world, 2).await), (Some(idle), None));
 
     // A store that lost all is filled from what the topic still holds.
     let _: () = world.redis.command(&["FLUSHALL"]).await.unwrap();
     worker.process.kill().await.unwrap();
     let _worker = world.worker("third");
-    world.until_read(301).await;
+    world.until_read(302).await;
     assert_eq!(told(&world, 2).await, Some(now - HOUR + 60 + future));
 }

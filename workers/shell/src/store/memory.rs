@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
-    COMPLETE_FROM_FIELD, CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, erased_key,
-    erased_version_key, lane_field, partition_complete_from,
+    CatalogEntry, PARTITIONS_FIELD, RunReport, Trouble, catalog_version_key, complete_from_field, erased_key,
+    erased_version_key, lane_field,
 };
 use engine::shadow::Report as Shadows;
 
@@ -213,8 +213,7 @@ impl RowStore for MemoryStore {
     async fn put_complete_from(&self, key: &str, partition: Option<i32>, time_ms: i64) -> Result<(), StoreError> {
         let mut state = self.open("saying from when on rows are complete")?;
         let hash = state.hashes.entry(key.to_owned()).or_default();
-        let field = partition.map_or(COMPLETE_FROM_FIELD.to_owned(), partition_complete_from);
-        hash.insert(field, time_ms.to_string().into_bytes());
+        hash.insert(complete_from_field(partition), time_ms.to_string().into_bytes());
         Ok(())
     }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use engine::compare::Report;
 use engine::replay::Progress;
 use engine::row::{
-    COMPLETE_FROM_FIELD, CatalogEntry, RunReport, Trouble, catalog_version_key, erased_key, erased_version_key,
-    lane_field, parse_lane_field, partition_complete_from,
+    CatalogEntry, RunReport, Trouble, catalog_version_key, complete_from_field, erased_key, erased_version_key,
+    lane_field, parse_lane_field,
 };
 use engine::shadow::Report as Shadows;
 use redis::{Cmd, Pipeline, cmd};
@@ -228,7 +228,7 @@ impl RowStore for RedisStore {
 
     async fn put_complete_from(&self, key: &str, partition: Option<i32>, time_ms: i64) -> Result<(), StoreError> {
         let mut set = cmd("HSET");
-        set.arg(key).arg(partition.map_or(COMPLETE_FROM_FIELD.to_owned(), partition_complete_from)).arg(time_ms);
+        set.arg(key).arg(complete_from_field(partition)).arg(time_ms);
         Ok(self.connection.run("saying from when on rows are complete", &set).await?)
     }
 

@@ -147,7 +147,9 @@ impl<S: RowStore> Driver<S> {
         self.shared.set_position(partition, position);
         Started { partition, position, end: to }.emit(&self.shared.metrics);
         let (term, until, from) = (self.term, to, vec![position; markers.len()]);
-        let start = Start { partition, term, queue, connection, position, until, from, markers, erased };
+        // What is left out was told by who ordered the replay.
+        let lost = vec![None; markers.len()];
+        let start = Start { partition, term, queue, connection, position, until, from, markers, erased, lost };
         // A processor that is gone shows in `follow`.
         drop(self.commands.send(Command::Start(Box::new(start))));
         self.processor.thread().unpark();
