@@ -6,7 +6,7 @@ use std::time::Duration;
 use e2e::planted::plant;
 use e2e::progress::wait_for;
 use engine::plan::{Assignment, Assignments};
-use engine::row::entity_hash;
+use engine::row::{Marker, entity_hash};
 use serde_json::{Value, json};
 
 use crate::world::{Forward, SHOPPER, SHOPPER_VIEW, World};
@@ -18,6 +18,8 @@ const PARTITIONS: i32 = 2;
 const SOON: Duration = Duration::from_secs(30);
 /// At no time of its own: each check is begun by the test.
 const NEVER: &str = "0 0 1 1 *";
+/// The finest tile of the clickstream's view.
+const TILE_MS: i64 = 60_000;
 
 /// The clickstream's view, its values watched.
 struct Watched {
@@ -53,7 +55,18 @@ impl Watched {
             }
         }
         self.world.feed.flush().unwrap();
-        self.world.settled(&self.uid).await.unwrap();
+        self.complete_to((jiff::Timestamp::now().as_millisecond() / TILE_MS + 1) * TILE_MS).await;
+    }
+
+    /// Waits until the live revision is complete to a time: the checks read as of whole tiles that it is complete to.
+    async fn complete_to(&self, time_ms: i64) {
+        wait_for("the end of the tile", Duration::from_mins(2), || async {
+            let markers = self.world.markers(&self.uid)?;
+            let there = |m: &Option<Marker>| m.is_some_and(|m| m.offset >= m.end_offset && m.read_to_end_at >= time_ms);
+            if markers.iter().all(there) { Ok(()) } else { Err(format!("{markers:?} before {time_ms}")) }
+        })
+        .await
+        .unwrap();
     }
 
     /// Looks now, as the runbooks say, and waits for the end.

@@ -30,10 +30,13 @@ const NULL_FOR_SOME: Change = (
 /// Waits for a phase with a candidate other than `before`, and gives that.
 async fn phase(world: &World, wanted: &str, before: &str) -> String {
     wait_for(&format!("the phase {wanted}"), Duration::from_mins(5), || async {
-        let (found, candidate) = (world.status(SHOPPER_VIEW, "phase"), world.status(SHOPPER_VIEW, "candidateRevision"));
+        // Of one status: what is read one after the other may be of two.
+        let both = "jsonpath={.status.phase} {.status.candidateRevision}";
+        let both = world.kubectl(&["get", SHOPPER_VIEW, "-o", both])?;
+        let (found, candidate) = both.split_once(' ').ok_or(both.clone())?;
         let told =
             || format!("{found} of {candidate}: {}", world.condition(SHOPPER_VIEW, "ComparisonPassed", "message"));
-        if found == wanted && candidate != before { Ok(candidate) } else { Err(told()) }
+        if found == wanted && candidate != before { Ok(candidate.to_owned()) } else { Err(told()) }
     })
     .await
     .unwrap()
