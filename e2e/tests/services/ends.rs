@@ -23,13 +23,13 @@ use shell::store::{Fence, MarkerWrite, RedisStore, RowStore as _};
 /// How long a change may take to be seen.
 const LIMIT: Duration = Duration::from_secs(30);
 
-struct Asked {
-    kafka: Kafka,
-    edges: RealEdges,
+pub struct Asked {
+    pub kafka: Kafka,
+    pub edges: RealEdges,
 }
 
 impl Asked {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         Self { kafka: Kafka::start().await.unwrap(), edges: RealEdges::default() }
     }
 
@@ -39,15 +39,47 @@ impl Asked {
         self.edges.ends(&address, &topics).await.map_err(|error| error.to_string())
     }
 
-    async fn put(&self, topic: &str, partition: i32, records: usize) {
+    /// These brokers and a store.
+    pub fn beside(&self, redis: &Redis) -> Arc<Address> {
+        Arc::new(Address {
+            log: LogAddress { bootstrap: self.kafka.bootstrap(), properties: BTreeMap::new() },
+            store: StoreAddress { url: redis.url(), settings: BTreeMap::new() },
+        })
+    }
+
+    pub async fn put(&self, topic: &str, partition: i32, records: usize) {
         let one = || Message { partition: Some(partition), payload: Some(b"{}".to_vec()), ..Message::default() };
         self.kafka.produce(topic, (0..records).map(|_| one())).await.unwrap();
     }
 
-    async fn delete(&self, topic: &str) {
+    /// Records of a partition before an offset go, as they do when they expire.
+    pub async fn expire(&self, topic: &str, partition: i32, before: i64) {
+        let mut to = TopicPartitionList::new();
+        to.add_partition_offset(topic, partition, Offset::Offset(before)).unwrap();
+        for answer in self.kafka.admin().unwrap().delete_records(&to, &AdminOptions::new()).await.unwrap().elements() {
+            answer.error().unwrap();
+        }
+    }
+
+    pub async fn delete(&self, topic: &str) {
         for answer in self.kafka.admin().unwrap().delete_topics(&[topic], &AdminOptions::new()).await.unwrap() {
             answer.unwrap();
         }
+    }
+}
+
+/// A view of revision `a`, as the operator follows it.
+pub fn subject(name: &str, topic: &str, address: &Arc<Address>) -> Subject {
+    Subject {
+        namespace: "shop".into(),
+        name: name.into(),
+        revision: "a".into(),
+        topic: topic.into(),
+        ahead_ms: 300_000,
+        thresholds: Thresholds::of(&[], &[]),
+        suspended: false,
+        scaling: None,
+        address: address.clone(),
     }
 }
 
@@ -63,11 +95,7 @@ async fn all_topics_are_asked_for_at_once_and_one_that_goes_keeps_no_other_from_
     asked.put("clicks", 0, 10).await;
     asked.put("clicks", 1, 10).await;
     asked.put("orders", 1, 7).await;
-    let mut to = TopicPartitionList::new();
-    to.add_partition_offset("clicks", 1, Offset::Offset(4)).unwrap();
-    for answer in asked.kafka.admin().unwrap().delete_records(&to, &AdminOptions::new()).await.unwrap().elements() {
-        answer.error().unwrap();
-    }
+    asked.expire("clicks", 1, 4).await;
 
     let ends = asked.of(&["clicks", "orders", "nothing"]).await.unwrap();
     let clicks = bounds([(0, 0, 10), (1, 4, 10), (2, 0, 0)]);
@@ -168,23 +196,10 @@ async fn a_thousand_views_of_ten_partitions_are_measured_in_two_seconds() {
     }
     write_markers(&redis, jiff::Timestamp::now().as_millisecond()).await;
 
-    let address = Arc::new(Address {
-        log: LogAddress { bootstrap: asked.kafka.bootstrap(), properties: BTreeMap::new() },
-        store: StoreAddress { url: redis.url(), settings: BTreeMap::new() },
-    });
+    let address = asked.beside(&redis);
     let (lags, figures) = (Lags::default(), Figures::register(&mut Registry::default()));
     for view in 0..VIEWS {
-        let subject = Subject {
-            namespace: "shop".into(),
-            name: format!("view-{view}"),
-            revision: "a".into(),
-            topic: names[view % TOPICS].clone(),
-            ahead_ms: 300_000,
-            thresholds: Thresholds::of(&[], &[]),
-            suspended: false,
-            scaling: None,
-            address: address.clone(),
-        };
+        let subject = subject(&format!("view-{view}"), &names[view % TOPICS], &address);
         lags.follow(&view.to_string(), Follow::Yes(Box::new(subject)), None);
     }
     let sweep = async || {

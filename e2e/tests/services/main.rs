@@ -7,3 +7,4 @@ mod offsets;
 mod process;
 mod redis;
 mod stream;
+mod traps;
