@@ -1,7 +1,7 @@
 //! Scaling by lag on real pods: a flooded topic is read by more workers, which go when one suffices again; and, in the long form,
 //! twenty minutes of load that rises and falls, in which workers come and go with it and not more often.
 //!
-//! A worker has a tenth of a core, so that several of them read more than one on any machine.
+//! A worker has a twentieth of a core, so that several of them read more than one on any machine, and less than a test can write.
 
 use std::time::{Duration, Instant};
 
@@ -33,7 +33,7 @@ struct Flooded {
 impl Flooded {
     async fn new(name: &str, scaling: &str) -> Self {
         let world = World::new(name, PARTITIONS).await;
-        let slow = "  worker: {resources: {requests: {cpu: 50m}, limits: {cpu: 100m, memory: 512Mi}}}\n";
+        let slow = "  worker: {resources: {requests: {cpu: 25m}, limits: {cpu: 50m, memory: 512Mi}}}\n";
         world.apply(&format!("{}{slow}  scaling: {scaling}\n", world.shopper()));
         for object in ["architecture/realtime", SHOPPER_VIEW] {
             world.ready(object);
@@ -147,11 +147,14 @@ async fn a_load_that_rises_and_falls_for_twenty_minutes_is_followed_and_no_more(
     // Four times five minutes; within each the load sways by a fifth, faster than anybody is to follow.
     let parts = [0.4, 1.8, 0.4, 1.8];
     let part = Duration::from_mins(5);
+    let mut fed = Instant::now();
     while it.begun.elapsed() < part * 4 {
         let at = it.begun.elapsed().as_secs_f64();
         let which = (at / part.as_secs_f64()) as usize;
         let load = each * parts[which.min(3)] * (1.0 + 0.2 * (at / 20.0 * std::f64::consts::TAU).sin());
-        it.send((load * STEP.as_secs_f64()) as u64);
+        // A step takes as long as it takes; the load is what is due since the one before.
+        let due = std::mem::replace(&mut fed, Instant::now()).elapsed();
+        it.send((load * due.as_secs_f64()) as u64);
         let waits = it.step().await;
         if (at as u64).is_multiple_of(15) {
             let (wanted, ready) = (it.number("scaling.desiredReplicas"), it.number("readyReplicas"));
