@@ -135,13 +135,17 @@ async fn of_store(
 ) -> Result<Vec<(String, Markers)>, EdgeError> {
     let store = &edges.store(address).await?;
     let read = async |(uid, subject): (&String, &Subject)| match of_view(&**store, uid, subject).await {
-        Ok(markers) => Some((uid.clone(), markers)),
-        Err(problem) => {
-            tracing::warn!(view = subject.name, namespace = subject.namespace, %problem, "reading markers");
-            None
-        }
+        Ok(markers) => Ok((uid.clone(), markers)),
+        Err(problem) => Err((format!("{}/{}", subject.namespace, subject.name), problem)),
     };
-    Ok(stream::iter(views).map(read).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await)
+    let answers: Vec<_> = stream::iter(views).map(read).buffer_unordered(AT_ONCE).collect().await;
+    let (known, failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    // A store that goes away fails all views in the same way: one line says so, and of how many.
+    let views = failed.len();
+    if let Some(Err((view, problem))) = failed.into_iter().next() {
+        tracing::warn!(store = address.url, views, view, %problem, "reading markers");
+    }
+    Ok(known.into_iter().flatten().collect())
 }
 
 async fn of_view(store: &dyn crate::edges::Store, uid: &str, subject: &Subject) -> Result<Markers, EdgeError> {
