@@ -207,7 +207,9 @@ function overview() {
 
 let focusNext = false;
 function route() {
-  const path = decodeURIComponent(location.hash.replace(/^#\/?/, ""));
+  let path = "";
+  // What is no address is none of a view.
+  try { path = decodeURIComponent(location.hash.replace(/^#\/?/, "")); } catch { /* nothing is chosen */ }
   selected = path.includes("/") ? path : "";
   seen = undefined;
   overviewSaid = "";

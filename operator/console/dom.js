@@ -113,7 +113,7 @@ export function left(progress) {
 export const SEVERITIES = [
   ["critical", "Critical", "wrong, missing, or far behind"],
   ["stalled", "Stalled", "served; a person is needed to go on"],
-  ["warning", "Warning", "older than promised"],
+  ["warning", "Warning", "older than promised, or nobody knows how old"],
   ["progressing", "Progressing", "work is under way"],
   ["held", "Held", "waits for a person's word, or is paused, pinned or suspended"],
   ["healthy", "Healthy", "as written"],

@@ -106,7 +106,7 @@ function fill(line, row) {
       !meter && row.severity === "critical" && row.reason && row.reason !== "Healthy" ? el("p", { class: "why", text: words(row.reason) }) : null,
       meter ? el("p", { class: "far" }, meter, el("span", { class: "n", text: rest === undefined ? "" : span(rest) })) : null),
     el("div", { class: "lag" },
-      row.trail ? spark(row.trail, row.lag, 84, 24, behind) : el("span", { class: "unmeasured", "aria-hidden": true }),
+      row.lag && row.trail ? spark(row.trail, row.lag, 84, 24, behind) : el("span", { class: "unmeasured", "aria-hidden": true }),
       el("span", { class: `n tier${row.lag?.tier ?? 0}`, title: behind, text: lag === undefined ? "–" : span(lag) })));
 }
 

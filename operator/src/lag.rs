@@ -28,7 +28,7 @@ pub use subject::{Address, Follow, Subject, of_round};
 
 use crate::scaling::{self, Memory};
 use measure::{Measured, Seen};
-use tier::Alarm;
+use tier::{Alarm, Tier};
 
 /// What is known of the lag of a view's live revision.
 #[derive(Clone, Debug, PartialEq)]
@@ -94,6 +94,37 @@ struct Followed {
     asked: Option<Unknown>,
 }
 
+impl Followed {
+    /// As status says that the view stood: what an operator that was restarted goes on from.
+    fn begin(subject: Arc<Subject>, stands: Option<&FeatureViewStatus>) -> Self {
+        let lag = stands.and_then(|status| status.lag.as_ref()).filter(|lag| lag.revision == subject.revision);
+        Self {
+            seen: Arc::new(lag.map(Seen::of).unwrap_or_default()),
+            alarm: lag.map(Alarm::of).unwrap_or_default(),
+            scaling: scaling::of_subject(&subject, stands),
+            standing: Standing::Unknown(Unknown::Soon),
+            missed: 0,
+            asked: None,
+            subject,
+        }
+    }
+
+    /// How it stands, as a round is told.
+    fn ask(&mut self) -> Standing {
+        self.asked = self.standing.unknown();
+        self.standing.clone()
+    }
+}
+
+/// How a view stands after a sweep.
+pub(crate) struct Found {
+    pub standing: Standing,
+    /// The most urgent tier that is raised, also while the lag is not known.
+    pub raised: Option<Tier>,
+    /// Whether it became unknown, or known again, since a round last asked.
+    pub otherwise: bool,
+}
+
 /// One copy of what was seen and decided before, for a sweep to go on from.
 pub(crate) struct Before {
     pub subject: Arc<Subject>,
@@ -110,36 +141,31 @@ impl Lags {
     /// what an operator that was restarted remembers.
     pub fn follow(&self, uid: &str, follow: Follow, stands: Option<&FeatureViewStatus>) -> Standing {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let subject = match follow {
+        let mut subject = match follow {
             Follow::No => {
                 known.views.remove(uid);
                 return Standing::None;
             }
-            Follow::AsBefore => {
-                return known.views.get(uid).map_or(Standing::Unknown(Unknown::Soon), |f| f.standing.clone());
-            }
-            Follow::Yes(mut subject) => {
-                subject.address = known.shared(subject.address);
-                Arc::new(*subject)
-            }
+            Follow::Yes(subject) => subject,
+            Follow::AsBefore(told) => match (known.views.get_mut(uid), told) {
+                (Some(followed), _) => return followed.ask(),
+                (None, Some(subject)) => subject,
+                (None, None) => return Standing::Unknown(Unknown::Soon),
+            },
         };
+        subject.address = subject.address.map(|address| known.shared(address));
+        let subject = Arc::new(*subject);
         match known.views.get_mut(uid) {
             Some(followed) if followed.subject.revision == subject.revision => {
                 if followed.scaling.is_none() || subject.scaling.is_none() {
                     followed.scaling = scaling::of_subject(&subject, stands);
                 }
                 followed.subject = subject;
-                followed.asked = followed.standing.unknown();
-                followed.standing.clone()
+                followed.ask()
             }
             _ => {
-                let lag = stands.and_then(|status| status.lag.as_ref());
-                let alarm = lag.filter(|lag| lag.revision == subject.revision).map(Alarm::of).unwrap_or_default();
-                let scaling = scaling::of_subject(&subject, stands);
-                let standing = Standing::Unknown(Unknown::Soon);
-                let asked = standing.unknown();
-                let (seen, standing_too) = (Arc::default(), standing.clone());
-                let followed = Followed { subject, seen, alarm, scaling, standing: standing_too, missed: 0, asked };
+                let mut followed = Followed::begin(subject, stands);
+                let standing = followed.ask();
                 known.views.insert(uid.to_owned(), followed);
                 standing
             }
@@ -166,14 +192,8 @@ impl Lags {
         all
     }
 
-    /// Takes what a sweep found, unless the view is followed otherwise by now; answers how it stands, and whether it became
-    /// unknown, or known again, since a round last asked.
-    pub(crate) fn found(
-        &self,
-        uid: &str,
-        of: &Subject,
-        found: Result<(Seen, Judged), Unknown>,
-    ) -> Option<(Standing, bool)> {
+    /// Takes what a sweep found, unless the view is followed otherwise by now; answers how it stands.
+    pub(crate) fn found(&self, uid: &str, of: &Subject, found: Result<(Seen, Judged), Unknown>) -> Option<Found> {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let followed = known.views.get_mut(uid).filter(|f| f.subject.revision == of.revision)?;
         match found {
@@ -193,7 +213,9 @@ impl Lags {
                 }
             }
         }
-        Some((followed.standing.clone(), followed.asked != followed.standing.unknown()))
+        let (standing, raised) = (followed.standing.clone(), followed.alarm.tier());
+        let otherwise = followed.asked != standing.unknown();
+        Some(Found { standing, raised, otherwise })
     }
 }
 

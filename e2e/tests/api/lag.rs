@@ -35,7 +35,7 @@ pub fn fresh(view: &FeatureView, status: &str, reason: &str) -> bool {
 
 /// The topic's one partition ends there.
 pub fn ends_at(world: &World, end: i64) {
-    *world.edges.ends.lock().unwrap() = [(0, Bounds { start: 0, end })].into();
+    *world.edges.ends.lock().unwrap() = [(0, Bounds { start: 0, end, past: false })].into();
 }
 
 /// A worker that read up to `offset`, and was at the end that many seconds ago.
@@ -129,6 +129,37 @@ async fn a_view_at_the_end_of_its_topic_is_on_time_and_its_candidate_calls_nobod
     ends_at(&world, offset + 1);
     let late = world.view(VIEW, "late", |v| fresh(v, "False", "LagTier1")).await;
     assert_eq!((lag(&late).records, lag(&late).revision), (1, active(&first)));
+    operator.stop().await;
+}
+
+#[tokio::test]
+async fn an_operator_that_begins_while_the_store_is_away_goes_on_calling_and_says_that_it_measures_nothing() {
+    let world = World::new("lag-blind").await;
+    let operator = start(&world);
+    let view = served(&world, &json!([{"tier": 1, "lagSeconds": 300, "forSeconds": 0}])).await;
+    let offset = jiff::Timestamp::now().as_millisecond() + 1000;
+    reads(&world, &view, offset, 1800).await;
+    ends_at(&world, offset + 50);
+    world.view(VIEW, "late", |v| fresh(v, "False", "LagTier1")).await;
+    operator.stop().await;
+
+    let message = |v: &FeatureView| {
+        let conditions = v.status.clone().unwrap_or_default().conditions;
+        conditions.into_iter().find(|c| c.type_ == "Fresh").map(|c| c.message).unwrap_or_default()
+    };
+    world.edges.store.set_away(true);
+    let operator = start(&world);
+    let blind =
+        world.view(VIEW, "measured no more", |v| message(v).contains("50 records as measured last, at 2")).await;
+    assert!(fresh(&blind, "False", "LagTier1"), "{}", message(&blind));
+    assert!(
+        message(&blind).contains("; the online store does not say how far the topic was read"),
+        "{}",
+        message(&blind)
+    );
+    world.edges.store.set_away(false);
+    let seen = world.view(VIEW, "measured again", |v| !message(v).contains("as measured last")).await;
+    assert!(fresh(&seen, "False", "LagTier1"), "{}", message(&seen));
     operator.stop().await;
 }
 

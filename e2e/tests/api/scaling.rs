@@ -85,7 +85,7 @@ impl Flow {
             if *position as i64 == *end as i64 {
                 *at_end = now;
             }
-            ends.insert(partition, Bounds { start: 0, end: *end as i64 });
+            ends.insert(partition, Bounds { start: 0, end: *end as i64, past: false });
             let (offset, end_offset) = (*position as i64, *end as i64);
             markers.push(Marker { offset, event_time: now, end_offset, read_to_end_at: *at_end });
         }

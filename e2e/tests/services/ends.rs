@@ -79,12 +79,12 @@ pub fn subject(name: &str, topic: &str, address: &Arc<Address>) -> Subject {
         thresholds: Thresholds::of(&[], &[]),
         suspended: false,
         scaling: None,
-        address: address.clone(),
+        address: Some(address.clone()),
     }
 }
 
 fn bounds<const N: usize>(all: [(i32, i64, i64); N]) -> BTreeMap<i32, Bounds> {
-    all.into_iter().map(|(partition, start, end)| (partition, Bounds { start, end })).collect()
+    all.into_iter().map(|(partition, start, end)| (partition, Bounds { start, end, past: false })).collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -104,7 +104,7 @@ async fn all_topics_are_asked_for_at_once_and_one_that_goes_keeps_no_other_from_
 
     // What is written is seen with the next question.
     asked.put("orders", 0, 2).await;
-    assert_eq!(asked.of(&["orders"]).await.unwrap()["orders"][&0], Bounds { start: 0, end: 2 });
+    assert_eq!(asked.of(&["orders"]).await.unwrap()["orders"][&0], Bounds { start: 0, end: 2, past: false });
 
     // One goes; then it is there again, smaller than it was.
     asked.delete("orders").await;

@@ -50,7 +50,8 @@ pub fn firing(views: &Summary, swept: Option<i64>, wording: &Wording, now: i64, 
     if let Some(from) = since.unmeasured.filter(|from| now - from >= UNMEASURED_MS) {
         let summary =
             format!("The lag of {} FeatureViews is not known, so nobody is told if they fall behind", views.unmeasured);
-        let description = "Condition Fresh of these views is Unknown and says whether the online store, the brokers or the topic is missing.";
+        let description =
+            "Condition Fresh of these views says whether the online store, the brokers or the topic is missing.";
         firing.extend([operator("FeaturemillViewsUnmeasured", "warning", from, &summary, description, wording)]);
     }
     (firing, since)

@@ -47,10 +47,11 @@ pub fn of(seen: &Seen) -> Vec<Alert> {
         let tier = if critical && seen.is(types::READY, ConditionStatus::False) { 1 } else { 2 };
         add(tier, "A person is needed", &stalled.reason, &stalled.message);
     }
-    let tier = seen.lag.as_ref().and_then(|lag| u8::try_from(lag.tier?).ok());
+    let known = seen.lag.as_ref().filter(|_| seen.unmeasured().is_none());
+    let tier = known.and_then(|lag| u8::try_from(lag.tier?).ok());
     if let Some(fresh) = seen.stale() {
         add(tier.unwrap_or(2), "What is served is too old", &fresh.reason, &fresh.message);
-    } else if let (Some(tier), Some(lag)) = (tier, &seen.lag) {
+    } else if let (Some(tier), Some(lag)) = (tier, known) {
         let seconds = lag.seconds.map_or_else(|| "behind".to_owned(), |s| format!("{s} s behind"));
         add(
             tier,
@@ -58,6 +59,9 @@ pub fn of(seen: &Seen) -> Vec<Alert> {
             &format!("LagTier{tier}"),
             &format!("the active revision is {seconds} its topic"),
         );
+    }
+    if let Some(fresh) = seen.unmeasured() {
+        add(2, "Nobody knows how old what is served is", &fresh.reason, &fresh.message);
     }
     if let Some(run) = seen.status.last_run.as_ref().filter(|run| ["Refused", "Failed"].contains(&run.outcome.as_str()))
     {

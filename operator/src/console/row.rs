@@ -20,7 +20,7 @@ pub enum Severity {
     Critical,
     /// It serves, and a person is needed to go on.
     Stalled,
-    /// It serves what is older than promised.
+    /// It serves what is older than promised, or nobody knows how old it is.
     Warning,
     /// Work is under way.
     Progressing,
@@ -105,7 +105,7 @@ impl Row {
             progress: progress(seen),
             generation: status.generation,
             horizon: status.horizon.clone(),
-            lag: seen.lag.clone(),
+            lag: seen.lag.clone().filter(|_| seen.unmeasured().is_none()),
             alerts: alerts::of(seen).len(),
         }
     }
@@ -139,7 +139,10 @@ pub fn severity(seen: &Seen) -> Severity {
         Severity::Critical
     } else if seen.stalled() {
         Severity::Stalled
-    } else if seen.stale().is_some() || tier == Some(2) || seen.is(types::SOUND, ConditionStatus::False) {
+    } else if seen.stale().or(seen.unmeasured()).is_some()
+        || tier == Some(2)
+        || seen.is(types::SOUND, ConditionStatus::False)
+    {
         Severity::Warning
     } else if held.contains(&phase(seen).as_str()) {
         Severity::Held
@@ -161,7 +164,7 @@ fn headline(seen: &Seen) -> Option<String> {
         .or_else(|| seen.spec.as_ref().err().map(|problem| format!("spec does not read: {problem}")))
         .or_else(|| says(types::STALLED, &[yes]))
         .or_else(|| says(types::READY, &[no, unknown]))
-        .or_else(|| seen.stale().map(|fresh| fresh.message.clone()))
+        .or_else(|| seen.stale().or(seen.unmeasured()).map(|fresh| fresh.message.clone()))
         .or_else(|| says(types::RECONCILING, &[yes]))
         .or_else(|| says(types::READY, &[yes]).filter(|_| severity(seen) == Severity::Held))?;
     Some(match text.char_indices().nth(HEADLINE) {
@@ -236,6 +239,12 @@ mod tests {
         assert_eq!(severity(vec![ready("Unknown", "Pending")], none()), Severity::Progressing);
         assert_eq!(severity(vec![], none()), Severity::Progressing);
         assert_eq!(severity(vec![served()], json!({"observedGeneration": 0})), Severity::Progressing);
+        let unknown = || condition("Fresh", "Unknown", "KafkaUnreachable", "nobody knows");
+        assert_eq!(severity(vec![served(), unknown()], none()), Severity::Warning);
+        assert_eq!(
+            severity(vec![served(), condition("Fresh", "Unknown", "Pending", "soon")], none()),
+            Severity::Healthy
+        );
         assert_eq!(severity(vec![served()], json!({"phase": "Pinned"})), Severity::Held);
         assert_eq!(severity(vec![served()], none()), Severity::Healthy);
         assert!(Severity::Critical < Severity::Stalled && Severity::Held < Severity::Healthy);
@@ -245,6 +254,14 @@ mod tests {
     fn a_line_is_what_is_known() {
         insta::assert_json_snapshot!("a_new_view", of(Value::Null));
         insta::assert_json_snapshot!("a_view_that_replays", of(rollout()));
+    }
+
+    #[test]
+    fn a_lag_that_nobody_measures_is_not_shown_as_if_it_were() {
+        let status = |fresh: Value| json!({"lag": {"seconds": 3, "records": 9}, "conditions": [fresh]});
+        let unknown = of(status(condition("Fresh", "Unknown", "StoreUnreachable", "the store is away")));
+        assert_eq!((unknown.lag, unknown.headline.as_deref(), unknown.alerts), (None, Some("the store is away"), 1));
+        assert!(of(status(condition("Fresh", "Unknown", "Pending", "soon"))).lag.is_some());
     }
 
     #[test]

@@ -101,6 +101,13 @@ impl Seen {
         (fresh.status == ConditionStatus::False && !meant.contains(&fresh.reason.as_str())).then_some(fresh)
     }
 
+    /// Nobody knows how far it is behind, and why: what was measured before is no longer how it is.
+    pub fn unmeasured(&self) -> Option<&Condition> {
+        let why = [reasons::STORE_UNREACHABLE, reasons::KAFKA_UNREACHABLE, reasons::TOPIC_MISSING];
+        let fresh = self.condition(types::FRESH)?;
+        (fresh.status == ConditionStatus::Unknown && why.contains(&fresh.reason.as_str())).then_some(fresh)
+    }
+
     /// Whether a person is needed.
     pub fn stalled(&self) -> bool {
         self.is(types::STALLED, ConditionStatus::True)

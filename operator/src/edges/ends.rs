@@ -62,8 +62,25 @@ impl Clients {
 struct Client {
     consumer: BaseConsumer<Complaints>,
     bootstrap: String,
-    /// The partitions of each topic, and when they were asked for. Held while questions are asked.
-    known: Mutex<BTreeMap<String, (Vec<i32>, Instant)>>,
+    /// Held while questions are asked.
+    known: Mutex<Known>,
+}
+
+/// What is known of topics.
+#[derive(Default)]
+struct Known {
+    topics: BTreeMap<String, Partitions>,
+    /// The last answer of each.
+    last: Ends,
+}
+
+/// The partitions of a topic.
+struct Partitions {
+    led: Vec<i32>,
+    /// Those without a leader, of whom nobody could be asked.
+    leaderless: Vec<i32>,
+    /// When they were asked for.
+    asked: Instant,
 }
 
 /// Within which time, and of which client, a call asks.
@@ -91,21 +108,23 @@ impl Client {
         let failed = |error: KafkaError| {
             EdgeError(format!("asking {} where topics end: {}", self.bootstrap, explain(&self.consumer, &error)))
         };
-        known.retain(|topic, (_, asked)| topics.contains(topic) && asked.elapsed() < KNOWN_FOR);
-        call.look_up(topics, &mut known).map_err(failed)?;
+        let stands = |found: &Partitions| found.leaderless.is_empty() && found.asked.elapsed() < KNOWN_FOR;
+        known.topics.retain(|topic, found| topics.contains(topic) && stands(found));
+        known.last.retain(|topic, _| topics.contains(topic));
+        call.look_up(topics, &mut known.topics).map_err(failed)?;
         let first = Call { consumer: &self.consumer, deadline: Instant::now() + FIRST };
-        if let Ok(ends) = first.ask(known.iter()) {
-            return Ok(ends);
+        if let Ok(ends) = first.ask(known.topics.iter()) {
+            return Ok(known.complete(ends));
         }
         // A topic went, or was made anew with fewer partitions: each is looked up again, and asked for alone if need be.
-        known.clear();
-        call.look_up(topics, &mut known).map_err(failed)?;
-        if let Ok(ends) = call.ask(known.iter()) {
-            return Ok(ends);
+        known.topics.clear();
+        call.look_up(topics, &mut known.topics).map_err(failed)?;
+        if let Ok(ends) = call.ask(known.topics.iter()) {
+            return Ok(known.complete(ends));
         }
         let mut all = Ends::new();
         let mut last = None;
-        for one in &*known {
+        for one in &known.topics {
             match call.ask(std::iter::once(one)) {
                 Ok(ends) => all.extend(ends),
                 Err(error) if call.is_over() => return Err(failed(error)),
@@ -114,8 +133,24 @@ impl Client {
         }
         match last.filter(|_| all.is_empty()) {
             Some(error) => Err(failed(error)),
-            None => Ok(all),
+            None => Ok(known.complete(all)),
         }
+    }
+}
+
+impl Known {
+    /// An answer, with what was known last of partitions that lost their leader.
+    fn complete(&mut self, mut ends: Ends) -> Ends {
+        for (topic, partitions) in &self.topics {
+            for partition in &partitions.leaderless {
+                if let Some(bounds) = self.last.get(topic).and_then(|last| last.get(partition)) {
+                    let past = Bounds { past: true, ..*bounds };
+                    ends.entry(topic.clone()).or_default().insert(*partition, past);
+                }
+            }
+        }
+        self.last.extend(ends.clone());
+        ends
     }
 }
 
@@ -129,18 +164,16 @@ impl Call<'_> {
     }
 
     /// The partitions of the topics that are not known; one that does not exist stays unknown.
-    fn look_up(
-        &self,
-        topics: &BTreeSet<String>,
-        known: &mut BTreeMap<String, (Vec<i32>, Instant)>,
-    ) -> Result<(), KafkaError> {
+    fn look_up(&self, topics: &BTreeSet<String>, known: &mut BTreeMap<String, Partitions>) -> Result<(), KafkaError> {
         let unknown: Vec<&String> = topics.iter().filter(|topic| !known.contains_key(*topic)).collect();
         let mut found = |topic: &MetadataTopic| {
-            // One without a leader has nobody who could be asked.
-            let led = topic.partitions().iter().filter(|partition| partition.leader() >= 0);
-            let partitions: Vec<i32> = led.map(MetadataPartition::id).collect();
-            if topic.error().is_none() && !partitions.is_empty() && topics.contains(topic.name()) {
-                known.insert(topic.name().to_owned(), (partitions, Instant::now()));
+            let ids = |led: bool| {
+                let of = topic.partitions().iter().filter(move |partition| (partition.leader() >= 0) == led);
+                of.map(MetadataPartition::id).collect()
+            };
+            if topic.error().is_none() && topics.contains(topic.name()) {
+                let found = Partitions { led: ids(true), leaderless: ids(false), asked: Instant::now() };
+                known.insert(topic.name().to_owned(), found);
             }
         };
         if unknown.len() >= MANY {
@@ -154,9 +187,9 @@ impl Call<'_> {
     }
 
     /// Where they begin and end.
-    fn ask<'a>(&self, topics: impl Iterator<Item = (&'a String, &'a (Vec<i32>, Instant))>) -> Result<Ends, KafkaError> {
+    fn ask<'a>(&self, topics: impl Iterator<Item = (&'a String, &'a Partitions)>) -> Result<Ends, KafkaError> {
         let all: Vec<(&str, i32)> =
-            topics.flat_map(|(topic, (partitions, _))| partitions.iter().map(|p| (topic.as_str(), *p))).collect();
+            topics.flat_map(|(topic, partitions)| partitions.led.iter().map(|p| (topic.as_str(), *p))).collect();
         let mut ends = Ends::new();
         for some in all.chunks(AT_ONCE) {
             // The beginning first: it only ever rises, up to the end.
@@ -165,7 +198,7 @@ impl Call<'_> {
             for (at, start) in starts {
                 let Some(end) = of_end.remove(&at) else { continue };
                 let (topic, partition) = at;
-                ends.entry(topic).or_default().insert(partition, Bounds { start, end: end.max(start) });
+                ends.entry(topic).or_default().insert(partition, Bounds { start, end: end.max(start), past: false });
             }
         }
         Ok(ends)
@@ -185,5 +218,28 @@ impl Call<'_> {
             }
         }
         Ok(offsets)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_partition_that_lost_its_leader_what_was_known_last_stands() {
+        let topic = |leaderless: &[i32]| {
+            let found = Partitions { led: vec![0], leaderless: leaderless.to_vec(), asked: Instant::now() };
+            BTreeMap::from([("clicks".to_owned(), found)])
+        };
+        let bounds = |end, past| Bounds { start: 0, end, past };
+        let answer = |of: &[(i32, Bounds)]| Ends::from([("clicks".to_owned(), of.iter().copied().collect())]);
+        let mut known = Known { topics: topic(&[2]), ..Known::default() };
+        let both = answer(&[(0, bounds(5, false)), (1, bounds(7, false))]);
+        assert_eq!(known.complete(both.clone()), both, "of another nothing is known");
+        known.topics = topic(&[1]);
+        for _ in 0..2 {
+            let one = answer(&[(0, bounds(6, false))]);
+            assert_eq!(known.complete(one), answer(&[(0, bounds(6, false)), (1, bounds(7, true))]));
+        }
     }
 }

@@ -100,22 +100,26 @@ impl Figures {
         Some((seconds, records, tier))
     }
 
-    /// A view stands like this.
-    pub(super) fn show(&self, subject: &Subject, standing: &Standing) {
+    /// A view stands like this, and `raised` is its most urgent tier that is.
+    pub(super) fn show(&self, subject: &Subject, standing: &Standing, raised: Option<Tier>) {
         let view = View { namespace: subject.namespace.clone(), feature_view: subject.name.clone() };
         self.thresholds(&view, &subject.thresholds);
         self.shown.lock().unwrap_or_else(PoisonError::into_inner).insert(view.clone());
         if let Standing::Known(judged) = standing {
-            let Judged { measured, alarm, .. } = &**judged;
+            let Judged { measured, .. } = &**judged;
             let many = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
             self.seconds.get_or_create(&view).set(measured.seconds);
             self.records.get_or_create(&view).set(measured.records);
-            self.tier.get_or_create(&view).set(alarm.tier().map_or(0, |tier| tier.number().into()));
+            self.tier.get_or_create(&view).set(raised.map_or(0, |tier| tier.number().into()));
             self.stalled.get_or_create(&view).set(many(measured.stalled.len() + measured.broken.len()));
             let at = judged.at - measured.seconds * 1000;
             self.freshness.streamed(&subject.namespace, &subject.name, Some(at));
         } else {
-            // A figure that nobody knows is not shown: an old one would look like a new one. A tier that was raised stays.
+            // A figure that nobody knows is not shown: an old one would look like a new one. A tier that was raised stays, also
+            // in an operator that never knew the figure.
+            if let Some(tier) = raised {
+                self.tier.get_or_create(&view).set(tier.number().into());
+            }
             self.seconds.remove(&view);
             self.records.remove(&view);
             self.stalled.remove(&view);

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crds::feature_view::LagStatus;
 use engine::row::Marker;
 use shell::store::Markers;
 
@@ -32,6 +33,8 @@ pub struct Bounds {
     pub start: i64,
     /// The first that cannot be read yet: the end, or an open transaction.
     pub end: i64,
+    /// Whether this is of before: the partition has no leader now who could say, so nothing comes in either.
+    pub past: bool,
 }
 
 /// What was seen before.
@@ -48,6 +51,14 @@ pub struct Seen {
     pub(crate) moved: Moved,
     /// What happens a second, of a view whose workers are scaled by it.
     pub(crate) flow: Flow,
+}
+
+impl Seen {
+    /// What status says of it, in an operator that was restarted: who was at the end of everything once is no beginner.
+    #[must_use]
+    pub fn of(status: &LagStatus) -> Self {
+        Self { caught_up: !status.first_reading, ..Self::default() }
+    }
 }
 
 /// What happened between two looks, in partitions that are read: one that nobody can read says nothing of how many workers it takes.
@@ -94,6 +105,8 @@ pub struct Measured {
     pub eta_seconds: Option<i64>,
     /// Partitions with records that nobody reads, although others are read.
     pub stalled: Vec<i32>,
+    /// For how long nobody has read of the one of them that stands longest.
+    pub stalled_seconds: i64,
     /// Partitions that cannot be read on: what was not read is gone, or the topic ends before what was.
     pub broken: Vec<i32>,
     /// Whether there are records and none of any partition is read.
@@ -115,6 +128,8 @@ impl Stand {
         match marker.map(|marker| marker.offset) {
             // Nothing was read yet. What expired before anybody read it is no lag.
             None => Self { records: all, at_end: all == 0, broken: false },
+            // It was read to its end, or at least further than was known, and then lost its leader.
+            Some(position) if bounds.past && position >= bounds.end => Self { records: 0, at_end: true, broken: false },
             // Made anew: all that it holds is unread, if anything.
             Some(position) if position > bounds.end => Self { records: all, at_end: false, broken: true },
             // Expired: what is gone cannot be read any more.
@@ -140,7 +155,9 @@ pub fn measure(
     let mut measured = Measured::default();
     let mut seen = Seen { at: now, caught_up: true, ..Seen::default() };
     let mut unread = Vec::new();
-    seen.moved = Moved { at: now, partitions: i32::try_from(bounds.len()).unwrap_or(i32::MAX), ..Moved::default() };
+    // Of those that have no leader, and never had one here, the workers know.
+    let partitions = i32::try_from(bounds.len()).unwrap_or(i32::MAX).max(markers.partitions.unwrap_or_default());
+    seen.moved = Moved { at: now, partitions, ..Moved::default() };
     for (&partition, &bounds) in bounds {
         let marker = markers.by_partition.get(&partition);
         let stand = Stand::of(marker, bounds);
@@ -164,9 +181,10 @@ pub fn measure(
     seen.caught_up |= before.caught_up;
     measured.first_reading = !seen.caught_up;
     let alive = seen.partitions.values().any(|p| now - p.alive_at < STALLED_AFTER_MS);
-    let standing = |partition: &i32| now - seen.partitions[partition].moved_at >= STALLED_AFTER_MS;
+    let stands = |partition: &i32| now - seen.partitions[partition].moved_at;
     if alive {
-        measured.stalled = unread.into_iter().filter(standing).collect();
+        measured.stalled = unread.into_iter().filter(|partition| stands(partition) >= STALLED_AFTER_MS).collect();
+        measured.stalled_seconds = measured.stalled.iter().map(stands).max().unwrap_or_default() / 1000;
     } else {
         measured.stopped = !unread.is_empty();
     }
@@ -176,7 +194,9 @@ pub fn measure(
     if let Some(drained) = seen.drained {
         measured.drained_per_second = Some(drained.round() as i64);
         let left = measured.records as f64 / drained;
-        measured.eta_seconds = (drained >= 0.5 && measured.records > 0).then(|| left.ceil() as i64);
+        // What nobody reads is never gone, however fast the rest is.
+        let falls = drained >= 0.5 && measured.stalled.is_empty() && measured.broken.is_empty();
+        measured.eta_seconds = (falls && measured.records > 0).then(|| left.ceil() as i64);
     }
     (measured, seen)
 }

@@ -39,16 +39,17 @@ pub struct Subject {
     pub suspended: bool,
     /// How its workers are scaled, if they are by lag.
     pub scaling: Option<scaling::Subject>,
-    /// Where all of it is.
-    pub address: Arc<Address>,
+    /// Where all of it is; none while no round has been told, since the online store does not answer.
+    pub address: Option<Arc<Address>>,
 }
 
 /// What a round says of whether a view is followed.
 pub enum Follow {
     /// Its live revision reads no topic, or there is none.
     No,
-    /// The round could not tell.
-    AsBefore,
+    /// The round could not ask the online store. If nothing is known of the view, because the operator was restarted, it is
+    /// followed as status and what stands tell of it: what is not measured must be told of, and what was raised stays so.
+    AsBefore(Option<Box<Subject>>),
     /// It does.
     Yes(Box<Subject>),
 }
@@ -61,14 +62,16 @@ pub fn of_round(
     plans: &BTreeMap<String, Arc<Plan>>,
     live: Option<&str>,
 ) -> Follow {
-    let StoreView::Known(facts) = store else { return Follow::AsBefore };
-    let Some(live) = live else { return Follow::No };
-    let Some(plan) = plans.get(live) else { return Follow::AsBefore };
-    let stream = plan.source.stream.as_ref().filter(|_| plan.mode.has_stream_lanes());
-    let (Some(stream), Some(log)) = (stream, &facts.secrets.log) else { return Follow::No };
+    let facts = match store {
+        StoreView::Known(facts) => Some(facts),
+        StoreView::NotAsked | StoreView::Unreachable(_) => None,
+    };
+    let Some(live) = live else { return if facts.is_some() { Follow::No } else { Follow::AsBefore(None) } };
+    let Some(plan) = plans.get(live) else { return Follow::AsBefore(None) };
+    let Some(stream) = plan.source.stream.as_ref().filter(|_| plan.mode.has_stream_lanes()) else { return Follow::No };
     let view = &observed.view;
     let defaults = observed.architecture.as_ref().map(|a| a.spec.freshness.alert_tiers.as_slice());
-    Follow::Yes(Box::new(Subject {
+    let subject = Subject {
         namespace: view.namespace().unwrap_or_default(),
         name: view.name_any(),
         revision: live.to_owned(),
@@ -77,6 +80,10 @@ pub fn of_round(
         thresholds: Thresholds::of(&view.spec.freshness.alert_tiers, defaults.unwrap_or_default()),
         suspended: view.spec.suspend,
         scaling: scaling::subject(observed, live),
-        address: Arc::new(Address { log: log.clone(), store: facts.secrets.store.clone() }),
-    }))
+        address: None,
+    };
+    let Some(secrets) = facts.map(|facts| &facts.secrets) else { return Follow::AsBefore(Some(Box::new(subject))) };
+    let Some(log) = secrets.log.clone() else { return Follow::No };
+    let address = Some(Arc::new(Address { log, store: secrets.store.clone() }));
+    Follow::Yes(Box::new(Subject { address, ..subject }))
 }

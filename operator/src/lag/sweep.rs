@@ -18,7 +18,7 @@ use shell::store::Markers;
 use super::figures::{Figures, View};
 use super::measure::{Bounds, measure};
 use super::tier::decide;
-use super::{Before, Judged, Lags, Standing, Subject, Unknown, told};
+use super::{Before, Found, Judged, Lags, Standing, Subject, Unknown, told};
 use crate::context::Context;
 use crate::edges::{EdgeError, Edges, Ends, LogAddress, StoreAddress};
 use crate::scaling;
@@ -89,8 +89,8 @@ pub async fn once(
             Ok(judge(before, markers, bounds, at))
         });
         unmeasured += usize::from(found.is_err());
-        let Some((standing, otherwise)) = lags.found(uid, &subject, found) else { continue };
-        figures.show(&subject, &standing);
+        let Some(Found { standing, raised, otherwise }) = lags.found(uid, &subject, found) else { continue };
+        figures.show(&subject, &standing, raised);
         swept.push(Swept { subject, standing, otherwise });
     }
     let view = |subject: &Subject| View { namespace: subject.namespace.clone(), feature_view: subject.name.clone() };
@@ -113,7 +113,8 @@ fn judge(before: &Before, markers: &Markers, bounds: &BTreeMap<i32, Bounds>, now
 async fn read_markers(edges: &dyn Edges, all: &BTreeMap<String, Before>) -> HashMap<String, Markers> {
     let mut stores: HashMap<&StoreAddress, Vec<(&String, &Subject)>> = HashMap::new();
     for (uid, before) in all {
-        stores.entry(&before.subject.address.store).or_default().push((uid, &before.subject));
+        let Some(address) = &before.subject.address else { continue };
+        stores.entry(&address.store).or_default().push((uid, &before.subject));
     }
     let read = async |(address, views): (&StoreAddress, Vec<(&String, &Subject)>)| {
         let answer = tokio::time::timeout(PATIENCE, of_store(edges, address, views)).await;
@@ -134,13 +135,17 @@ async fn of_store(
 ) -> Result<Vec<(String, Markers)>, EdgeError> {
     let store = &edges.store(address).await?;
     let read = async |(uid, subject): (&String, &Subject)| match of_view(&**store, uid, subject).await {
-        Ok(markers) => Some((uid.clone(), markers)),
-        Err(problem) => {
-            tracing::warn!(view = subject.name, namespace = subject.namespace, %problem, "reading markers");
-            None
-        }
+        Ok(markers) => Ok((uid.clone(), markers)),
+        Err(problem) => Err((format!("{}/{}", subject.namespace, subject.name), problem)),
     };
-    Ok(stream::iter(views).map(read).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await)
+    let answers: Vec<_> = stream::iter(views).map(read).buffer_unordered(AT_ONCE).collect().await;
+    let (known, failed): (Vec<_>, Vec<_>) = answers.into_iter().partition(Result::is_ok);
+    // A store that goes away fails all views in the same way: one line says so, and of how many.
+    let views = failed.len();
+    if let Some(Err((view, problem))) = failed.into_iter().next() {
+        tracing::warn!(store = address.url, views, view, %problem, "reading markers");
+    }
+    Ok(known.into_iter().flatten().collect())
 }
 
 async fn of_view(store: &dyn crate::edges::Store, uid: &str, subject: &Subject) -> Result<Markers, EdgeError> {
@@ -155,8 +160,9 @@ async fn ask_ends<'a>(
     all: &'a BTreeMap<String, Before>,
 ) -> HashMap<&'a LogAddress, Result<Ends, String>> {
     let mut clusters: HashMap<&LogAddress, BTreeSet<String>> = HashMap::new();
-    for before in all.values() {
-        clusters.entry(&before.subject.address.log).or_default().insert(before.subject.topic.clone());
+    for Before { subject, .. } in all.values() {
+        let Some(address) = &subject.address else { continue };
+        clusters.entry(&address.log).or_default().insert(subject.topic.clone());
     }
     let ask = async |(log, topics): (&'a LogAddress, BTreeSet<String>)| {
         let answer = tokio::time::timeout(PATIENCE, edges.ends(log, &topics)).await;
@@ -176,6 +182,8 @@ fn bounds<'a>(
     ends: &'a HashMap<&LogAddress, Result<Ends, String>>,
     subject: &Subject,
 ) -> Result<&'a BTreeMap<i32, Bounds>, Unknown> {
-    let answer = ends.get(&subject.address.log).and_then(|answer| answer.as_ref().ok()).ok_or(Unknown::Brokers)?;
+    // A round tells of it as soon as the store answers.
+    let address = subject.address.as_ref().ok_or(Unknown::Store)?;
+    let answer = ends.get(&address.log).and_then(|answer| answer.as_ref().ok()).ok_or(Unknown::Brokers)?;
     answer.get(&subject.topic).ok_or(Unknown::Topic)
 }

@@ -2,7 +2,8 @@
 //!
 //! A tier is exceeded while the lag is above its bound, and raised once it has been for `forSeconds` without a break. One that is
 //! raised goes only after the lag has been at three quarters of the bound or less for a minute: what sways about a bound neither
-//! calls anybody each minute, nor says that all is well. Tier 1 is exceeded, too, while nothing is read at all, or cannot be.
+//! calls anybody each minute, nor says that all is well. Tier 1 is exceeded, too, while nothing is read at all, or cannot be. Of a
+//! first reading, which begins far behind, what counts is for how long some partition has stood still while others are read.
 
 use std::collections::BTreeMap;
 
@@ -152,7 +153,7 @@ pub fn decide(measured: &Measured, thresholds: &Thresholds, silent: bool, now: i
     let broke = before.at.is_some_and(|at| now - at > BREAK_MS);
     let cannot = measured.stopped || !measured.broken.is_empty();
     // A first revision begins far behind: that is its work, unless it does not do it.
-    let lag = if measured.first_reading { 0 } else { measured.seconds };
+    let lag = if measured.first_reading { measured.stalled_seconds } else { measured.seconds };
     for tier in Tier::ALL {
         let Threshold { lag_seconds, for_seconds } = thresholds.get(tier);
         let known = before.exceeded.get(&tier).filter(|known| known.raised || !broke);
@@ -162,7 +163,8 @@ pub fn decide(measured: &Measured, thresholds: &Thresholds, silent: bool, now: i
             Some(Exceeded { since, raised, under: None })
         } else {
             known.filter(|known| known.raised).and_then(|known| {
-                let well_under = lag <= lag_seconds * 3 / 4;
+                // For how long a partition has stood still an operator that was restarted counts anew.
+                let well_under = lag <= lag_seconds * 3 / 4 && measured.stalled.is_empty();
                 let under = well_under.then(|| known.under.unwrap_or(now));
                 let clear = under.is_some_and(|under| now - under >= CLEAR_AFTER_MS);
                 (!clear).then_some(Exceeded { under, ..*known })

@@ -1,7 +1,7 @@
 //! What people are told of a lag: in status, as condition `Fresh`, in Events. Pure.
 //!
 //! Invariant: what is told changes when the tier does, and otherwise once a minute at most and only while the lag moves by more
-//! than half, so that nothing is written of a view that is on time.
+//! than half, or would mislead who was called, so that nothing is written of a view that is on time.
 
 use crds::condition::{ConditionStatus, reasons};
 use crds::feature_view::LagStatus;
@@ -18,6 +18,8 @@ mod tests;
 const STANDS: SignedDuration = SignedDuration::from_secs(60);
 /// A lag of fewer seconds is none that anybody notices.
 const UNNOTICED: i64 = 15;
+/// In so many seconds a lag is gone, or twice as large, or else it neither falls nor rises noticeably.
+const NOTICED: i64 = 6 * 3600;
 /// So many partitions are named; the others are counted.
 const NAMED: usize = 8;
 
@@ -78,7 +80,22 @@ fn is_news(now: &LagStatus, said: &LagStatus) -> bool {
         || now.stopped != said.stopped
         || now.first_reading != said.first_reading
         || now.exceeded != said.exceeded;
-    at.duration_since(then) >= STANDS && (moved || otherwise)
+    let since = at.duration_since(then);
+    since >= STANDS && (moved || otherwise || now.tier.is_some() && misleads(now, said, since.as_secs()))
+}
+
+/// Whether who acts on what was said `since` seconds ago would go by what no longer holds: it turned, or should be gone by now.
+fn misleads(now: &LagStatus, said: &LagStatus, since: i64) -> bool {
+    let turned = |from: &LagStatus, to: &LagStatus| falls(from) && rises(to);
+    turned(now, said) || turned(said, now) || said.eta_seconds.is_some_and(|eta| eta < since)
+}
+
+fn falls(lag: &LagStatus) -> bool {
+    lag.eta_seconds.is_some_and(|eta| eta < NOTICED)
+}
+
+fn rises(lag: &LagStatus) -> bool {
+    lag.drained_per_second.is_some_and(|rate| -rate.saturating_mul(NOTICED) > lag.records)
 }
 
 /// What a verdict is made from, besides the lag.
@@ -101,16 +118,16 @@ pub fn verdict(standing: &Standing, lag: Option<&LagStatus>, beside: &Beside<'_>
         let message = "spec.suspend stops the workers; what is served grows old, and nobody is called".to_owned();
         return Some((ConditionStatus::False, reasons::SUSPENDED, message));
     }
-    let raised = lag.filter(|lag| lag.tier.is_some());
-    match standing {
+    let missing = match standing {
         // What was known stands until it is measured anew: a restart is no news.
-        Standing::None | Standing::Known(_) | Standing::Unknown(Unknown::Soon) => {}
-        // What was raised stays so until it is known to be over.
-        Standing::Unknown(_) if raised.is_some() => {}
-        Standing::Unknown(why) => return Some(unknown(*why, beside.topic)),
-    }
-    let Some(lag) = lag else { return Some(unknown(Unknown::Soon, beside.topic)) };
+        Standing::None | Standing::Known(_) | Standing::Unknown(Unknown::Soon) => None,
+        Standing::Unknown(why) => Some(unknown(*why, beside.topic)),
+    };
+    let Some(lag) = lag else { return missing.or_else(|| Some(unknown(Unknown::Soon, beside.topic))) };
     let Some(tier) = lag.tier else {
+        if missing.is_some() {
+            return missing;
+        }
         return Some(if lag.first_reading {
             (ConditionStatus::False, reasons::CATCHING_UP, first_reading(lag))
         } else {
@@ -126,7 +143,8 @@ pub fn verdict(standing: &Standing, lag: Option<&LagStatus>, beside: &Beside<'_>
         2 => reasons::LAG_TIER_2,
         _ => reasons::LAG_TIER_3,
     };
-    Some((ConditionStatus::False, reason, behind(lag, tier, beside)))
+    // What was raised stays so until it is known to be over; but what was measured is no longer how it is.
+    Some((ConditionStatus::False, reason, behind(lag, tier, beside, missing.map(|(_, _, why)| why).as_deref())))
 }
 
 fn unknown(why: Unknown, topic: &str) -> Verdict {
@@ -151,12 +169,21 @@ fn unknown(why: Unknown, topic: &str) -> Verdict {
 
 fn first_reading(lag: &LagStatus) -> String {
     let eta = lag.eta_seconds.map(|eta| format!(", about {}", span(eta))).unwrap_or_default();
-    format!("revision {} reads its topic for the first time; {} records are left{eta}", lag.revision, lag.records)
+    let stalled = match lag.stalled_partitions.as_slice() {
+        [] => String::new(),
+        stalled => format!("; {}", stands_still(stalled)),
+    };
+    let (revision, records) = (&lag.revision, lag.records);
+    format!("revision {revision} reads its topic for the first time; {records} records are left{eta}{stalled}")
 }
 
-/// How far behind, why as far as it shows, and where to read on.
-fn behind(lag: &LagStatus, tier: i32, beside: &Beside<'_>) -> String {
-    let mut parts = vec![format!("{} behind, {} records", span(lag.seconds), lag.records)];
+/// How far behind, why as far as it shows, and where to read on; `missing` is why it is not measured now.
+fn behind(lag: &LagStatus, tier: i32, beside: &Beside<'_>, missing: Option<&str>) -> String {
+    let how_far = format!("{} behind, {} records", span(lag.seconds), lag.records);
+    let mut parts = match missing {
+        Some(why) => vec![format!("{how_far} as measured last, at {}", lag.measured_time), why.to_owned()],
+        None => vec![how_far],
+    };
     if !lag.broken_partitions.is_empty() {
         parts.push(format!(
             "partition {} cannot be read on: what was not read is gone, or the topic was made anew",
@@ -175,8 +202,12 @@ fn behind(lag: &LagStatus, tier: i32, beside: &Beside<'_>) -> String {
         Some((wanted, ready)) => format!("{ready} of {wanted} workers are ready"),
     });
     match (lag.eta_seconds, lag.drained_per_second) {
+        _ if missing.is_some() => {}
         (Some(eta), Some(rate)) => parts.push(format!("it falls by {rate} records/s and is gone in {}", span(eta))),
         (None, Some(rate)) if rate < 0 => parts.push(format!("it rises by {} records/s", -rate)),
+        (None, Some(rate)) if rate > 0 && !(lag.stalled_partitions.is_empty() && lag.broken_partitions.is_empty()) => {
+            parts.push(format!("the rest falls by {rate} records/s"));
+        }
         _ => {}
     }
     parts.push(format!("docs/runbooks/FeaturemillLagTier{tier}.md says what to do"));

@@ -60,11 +60,19 @@ fn holds<'a>(object: &'a Value, kind: &str) -> &'a str {
     condition(object, kind).map_or("-", |condition| text(condition, "/status"))
 }
 
-/// Whether a person would be worried by a condition.
+/// Reasons of what is not known that it only begins, or was not asked for.
+const BEGINS: [&str; 3] = ["Pending", "NoGeneration", "NotMonitored"];
+
+/// Whether a person would be worried by a condition. Of what should be known it is as bad that it is not: a store that is away
+/// leaves nothing False.
 fn worries(condition: &Value) -> bool {
+    let status = text(condition, "/status");
     match text(condition, "/type") {
-        "Stalled" | "Failed" | "ScalingLimited" => text(condition, "/status") == "True",
-        "Ready" | "SpecAccepted" | "Fresh" | "Sound" | "ComparisonPassed" => text(condition, "/status") == "False",
+        "Stalled" | "Failed" | "ScalingLimited" => status == "True",
+        "Ready" | "SpecAccepted" | "Fresh" | "Sound" => {
+            status == "False" || status == "Unknown" && !BEGINS.contains(&text(condition, "/reason"))
+        }
+        "ComparisonPassed" => status == "False",
         _ => false,
     }
 }

@@ -3,8 +3,8 @@
 use crds::FeatureViewStatus;
 use crds::condition::{ConditionStatus, reasons, types};
 use crds::feature_view::{
-    DriftReference, DriftStatus, DriftWatch, FeatureDrift, FeatureSkew, MonitoringStatus, SkewExample, SkewStatus,
-    SkewWatch,
+    DriftReference, DriftStatus, DriftWatch, FeatureDrift, FeatureSkew, Monitoring, MonitoringStatus, SkewExample,
+    SkewStatus, SkewWatch,
 };
 use engine::compare::{FeatureComparison, Report as Skew};
 use engine::monitor::{FeatureDrift as Moved, Reference, Report as Drift};
@@ -13,10 +13,15 @@ use k8s_openapi::jiff::Timestamp;
 
 use crate::conditions::{find, seconds};
 
+#[cfg(test)]
+mod tests;
+
 /// How many features are told of.
 const FEATURES: usize = 16;
 /// How many are named in a message.
 const NAMED: usize = 3;
+/// Of fewer entities no distribution is told, as the engine has it and `sampleKeys` says.
+const LEAST: i64 = 200;
 
 /// How far values are from their reference, as a check says.
 pub fn drift(report: &Drift, watch: &DriftWatch) -> DriftStatus {
@@ -101,10 +106,11 @@ pub fn skew(report: &Skew, watch: &SkewWatch) -> SkewStatus {
         ratio: format!("{:.6}", ratio(f).max(1e-6)),
         examples: f.examples.iter().take(3).map(example).collect(),
     };
+    let compared = report.features.iter().any(|f| f.compared > 0);
     SkewStatus {
         revision: report.former.clone(),
         as_of: time(report.as_of_ms),
-        entities: count(report.entities),
+        entities: if compared { count(report.entities) } else { 0 },
         max_mismatch_ratio: watch.max_mismatch_ratio.clone(),
         skewed: small(skewed),
         unchecked: small(unchecked),
@@ -213,6 +219,23 @@ fn against(drift: &DriftStatus) -> String {
     }
 }
 
+/// Why a check that has ended says nothing of the values, if it does not: that nothing was found amiss would be no answer.
+pub fn says_nothing(status: &MonitoringStatus, wanted: &Monitoring) -> Option<String> {
+    let drift = status.drift.as_ref().filter(|drift| wanted.drift.is_some() && drift.entities < LEAST).map(|drift| {
+        let DriftStatus { as_of, entities, .. } = drift;
+        format!("as of {as_of}, of {entities} entities no drift can be told; it takes {LEAST}")
+    });
+    let skew = status.skew.as_ref().filter(|skew| wanted.skew.is_some() && skew.entities == 0).map(|skew| {
+        format!(
+            "as of {}, the skew check could compare nothing: no entity has a row yet, or all features reach further back than \
+             monitoring.skew.lookback, or than what the source still holds",
+            skew.as_of
+        )
+    });
+    let parts: Vec<String> = drift.into_iter().chain(skew).collect();
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
 /// What was seen where nothing is amiss.
 pub fn well(status: &MonitoringStatus) -> String {
     let drift = status.drift.as_ref().map(|drift| match (&drift.reference, drift.features.first()) {
@@ -287,106 +310,4 @@ fn small(n: usize) -> i32 {
 
 fn time(ms: i64) -> String {
     Timestamp::from_millisecond(ms).map(seconds).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    #![allow(clippy::unwrap_used)]
-    use crds::Condition;
-    use engine::compare::{Kind, Verdict};
-    use engine::monitor::Against;
-
-    use super::*;
-
-    fn watched(psi: &[(&str, Option<f64>)]) -> DriftStatus {
-        let feature =
-            |(name, psi): &(&str, Option<f64>)| Moved { name: (*name).to_owned(), psi: *psi, ..Moved::default() };
-        let report = Drift {
-            revision: "a".into(),
-            as_of_ms: 0,
-            finished_ms: 1,
-            entities: 300,
-            reference: Some(Against { reference: Reference::PreviousCheck, as_of_ms: 0, entities: 300 }),
-            features: psi.iter().map(feature).collect(),
-        };
-        drift(&report, &DriftWatch::default())
-    }
-
-    #[test]
-    fn the_worst_are_told_first_and_no_more_than_fit() {
-        let names: Vec<(String, f64)> = (0..100_u32).map(|i| (format!("f{i:02}"), f64::from(i) / 100.0)).collect();
-        let all: Vec<(&str, Option<f64>)> = names.iter().map(|(name, psi)| (name.as_str(), Some(*psi))).collect();
-        let status = watched(&all);
-        assert_eq!((status.drifted, status.features.len(), status.features[0].name.as_str()), (74, FEATURES, "f99"));
-        let status = MonitoringStatus { drift: Some(status), skew: None };
-        let (reason, message) = finding(&status).unwrap();
-        assert_eq!(reason, reasons::FEATURE_DRIFTED);
-        assert!(message.contains("f99 moved: PSI 0.9900") && message.contains("; and 71 more features"), "{message}");
-        assert!(message.contains("against the check before") && message.len() < 600, "{message}");
-        // At the limit it has not moved beyond it; of what no index is told it has not either.
-        assert_eq!(
-            finding(&MonitoringStatus { drift: Some(watched(&[("a", Some(0.25)), ("b", None)])), skew: None }),
-            None
-        );
-    }
-
-    #[test]
-    fn one_entity_of_a_million_is_skew_and_a_ratio_allows_for_it() {
-        let feature = FeatureComparison {
-            name: "f".into(),
-            kind: Kind::Unchanged,
-            compared: 10_000_000,
-            unreadable: 0,
-            mismatches: 1,
-            former_null_share: 0.0,
-            candidate_null_share: 0.0,
-            psi: None,
-            ks: None,
-            histogram: None,
-            examples: Vec::new(),
-        };
-        let report = Skew {
-            name: "skew".into(),
-            former: "a".into(),
-            candidate: "a".into(),
-            as_of_ms: 0,
-            entities: 10_000_000,
-            verdict: Verdict::Passed,
-            features: vec![feature],
-        };
-        let told = |ratio: &str| {
-            let watch = SkewWatch { max_mismatch_ratio: ratio.into(), ..SkewWatch::default() };
-            MonitoringStatus { drift: None, skew: Some(skew(&report, &watch)) }
-        };
-        assert_eq!(finding(&told("0")).unwrap().0, reasons::VALUES_SKEWED);
-        assert_eq!(finding(&told("0.01")), None);
-        assert_eq!(told("0.01").skew.unwrap().features.len(), 1, "it is shown all the same");
-    }
-
-    #[test]
-    fn what_stays_is_told_once_and_another_feature_is_news() {
-        let status = |reason: &str, status, psi: &[(&str, Option<f64>)]| FeatureViewStatus {
-            conditions: vec![Condition {
-                type_: types::SOUND.into(),
-                status,
-                observed_generation: None,
-                last_transition_time: String::new(),
-                reason: reason.into(),
-                message: "m".into(),
-            }],
-            monitoring: Some(Box::new(MonitoringStatus { drift: Some(watched(psi)), skew: None })),
-            ..FeatureViewStatus::default()
-        };
-        let is = |status: Option<(bool, &'static str, String)>| status.map(|(_, reason, _)| reason);
-        let well = status(reasons::SOUND, ConditionStatus::True, &[("a", Some(0.0))]);
-        let one = status(reasons::FEATURE_DRIFTED, ConditionStatus::False, &[("a", Some(0.5)), ("b", Some(0.1))]);
-        let worse = status(reasons::FEATURE_DRIFTED, ConditionStatus::False, &[("a", Some(0.9)), ("b", Some(0.1))]);
-        let two = status(reasons::FEATURE_DRIFTED, ConditionStatus::False, &[("a", Some(0.5)), ("b", Some(0.5))]);
-        assert_eq!(is(happening(&FeatureViewStatus::default(), &well)), None, "it never was otherwise");
-        assert_eq!(is(happening(&well, &one)), Some(reasons::FEATURE_DRIFTED));
-        assert_eq!((is(happening(&one, &one)), is(happening(&one, &worse))), (None, None));
-        assert_eq!(is(happening(&one, &two)), Some(reasons::FEATURE_DRIFTED));
-        assert_eq!(is(happening(&two, &one)), None);
-        assert_eq!(is(happening(&one, &well)), Some(reasons::SOUND));
-    }
 }

@@ -88,6 +88,9 @@ impl Round<'_> {
                 format!("the first {check} check has not ended; its schedule is {schedule:?}"),
             );
         }
+        if let Some(message) = status.zip(wanted).and_then(|(status, wanted)| told::says_nothing(status, wanted)) {
+            return unknown(reasons::PENDING, message);
+        }
         match status {
             Some(status) => (ConditionStatus::True, reasons::SOUND, told::well(status)),
             None => unknown(reasons::NOT_MONITORED, "spec.monitoring asks for no checks".to_owned()),
@@ -102,12 +105,13 @@ impl Round<'_> {
         figures.show(&view.uid().unwrap_or_default(), &labels, status.monitoring.as_deref(), failed);
     }
 
-    /// Why the newest check of either sort came to no result, if it did not.
+    /// Why the newest check of either sort that has ended came to no result, if it did not: one that is under way says nothing yet.
     pub(super) fn failed_check(&self) -> Option<String> {
         let active = self.active()?;
         [DRIFT, SKEW].into_iter().find_map(|component| {
             let mine = |job: &&Job| {
                 is_check(*job)
+                    && jobs::is_finished(job)
                     && job.labels().get(COMPONENT_LABEL).is_some_and(|c| c == component)
                     && revision_of(*job) == Some(active.as_str())
             };

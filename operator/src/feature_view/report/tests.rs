@@ -313,3 +313,30 @@ fn a_pause_shows_a_comparison_that_failed() {
     let says = it.says(types::STALLED);
     assert!(says.contains("feature clicks differs") && says.contains("after spec.rollout.paused"), "{says}");
 }
+
+#[test]
+fn a_check_that_came_to_no_result_stands_until_another_has_ended() {
+    let mut it = served();
+    let revision = it.decision.wanted.clone().unwrap();
+    let job = |name: &str, minute: u8, ended: Option<&str>| {
+        let conditions = ended.map(|type_| json!({"type": type_, "status": "True", "reason": "BackoffLimitExceeded"}));
+        serde_json::from_value::<k8s_openapi::api::batch::v1::Job>(json!({
+            "metadata": {
+                "name": name,
+                "creationTimestamp": format!("2026-01-01T00:{minute}:00Z"),
+                "labels": {"app.kubernetes.io/component": "skew", "featuremill.dev/revision": revision},
+            },
+            "status": {"conditions": conditions.into_iter().collect::<Vec<_>>()},
+        }))
+        .unwrap()
+    };
+    it.observed.view.spec.monitoring = serde_json::from_value(json!({"skew": {}})).unwrap();
+    let sound = |it: &Case| find(&it.status().conditions, types::SOUND).unwrap().clone();
+    it.observed.jobs = vec![job("one", 10, Some("Failed"))];
+    assert_eq!(sound(&it).reason, "CheckFailed");
+    it.observed.jobs.push(job("two", 20, None));
+    let is = sound(&it);
+    assert!(is.reason == "CheckFailed" && is.message.contains("Job one"), "one that is under way says nothing: {is:?}");
+    it.observed.jobs[1] = job("two", 20, Some("Complete"));
+    assert_eq!(sound(&it).reason, "Pending");
+}

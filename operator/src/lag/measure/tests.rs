@@ -18,7 +18,7 @@ fn markers<const N: usize>(all: [(i32, Marker); N]) -> Markers {
 }
 
 fn bounds<const N: usize>(all: [(i32, i64, i64); N]) -> BTreeMap<i32, Bounds> {
-    all.into_iter().map(|(partition, start, end)| (partition, Bounds { start, end })).collect()
+    all.into_iter().map(|(partition, start, end)| (partition, Bounds { start, end, past: false })).collect()
 }
 
 /// A view that is looked at now and then.
@@ -135,8 +135,22 @@ fn a_poisoned_partition_is_told_from_a_pipeline_that_stopped() {
         let (read, idle) = (marker(100 + quarter, now, now), marker(5, T0, now));
         let measured = view.look(now, [(0, poisoned), (1, read), (2, idle)], [(0, 0, 200), (1, 0, 105), (2, 0, 5)]);
         let expected = if quarter == 4 { vec![0] } else { vec![] };
+        assert_eq!(measured.stalled_seconds, if quarter == 4 { 60 } else { 0 });
         assert_eq!((measured.stalled, measured.stopped), (expected, false), "after {} s", quarter * 15);
     }
+}
+
+#[test]
+fn what_stands_still_is_never_gone_however_fast_the_rest_falls() {
+    let mut view = Watched::default();
+    let mut measured = Measured::default();
+    for quarter in 0..8 {
+        let now = T0 + quarter * 15 * SECOND;
+        let read = marker(1000 * quarter, now, 0);
+        measured = view.look(now, [(0, marker(0, T0, 0)), (1, read)], [(0, 0, 1_000_000), (1, 0, 10_000)]);
+    }
+    assert_eq!((measured.stalled, measured.stalled_seconds), (vec![0], 105));
+    assert_eq!((measured.drained_per_second, measured.eta_seconds), (Some(67), None));
 }
 
 #[test]
@@ -180,6 +194,20 @@ fn a_topic_that_was_made_anew_is_broken_and_what_it_holds_is_lag() {
     // Also while it is empty.
     let measured = Watched::default().look(T0, [(0, old)], [(0, 0, 0)]);
     assert_eq!((measured.records, measured.broken), (0, vec![0]));
+}
+
+#[test]
+fn what_waits_in_a_partition_without_a_leader_is_lag_still_and_no_topic_that_was_made_anew() {
+    let last = |end| BTreeMap::from([(0, Bounds { start: 0, end, past: true })]);
+    let read = markers([(0, marker(7, T0 - MINUTE, T0 - MINUTE))]);
+    let (measured, _) = measure(&read, &last(10), T0, AHEAD, &Seen::default());
+    assert_eq!((measured.records, measured.seconds), (3, 60));
+    // It was read further than where it ended when somebody could say.
+    let (measured, _) = measure(&read, &last(5), T0, AHEAD, &Seen::default());
+    assert_eq!((measured.records, measured.broken), (0, vec![]));
+    // As many workers may read it as before.
+    let markers = Markers { partitions: Some(4), ..read };
+    assert_eq!(measure(&markers, &last(10), T0, AHEAD, &Seen::default()).1.moved.partitions, 4);
 }
 
 #[test]

@@ -116,6 +116,26 @@ fn a_first_reading_calls_nobody_for_being_far_behind() {
 }
 
 #[test]
+fn a_first_reading_that_leaves_a_partition_behind_calls_for_that_also_after_a_restart() {
+    let mut view = Watched::new(&[]);
+    let stands = |view: &mut Watched, stalled_seconds: i64| {
+        let stalled = if stalled_seconds < 60 { vec![] } else { vec![3] };
+        let stalled_seconds = if stalled.is_empty() { 0 } else { stalled_seconds };
+        view.is(&Measured { first_reading: true, seconds: 31_536_000, stalled, stalled_seconds, ..Measured::default() })
+    };
+    let mut tiers: Vec<_> = (0..60).map(|quarter| stands(&mut view, quarter * 15)).collect();
+    tiers.dedup();
+    assert_eq!(tiers, [None, Some(3), Some(2), Some(1)]);
+    // Another operator sees it stand still from now on, for all that it knows.
+    let status = LagStatus { tier: Some(1), exceeded: view.alarm.exceeded(), ..LagStatus::default() };
+    view.alarm = Alarm::of(&status);
+    let tiers: Vec<_> = (0..60).map(|quarter| stands(&mut view, quarter * 15)).collect();
+    assert!(tiers.iter().all(|tier| *tier == Some(1)), "{tiers:?}");
+    let tiers: Vec<_> = (0..5).map(|_| stands(&mut view, 0)).collect();
+    assert_eq!(tiers.last(), Some(&None), "it is read, and had its minute to prove it");
+}
+
+#[test]
 fn who_is_suspended_calls_nobody() {
     let mut view = Watched::new(&[]);
     view.after([700; 5]);

@@ -94,6 +94,7 @@ fn the_message_says_how_far_where_who_when_and_what_to_do() {
         drained_per_second: Some(40),
         eta_seconds: Some(300),
         stalled: (0..12).collect(),
+        stalled_seconds: 60,
         broken: vec![3],
         ..Measured::default()
     };
@@ -128,7 +129,51 @@ fn what_is_not_known_is_unknown_and_what_was_raised_stays_so() {
     for _ in 0..6 {
         view.at(700);
     }
-    assert_eq!(unknown(Unknown::Brokers, view.status.as_ref()).1, "LagTier1");
+    let (_, reason, message) = unknown(Unknown::Brokers, view.status.as_ref());
+    assert_eq!(reason, "LagTier1");
+    // But nobody takes what was measured for how it is.
+    for part in ["11 min behind, 7000 records as measured last, at 2023-11-14T22:", "; the brokers do not say"] {
+        assert!(message.contains(part), "{part} in: {message}");
+    }
+    assert!(!message.contains("records/s"), "{message}");
+    assert_eq!(unknown(Unknown::Soon, view.status.as_ref()).1, "LagTier1");
+}
+
+#[test]
+fn who_was_called_is_told_that_it_turned_or_is_not_gone_when_it_should_be() {
+    let lag = |seconds, rate: i64, eta_seconds| Measured {
+        seconds,
+        records: 60_000,
+        drained_per_second: Some(rate),
+        eta_seconds,
+        ..Measured::default()
+    };
+    let mut view = Watched::new();
+    for _ in 0..5 {
+        view.measured(lag(700, -100, None));
+    }
+    let said = |view: &mut Watched, measured: Measured, what: &str| {
+        let mut message = String::new();
+        for _ in 0..4 {
+            message = view.measured(measured.clone()).2;
+        }
+        assert!(message.contains(what), "{what} in: {message}");
+    };
+    said(&mut view, lag(700, -100, None), "it rises by 100 records/s");
+    let writes = view.writes;
+    said(&mut view, lag(720, 500, Some(120)), "is gone in 2 min");
+    // It was not, ten minutes later.
+    for _ in 0..40 {
+        view.measured(lag(700, 20, Some(3000)));
+    }
+    said(&mut view, lag(700, 20, Some(3000)), "is gone in 50 min");
+    assert!(view.writes - writes <= 4, "{} writes", view.writes - writes);
+    // What hardly moves is not written again and again.
+    let writes = view.writes;
+    for round in 0..400 {
+        view.measured(if round % 2 == 0 { lag(700, 1, Some(60_000)) } else { lag(700, -1, None) });
+    }
+    assert!(view.writes - writes <= 2, "{} writes", view.writes - writes);
 }
 
 #[test]
@@ -156,6 +201,10 @@ fn a_first_reading_says_how_much_is_left() {
     let (status, reason, message) = view.measured(reading);
     assert_eq!((status, reason), (ConditionStatus::False, "CatchingUp"));
     assert!(message.contains("5000 records are left, about 2 h"), "{message}");
+    let stalled = Measured { first_reading: true, records: 5000, stalled: vec![3], ..Measured::default() };
+    view.now += 60_000;
+    let (_, _, message) = view.measured(stalled);
+    assert!(message.ends_with("partition 3 stands still while others are read"), "{message}");
 }
 
 #[test]

@@ -65,6 +65,28 @@ fn the_first_page_says_what_is_wrong_at_a_glance() {
 }
 
 #[test]
+fn what_is_not_known_worries_unless_it_only_begins() {
+    let found = |conditions: &Value| Found { objects: vec![(OWN[1], view("clicks", conditions))], ..Found::default() };
+    let away = "the online store does not say how far the topic was read";
+    let ill = json!([
+        said("Ready", "Unknown", "StoreUnreachable", "connection refused"),
+        said("Fresh", "Unknown", "StoreUnreachable", away),
+        said("Sound", "Unknown", "CheckFailed", "Job clicks-skew-1 came to no result"),
+    ]);
+    let page = summary(&found(&ill), "namespace shop", "2026-01-01T12:00:00Z");
+    for words in ["Ready=Unknown StoreUnreachable: connection refused", away, "Sound=Unknown CheckFailed"] {
+        assert!(page.contains(words), "{words} in:\n{page}");
+    }
+    let new = json!([
+        said("Ready", "Unknown", "Pending", "it begins"),
+        said("Fresh", "Unknown", "NoGeneration", "it begins"),
+        said("Sound", "Unknown", "NotMonitored", "it begins"),
+        said("ComparisonPassed", "Unknown", "NotCompared", "it begins"),
+    ]);
+    assert!(!summary(&found(&new), "namespace shop", "2026-01-01T12:00:00Z").contains("it begins"));
+}
+
+#[test]
 fn where_there_is_nothing_it_says_so() {
     let page = summary(&Found::default(), "all namespaces", "2026-01-01T12:00:00Z");
     assert!(page.contains("Views\n  none\n") && page.contains("operator: none was found"), "{page}");
