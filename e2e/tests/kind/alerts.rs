@@ -4,8 +4,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use e2e::progress::wait_for;
@@ -290,8 +290,7 @@ impl Watched {
             flood.seconds.store(waiting, Ordering::Release);
             let over = BOUNDS[tier - 2];
             // The operator adds what events may be ahead of their time: a second.
-            let under = flood.under(over * 3 / 4 - 1).await;
-            self.agree(i32::try_from(tier).unwrap(), None, under + CLEARS_AFTER + SOON).await;
+            self.lessens(&flood, i32::try_from(tier).unwrap(), over * 3 / 4 - 1).await;
             let note = format!("tier {} is no longer exceeded, tier {tier} still is", tier - 1);
             wait_for("the Event", SOON, || async {
                 let notes = self.world.kubectl(&["get", "events.events.k8s.io", "-o", "jsonpath={.items[*].note}"])?;
@@ -303,6 +302,23 @@ impl Watched {
         let records = flood.stop().await;
         println!("{records} records in {:.0} s", begun.elapsed().as_secs_f32());
         self.cleared().await;
+    }
+
+    /// Waits until all say a lesser tier: half a minute at most after the worker has been `under` so many seconds late for as long
+    /// as the tier before is held.
+    async fn lessens(&self, flood: &Flood, tier: i32, under: u64) {
+        let outcome = wait_for(&format!("all say tier {tier}"), Duration::from_mins(6), || async {
+            let late = flood.under_since(under).map(|since| since.elapsed());
+            let said = said(&self.world, &self.monitoring)?;
+            if said.iter().all(|(_, known)| *known == tier) {
+                println!("all say tier {tier}, {late:.1?} after the worker was under {under} s late");
+                return Ok(());
+            }
+            assert!(late.is_none_or(|late| late < CLEARS_AFTER + SOON), "not tier {tier} {late:?} after: {said:?}");
+            Err(format!("{said:?}, under {under} s late for {late:?}; {}", flood.ages()))
+        })
+        .await;
+        outcome.unwrap_or_else(|error| panic!("{error}"));
     }
 
     fn close(self) {
@@ -317,8 +333,8 @@ impl Watched {
 struct Flood {
     /// How long what waits is to take the worker.
     seconds: Arc<AtomicU64>,
-    /// How old the newest event is that was read, in the partition where it is oldest, in milliseconds.
-    age_ms: Arc<AtomicU64>,
+    /// By when it was looked at: how old the newest event is that was read, in the partition where it is oldest, in milliseconds.
+    ages_ms: Arc<Mutex<Vec<(Instant, u64)>>>,
     over: Over,
     task: JoinHandle<u64>,
 }
@@ -340,10 +356,10 @@ impl Flood {
     const MOST: u64 = 3_000_000;
 
     fn start(world: &Arc<World>, uid: &str, seconds: u64) -> Self {
-        let (seconds, age_ms) = (Arc::new(AtomicU64::new(seconds)), Arc::new(AtomicU64::new(0)));
+        let (seconds, ages_ms) = (Arc::new(AtomicU64::new(seconds)), Arc::<Mutex<Vec<_>>>::default());
         let over = Arc::new(AtomicBool::new(false));
         let (world, uid) = (world.clone(), uid.to_owned());
-        let (wanted, age, stop) = (seconds.clone(), age_ms.clone(), over.clone());
+        let (wanted, ages, stop) = (seconds.clone(), ages_ms.clone(), over.clone());
         let clock = Handle::current();
         let task = tokio::task::spawn_blocking(move || {
             // A guess until it is known; what is read a second, of the last four seconds.
@@ -355,7 +371,7 @@ impl Flood {
                 let read: i64 = markers.iter().flatten().map(|marker| marker.offset).sum();
                 let late = markers.iter().flatten().zip(&ends).filter(|(marker, end)| marker.offset < **end);
                 let oldest = late.map(|(marker, _)| now - marker.event_time).max().unwrap_or(0);
-                age.store(oldest.max(0).unsigned_abs(), Ordering::Release);
+                ages.lock().unwrap().push((Instant::now(), oldest.max(0).unsigned_abs()));
                 let (at, before) = std::mem::replace(&mut looked, (Instant::now(), read));
                 #[allow(clippy::cast_precision_loss)]
                 let current = (read - before) as f64 / at.elapsed().as_secs_f64().max(0.001);
@@ -374,26 +390,32 @@ impl Flood {
             println!("the worker reads {rate:.0} records/s");
             fed
         });
-        Self { seconds, age_ms, over: Over(over), task }
-    }
-
-    /// Waits until what is read is no older than so many seconds; since when that is so.
-    async fn under(&self, seconds: u64) -> Instant {
-        self.until("the worker to be less late", |age_ms| age_ms <= seconds * 1000).await
+        Self { seconds, ages_ms, over: Over(over), task }
     }
 
     /// Waits until what is read is older than so many seconds; since when that is so.
     async fn over(&self, seconds: u64) -> Instant {
-        self.until("the worker to be late", |age_ms| age_ms > seconds * 1000).await
-    }
-
-    async fn until(&self, what: &str, is: impl Fn(u64) -> bool) -> Instant {
-        wait_for(what, Duration::from_mins(4), || async {
-            let age_ms = self.age_ms.load(Ordering::Acquire);
-            if is(age_ms) { Ok(Instant::now()) } else { Err(format!("{age_ms} ms")) }
+        wait_for("the worker to be late", Duration::from_mins(4), || async {
+            match self.ages_ms.lock().unwrap().last() {
+                Some((at, age_ms)) if *age_ms > seconds * 1000 => Ok(*at),
+                other => Err(format!("{other:?}")),
+            }
         })
         .await
         .unwrap()
+    }
+
+    /// Since when all that was read was no older than so many seconds.
+    fn under_since(&self, seconds: u64) -> Option<Instant> {
+        let ages = self.ages_ms.lock().unwrap();
+        ages.iter().rev().take_while(|(_, age_ms)| *age_ms <= seconds * 1000).last().map(|(at, _)| *at)
+    }
+
+    /// How it was of late, in seconds.
+    fn ages(&self) -> String {
+        let ages = self.ages_ms.lock().unwrap();
+        let some: Vec<u64> = ages.iter().rev().step_by(20).take(12).map(|(_, age_ms)| age_ms / 1000).collect();
+        format!("late by {some:?} s, newest first")
     }
 
     /// Ends it; how many records it wrote.
