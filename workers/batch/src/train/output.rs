@@ -22,6 +22,7 @@ use object_store::buffered::BufWriter;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt as _};
 use tokio::task::JoinSet;
+use url::Url;
 
 use super::TrainError;
 use super::config::TrainConfig;
@@ -124,6 +125,7 @@ async fn parquet(
     let store = storage.store(&url)?;
     let folder = Path::from_url_path(url.path()).map_err(|error| failed(error.to_string()))?;
     let unfinished = begin(store.as_ref(), &folder, config).await?;
+    remove_staged(&url).map_err(|error| failed(error.to_string()))?;
     let mut writers = JoinSet::new();
     for (i, mut batches) in partitions.into_iter().enumerate() {
         let sink = BufWriter::new(store.clone(), folder.clone().join(part(i)));
@@ -160,6 +162,31 @@ fn part(number: usize) -> String {
     format!("part-{number:05}.parquet")
 }
 
+/// Whether a folder of Parquet files has a file of this name from here.
+fn is_ours(name: &str) -> bool {
+    let number = name.strip_prefix("part-").and_then(|rest| rest.strip_suffix(".parquet"));
+    number.is_some_and(is_number) || [UNFINISHED_FILE, LINEAGE_FILE].contains(&name)
+}
+
+fn is_number(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit())
+}
+
+/// Removes what a run that was killed left in a local folder of files that it was writing: their names end with `#` and a number,
+/// and `object_store` shows them to nobody, but all who read the folder by other means find them.
+fn remove_staged(folder: &Url) -> std::io::Result<()> {
+    let Some(folder) = (folder.scheme() == "file").then(|| folder.to_file_path().ok()).flatten() else { return Ok(()) };
+    for file in std::fs::read_dir(folder)? {
+        let file = file?;
+        let name = file.file_name();
+        let parts = name.to_str().and_then(|name| name.rsplit_once('#'));
+        if parts.is_some_and(|(name, number)| is_ours(name) && is_number(number)) {
+            std::fs::remove_file(file.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Says in an empty folder what is being made there, or empties one in which a run of this configuration was killed; the
 /// file that says so.
 async fn begin(store: &dyn ObjectStore, folder: &Path, config: &TrainConfig) -> Result<Path, TrainError> {
@@ -175,9 +202,7 @@ async fn begin(store: &dyn ObjectStore, folder: &Path, config: &TrainConfig) -> 
     }
     let ours = |file: &Path| {
         let name = file.filename().unwrap_or_default();
-        let number = name.strip_prefix("part-").and_then(|rest| rest.strip_suffix(".parquet"));
-        let is_part = number.is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()));
-        *file == folder.clone().join(name) && (is_part || [UNFINISHED_FILE, LINEAGE_FILE].contains(&name))
+        *file == folder.clone().join(name) && is_ours(name)
     };
     let made = match store.get(&unfinished).await {
         Ok(found) => found.bytes().await.map_err(failed)?,
