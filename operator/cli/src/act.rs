@@ -17,7 +17,7 @@ pub enum Act {
     Promote,
     /// Give it up.
     Abort,
-    /// Try it again.
+    /// Try it again; or compare it again, if that is what failed.
     Retry,
     /// Stop the rollout, or let it go on.
     Pause(bool),
@@ -77,9 +77,18 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
             (annotate(ABORT_ANNOTATION, &candidate), format!("revision {candidate} is given up"))
         }
         Act::Retry => {
-            let trial = status.rollout.and_then(|rollout| rollout.trial).filter(|trial| trial.aborted.is_some());
-            let Some(trial) = trial else { return nothing(format!("no revision of featureview {name} was given up")) };
-            (annotate(RETRY_ANNOTATION, &trial.revision), format!("revision {} is tried again", trial.revision))
+            let Some(trial) = status.rollout.and_then(|rollout| rollout.trial) else {
+                return nothing(format!("featureview {name} has nothing to retry: no revision of it has to prove itself"));
+            };
+            let done = match (&trial.aborted, &trial.comparison) {
+                (Some(_), _) => format!("revision {} is tried again", trial.revision),
+                (None, Some(attempt)) if attempt.failed => format!("revision {} is compared again", trial.revision),
+                _ => {
+                    let why = format!("revision {} of featureview {name} was not given up, and its comparison", trial.revision);
+                    return nothing(format!("{why} has not failed: there is nothing to retry"));
+                }
+            };
+            (annotate(RETRY_ANNOTATION, &trial.revision), done)
         }
         Act::Pause(paused) if view.spec.rollout.paused == *paused => {
             return nothing(format!(
@@ -154,6 +163,19 @@ mod tests {
         assert_eq!(told(&view, &Act::Pause(true)), r#"{"spec":{"rollout":{"paused":true}}}"#);
         assert!(told(&view, &Act::Pause(false)).contains("is not paused"));
         assert!(told(&view, &Act::Rollback { to: Some("bb".into()) }).contains("serves already"));
+    }
+
+    /// The command refused to, although the annotation does it.
+    #[test]
+    fn what_failed_its_comparison_is_compared_again() {
+        let retry = |failed: bool| {
+            let comparison = json!({"definition": "d", "number": 1, "failed": failed});
+            let trial = json!({"revision": "cc", "comparison": comparison});
+            let status = json!({"activeRevision": "bb", "candidateRevision": "cc", "rollout": {"trial": trial}});
+            told(&view(&status, &json!({})), &Act::Retry)
+        };
+        assert_eq!(retry(true), r#"{"metadata":{"annotations":{"featuremill.dev/retry":"cc"}}}"#);
+        assert!(retry(false).contains("nothing to retry"));
     }
 
     #[test]
