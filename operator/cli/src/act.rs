@@ -78,13 +78,18 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
         }
         Act::Retry => {
             let Some(trial) = status.rollout.and_then(|rollout| rollout.trial) else {
-                return nothing(format!("featureview {name} has nothing to retry: no revision of it has to prove itself"));
+                return nothing(format!(
+                    "featureview {name} has nothing to retry: no revision of it has to prove itself"
+                ));
             };
             let done = match (&trial.aborted, &trial.comparison) {
                 (Some(_), _) => format!("revision {} is tried again", trial.revision),
                 (None, Some(attempt)) if attempt.failed => format!("revision {} is compared again", trial.revision),
                 _ => {
-                    let why = format!("revision {} of featureview {name} was not given up, and its comparison", trial.revision);
+                    let why = format!(
+                        "revision {} of featureview {name} was not given up, and its comparison",
+                        trial.revision
+                    );
                     return nothing(format!("{why} has not failed: there is nothing to retry"));
                 }
             };
@@ -100,6 +105,13 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
             (rollout("paused", json!(true)), "the rollout stops where it is; workers read on".to_owned())
         }
         Act::Pause(false) => (rollout("paused", json!(false)), "the rollout goes on".to_owned()),
+        // What is kept then is the newer: asked twice, it would serve again what was left for good reason.
+        Act::Rollback { to: None } if went_back(view) => {
+            let active = status.active_revision.unwrap_or_default();
+            return nothing(format!(
+                "featureview {name} was gone back to revision {active} already; `featuremill unpin {name}` takes that back"
+            ));
+        }
         Act::Rollback { to } => {
             let Some(to) = to.clone().or(status.previous_revision) else {
                 return nothing(format!(
@@ -122,6 +134,14 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
             (rollout("servingRevision", Value::Null), "what the spec describes is rolled out again".to_owned())
         }
     })
+}
+
+/// Whether a pin holds a revision that was gone back to.
+fn went_back(view: &FeatureView) -> bool {
+    let status = view.status.as_ref();
+    let returned = status.and_then(|status| status.rollout.as_ref()).is_some_and(|rollout| rollout.rolled_back);
+    let pin = view.spec.rollout.serving_revision.as_deref().filter(|pin| !pin.is_empty());
+    returned && pin.is_some() && pin == status.and_then(|status| status.active_revision.as_deref())
 }
 
 #[cfg(test)]
@@ -163,6 +183,17 @@ mod tests {
         assert_eq!(told(&view, &Act::Pause(true)), r#"{"spec":{"rollout":{"paused":true}}}"#);
         assert!(told(&view, &Act::Pause(false)).contains("is not paused"));
         assert!(told(&view, &Act::Rollback { to: Some("bb".into()) }).contains("serves already"));
+    }
+
+    #[test]
+    fn who_goes_back_twice_is_not_taken_forward() {
+        let returned = json!({"activeRevision": "aa", "previousRevision": "bb", "rollout": {"rolledBack": true}});
+        let gone_back = view(&returned, &json!({"servingRevision": "aa"}));
+        assert!(told(&gone_back, &Act::Rollback { to: None }).contains("already; `featuremill unpin shopper`"));
+        let named = told(&gone_back, &Act::Rollback { to: Some("bb".into()) });
+        assert_eq!(named, r#"{"spec":{"rollout":{"servingRevision":"bb"}}}"#);
+        let told_anew = told(&view(&returned, &json!({})), &Act::Rollback { to: None });
+        assert_eq!(told_anew, r#"{"spec":{"rollout":{"servingRevision":"bb"}}}"#);
     }
 
     /// The command refused to, although the annotation does it.
