@@ -56,11 +56,13 @@ async fn migrate(name: &str, from: &str, to: &str) {
     // From the first record on: the reads here are as of a time long past, which a replay of the longest window back from now
     // does not answer.
     let quick = "spec:\n  rollout: {catchUp: {stableForSeconds: 3}, scaleDownDelaySeconds: 3600, startFrom: {policy: Earliest}}\n  \
-                 freshness: {horizonTargetSeconds: 60}\n  architectureRef:";
+                 architectureRef:";
     let yaml = example(&world, from, &lake)
         .replacen("spec:\n  mode:", "spec:\n  serving: {service: {type: NodePort}}\n  mode:", 1)
-        .replacen("spec:\n  architectureRef:", quick, 1);
-    assert!(yaml.contains("NodePort") && yaml.contains("stableForSeconds"), "the example has changed");
+        .replacen("spec:\n  architectureRef:", quick, 1)
+        .replacen("horizonTargetSeconds: 345600", "horizonTargetSeconds: 60", 1);
+    let edits = ["NodePort", "stableForSeconds", "horizonTargetSeconds: 60\n"];
+    assert!(edits.iter().all(|edit| yaml.contains(edit)), "the example has changed");
     world.apply(&yaml);
     horizon(&world, as_of).await;
     for object in ["architecture/shop", "featureview/shopper"] {

@@ -17,7 +17,7 @@ pub enum Act {
     Promote,
     /// Give it up.
     Abort,
-    /// Try it again.
+    /// Try it again; or compare it again, if that is what failed.
     Retry,
     /// Stop the rollout, or let it go on.
     Pause(bool),
@@ -77,9 +77,23 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
             (annotate(ABORT_ANNOTATION, &candidate), format!("revision {candidate} is given up"))
         }
         Act::Retry => {
-            let trial = status.rollout.and_then(|rollout| rollout.trial).filter(|trial| trial.aborted.is_some());
-            let Some(trial) = trial else { return nothing(format!("no revision of featureview {name} was given up")) };
-            (annotate(RETRY_ANNOTATION, &trial.revision), format!("revision {} is tried again", trial.revision))
+            let Some(trial) = status.rollout.and_then(|rollout| rollout.trial) else {
+                return nothing(format!(
+                    "featureview {name} has nothing to retry: no revision of it has to prove itself"
+                ));
+            };
+            let done = match (&trial.aborted, &trial.comparison) {
+                (Some(_), _) => format!("revision {} is tried again", trial.revision),
+                (None, Some(attempt)) if attempt.failed => format!("revision {} is compared again", trial.revision),
+                _ => {
+                    let why = format!(
+                        "revision {} of featureview {name} was not given up, and its comparison",
+                        trial.revision
+                    );
+                    return nothing(format!("{why} has not failed: there is nothing to retry"));
+                }
+            };
+            (annotate(RETRY_ANNOTATION, &trial.revision), done)
         }
         Act::Pause(paused) if view.spec.rollout.paused == *paused => {
             return nothing(format!(
@@ -91,6 +105,13 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
             (rollout("paused", json!(true)), "the rollout stops where it is; workers read on".to_owned())
         }
         Act::Pause(false) => (rollout("paused", json!(false)), "the rollout goes on".to_owned()),
+        // What is kept then is the newer: asked twice, it would serve again what was left for good reason.
+        Act::Rollback { to: None } if went_back(view) => {
+            let active = status.active_revision.unwrap_or_default();
+            return nothing(format!(
+                "featureview {name} was gone back to revision {active} already; `featuremill unpin {name}` takes that back"
+            ));
+        }
         Act::Rollback { to } => {
             let Some(to) = to.clone().or(status.previous_revision) else {
                 return nothing(format!(
@@ -113,6 +134,14 @@ fn plan(view: &FeatureView, act: &Act) -> Result<(Value, String), CliError> {
             (rollout("servingRevision", Value::Null), "what the spec describes is rolled out again".to_owned())
         }
     })
+}
+
+/// Whether a pin holds a revision that was gone back to.
+fn went_back(view: &FeatureView) -> bool {
+    let status = view.status.as_ref();
+    let returned = status.and_then(|status| status.rollout.as_ref()).is_some_and(|rollout| rollout.rolled_back);
+    let pin = view.spec.rollout.serving_revision.as_deref().filter(|pin| !pin.is_empty());
+    returned && pin.is_some() && pin == status.and_then(|status| status.active_revision.as_deref())
 }
 
 #[cfg(test)]
@@ -154,6 +183,30 @@ mod tests {
         assert_eq!(told(&view, &Act::Pause(true)), r#"{"spec":{"rollout":{"paused":true}}}"#);
         assert!(told(&view, &Act::Pause(false)).contains("is not paused"));
         assert!(told(&view, &Act::Rollback { to: Some("bb".into()) }).contains("serves already"));
+    }
+
+    #[test]
+    fn who_goes_back_twice_is_not_taken_forward() {
+        let returned = json!({"activeRevision": "aa", "previousRevision": "bb", "rollout": {"rolledBack": true}});
+        let gone_back = view(&returned, &json!({"servingRevision": "aa"}));
+        assert!(told(&gone_back, &Act::Rollback { to: None }).contains("already; `featuremill unpin shopper`"));
+        let named = told(&gone_back, &Act::Rollback { to: Some("bb".into()) });
+        assert_eq!(named, r#"{"spec":{"rollout":{"servingRevision":"bb"}}}"#);
+        let told_anew = told(&view(&returned, &json!({})), &Act::Rollback { to: None });
+        assert_eq!(told_anew, r#"{"spec":{"rollout":{"servingRevision":"bb"}}}"#);
+    }
+
+    /// The command refused to, although the annotation does it.
+    #[test]
+    fn what_failed_its_comparison_is_compared_again() {
+        let retry = |failed: bool| {
+            let comparison = json!({"definition": "d", "number": 1, "failed": failed});
+            let trial = json!({"revision": "cc", "comparison": comparison});
+            let status = json!({"activeRevision": "bb", "candidateRevision": "cc", "rollout": {"trial": trial}});
+            told(&view(&status, &json!({})), &Act::Retry)
+        };
+        assert_eq!(retry(true), r#"{"metadata":{"annotations":{"featuremill.dev/retry":"cc"}}}"#);
+        assert!(retry(false).contains("nothing to retry"));
     }
 
     #[test]

@@ -47,7 +47,7 @@ pub enum Command {
         /// The view.
         view: String,
     },
-    /// Try a candidate again that was given up.
+    /// Try a candidate again that was given up; or compare it again, if its comparison failed.
     Retry {
         /// The view.
         view: String,

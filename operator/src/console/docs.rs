@@ -62,7 +62,9 @@ pub fn runbook(reason: &str) -> Option<Section> {
         reasons::RUN_FAILED | reasons::GENERATION_REFUSED | reasons::NO_GENERATION => "A batch run",
         reasons::DEADLINE_EXCEEDED
         | reasons::REPLAY_FAILED
+        | reasons::NO_PROGRESS
         | reasons::RETENTION_TOO_SHORT
+        | reasons::NOT_ARCHIVED
         | reasons::COMPARISON_FAILED
         | reasons::NO_VERDICT
         | reasons::ABORTED_BY_USER => "A rollout that stands still",
@@ -106,6 +108,8 @@ mod tests {
             reasons::CHECK_FAILED,
             reasons::RUN_FAILED,
             reasons::RETENTION_TOO_SHORT,
+            reasons::NO_PROGRESS,
+            reasons::NOT_ARCHIVED,
         ];
         for reason in led_to {
             let Some(Section { page, heading }) = runbook(reason) else { panic!("{reason} leads nowhere") };

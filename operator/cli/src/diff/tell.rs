@@ -206,12 +206,13 @@ fn reads(view: &View<'_>, plan: &Plan, first: bool, now: Timestamp) -> String {
             || format!("records of topic {topic}, of which it is not known yet how many it holds"),
             |held| format!("{} records of {} partitions of topic {topic}", grouped(held.records), held.partitions),
         );
+        let counted = held.and_then(|held| counted(&held.observed_time, now)).unwrap_or_default();
         let start = &view.after.spec.rollout.start_from;
         parts.push(match (replay::since(start, plan, now).map(time), start.policy) {
-            _ if first => format!("{records}, from the first on"),
+            _ if first => format!("{records}, from the first on{counted}"),
             (_, StartPolicy::Latest) => format!("nothing of what topic {topic} holds: windows fill as time goes by"),
-            (Some(since), _) => format!("replays at most {records}: those of {since} or later"),
-            (None, _) => format!("replays {records}, from the first on"),
+            (Some(since), _) => format!("replays at most {records}: those of {since} or later{counted}"),
+            (None, _) => format!("replays {records}, from the first on{counted}"),
         });
     }
     if plan.mode.has_generations() {
@@ -223,6 +224,12 @@ fn reads(view: &View<'_>, plan: &Plan, first: bool, now: Timestamp) -> String {
         parts.push(format!("{table}, by a batch run that begins at once"));
     }
     parts.join("; ")
+}
+
+/// When the records of a topic were counted, if that is so long ago that there may be many more by now.
+fn counted(observed: &str, now: Timestamp) -> Option<String> {
+    let ago = now.as_second() - observed.parse::<Timestamp>().ok()?.as_second();
+    (ago >= 60).then(|| format!(" (counted {} ago)", duration(ago)))
 }
 
 /// A time in RFC 3339, to the second.

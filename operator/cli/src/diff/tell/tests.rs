@@ -124,6 +124,17 @@ fn where_it_reads_from_and_who_decides_are_told() {
     assert_snapshot!(texts);
 }
 
+/// A topic that was empty when it was counted was told to be so for an hour.
+#[test]
+fn a_count_of_long_ago_says_so() {
+    let mut status = serving();
+    status["source"]["observedTime"] = json!("2026-11-28T00:00:00Z");
+    let edited = shopper(&[("/features/1/window", json!("7d"))], &json!({}));
+    let lines = told(Some(&shopper(&[], &status)), &edited, "Kappa");
+    assert!(lines.contains(" or later (counted ") && lines.contains(" ago)\n"), "{lines}");
+    assert!(!told(Some(&shopper(&[], &serving())), &edited, "Kappa").contains("counted"));
+}
+
 #[test]
 fn the_way_back_and_a_candidate_that_goes_are_told() {
     let mut status = serving();
