@@ -32,7 +32,8 @@ const PARTITIONS: i32 = 6;
 const EACH: f64 = 2000.0;
 
 fn start(world: &World) -> Running {
-    world.start_with(Faults::default(), Settings { lag_poll: Duration::from_millis(200), ..settings() }, None)
+    // As seldom as the test has time for: a rate is of three looks at least, and a busy machine writes the played markers late.
+    world.start_with(Faults::default(), Settings { lag_poll: Duration::from_millis(600), ..settings() }, None)
 }
 
 fn by_lag(max: i32) -> Value {
