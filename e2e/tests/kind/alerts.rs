@@ -310,7 +310,7 @@ impl Watched {
     /// Waits until all say a lesser tier: half a minute at most after the worker has been `under` so many seconds late for as long
     /// as the tier before is held.
     async fn lessens(&self, flood: &Flood, tier: i32, under: u64) {
-        let outcome = wait_for(&format!("all say tier {tier}"), Duration::from_mins(6), || async {
+        let outcome = wait_for(&format!("all say tier {tier}"), Duration::from_mins(10), || async {
             let late = flood.under_since(under).map(|since| since.elapsed());
             let said = said(&self.world, &self.monitoring)?;
             if said.iter().all(|(_, known)| *known == tier) {
@@ -449,7 +449,7 @@ async fn tiers_follow_a_worker_and_a_redis() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "ten minutes: make soak NAME=alerts"]
+#[ignore = "a quarter of an hour: make soak NAME=alerts"]
 async fn tiers_follow_a_flood() {
     let watched = Watched::open("alerts-flood", WIDE, SLOW).await;
     watched.topic_is_flooded().await;
