@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Below this many values on either side, an index says more about chance than about the feature.
-pub(crate) const LEAST_VALUES: usize = 200;
+pub const LEAST_VALUES: usize = 200;
 /// How many bins the former values are cut into.
 const BINS: usize = 10;
 /// What an empty bin's share counts as, so that its logarithm is finite.

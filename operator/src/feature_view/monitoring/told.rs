@@ -7,6 +7,7 @@ use crds::feature_view::{
     SkewStatus, SkewWatch,
 };
 use engine::compare::{FeatureComparison, Report as Skew};
+use engine::drift::LEAST_VALUES;
 use engine::monitor::{FeatureDrift as Moved, Reference, Report as Drift};
 use engine::row::RunReport;
 use k8s_openapi::jiff::Timestamp;
@@ -20,8 +21,6 @@ mod tests;
 const FEATURES: usize = 16;
 /// How many are named in a message.
 const NAMED: usize = 3;
-/// Of fewer entities no distribution is told, as the engine has it and `sampleKeys` says.
-const LEAST: i64 = 200;
 
 /// How far values are from their reference, as a check says.
 pub fn drift(report: &Drift, watch: &DriftWatch) -> DriftStatus {
@@ -221,10 +220,13 @@ fn against(drift: &DriftStatus) -> String {
 
 /// Why a check that has ended says nothing of the values, if it does not: that nothing was found amiss would be no answer.
 pub fn says_nothing(status: &MonitoringStatus, wanted: &Monitoring) -> Option<String> {
-    let drift = status.drift.as_ref().filter(|drift| wanted.drift.is_some() && drift.entities < LEAST).map(|drift| {
-        let DriftStatus { as_of, entities, .. } = drift;
-        format!("as of {as_of}, of {entities} entities no drift can be told; it takes {LEAST}")
-    });
+    let drift =
+        status.drift.as_ref().filter(|drift| wanted.drift.is_some() && drift.entities < count(LEAST_VALUES)).map(
+            |drift| {
+                let DriftStatus { as_of, entities, .. } = drift;
+                format!("as of {as_of}, of {entities} entities no drift can be told; it takes {LEAST_VALUES}")
+            },
+        );
     let skew = status.skew.as_ref().filter(|skew| wanted.skew.is_some() && skew.entities == 0).map(|skew| {
         format!(
             "as of {}, the skew check could compare nothing: no entity has a row yet, or all features reach further back than \

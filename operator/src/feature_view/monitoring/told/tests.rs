@@ -20,6 +20,32 @@ fn watched(psi: &[(&str, Option<f64>)]) -> DriftStatus {
     drift(&report, &DriftWatch::default())
 }
 
+/// A skew check of one feature.
+fn checked(compared: usize, unreadable: usize, mismatches: usize) -> Skew {
+    let feature = FeatureComparison {
+        name: "f".into(),
+        kind: Kind::Unchanged,
+        compared,
+        unreadable,
+        mismatches,
+        former_null_share: 0.0,
+        candidate_null_share: 0.0,
+        psi: None,
+        ks: None,
+        histogram: None,
+        examples: Vec::new(),
+    };
+    Skew {
+        name: "skew".into(),
+        former: "a".into(),
+        candidate: "a".into(),
+        as_of_ms: 0,
+        entities: compared + unreadable,
+        verdict: Verdict::Passed,
+        features: vec![feature],
+    }
+}
+
 #[test]
 fn the_worst_are_told_first_and_no_more_than_fit() {
     let names: Vec<(String, f64)> = (0..100_u32).map(|i| (format!("f{i:02}"), f64::from(i) / 100.0)).collect();
@@ -40,28 +66,7 @@ fn the_worst_are_told_first_and_no_more_than_fit() {
 
 #[test]
 fn one_entity_of_a_million_is_skew_and_a_ratio_allows_for_it() {
-    let feature = FeatureComparison {
-        name: "f".into(),
-        kind: Kind::Unchanged,
-        compared: 10_000_000,
-        unreadable: 0,
-        mismatches: 1,
-        former_null_share: 0.0,
-        candidate_null_share: 0.0,
-        psi: None,
-        ks: None,
-        histogram: None,
-        examples: Vec::new(),
-    };
-    let report = Skew {
-        name: "skew".into(),
-        former: "a".into(),
-        candidate: "a".into(),
-        as_of_ms: 0,
-        entities: 10_000_000,
-        verdict: Verdict::Passed,
-        features: vec![feature],
-    };
+    let report = checked(10_000_000, 0, 1);
     let told = |ratio: &str| {
         let watch = SkewWatch { max_mismatch_ratio: ratio.into(), ..SkewWatch::default() };
         MonitoringStatus { drift: None, skew: Some(skew(&report, &watch)) }
@@ -75,35 +80,13 @@ fn one_entity_of_a_million_is_skew_and_a_ratio_allows_for_it() {
 fn a_check_that_could_look_at_nothing_is_no_proof_that_all_is_well() {
     let wanted = Monitoring { drift: Some(DriftWatch::default()), skew: Some(SkewWatch::default()) };
     let few = DriftStatus { entities: 199, ..watched(&[("a", None)]) };
-    let report = Skew {
-        name: "skew".into(),
-        former: "a".into(),
-        candidate: "a".into(),
-        as_of_ms: 0,
-        entities: 500,
-        verdict: Verdict::Passed,
-        features: vec![FeatureComparison {
-            name: "f".into(),
-            kind: Kind::Unchanged,
-            compared: 0,
-            unreadable: 500,
-            mismatches: 0,
-            former_null_share: 0.0,
-            candidate_null_share: 0.0,
-            psi: None,
-            ks: None,
-            histogram: None,
-            examples: Vec::new(),
-        }],
-    };
-    let skew = skew(&report, &SkewWatch::default());
+    let skew = skew(&checked(0, 500, 0), &SkewWatch::default());
     let status = MonitoringStatus { drift: Some(few.clone()), skew: Some(skew) };
     let message = says_nothing(&status, &wanted).unwrap();
     assert!(message.contains("of 199 entities no drift can be told; it takes 200"), "{message}");
     assert!(message.contains("the skew check could compare nothing"), "{message}");
-    // The least is the engine's.
     let numbers = |n: i32| (0..n).map(f64::from).collect::<Vec<_>>();
-    assert!(engine::drift::psi(numbers(199), &numbers(199)).is_none() && LEAST == 200);
+    assert!(engine::drift::psi(numbers(199), &numbers(199)).is_none() && LEAST_VALUES == 200);
     assert!(engine::drift::psi(numbers(200), &numbers(200)).is_some());
     // A small table whose generations are compared asked for nothing.
     assert_eq!(says_nothing(&MonitoringStatus { drift: Some(few), skew: None }, &Monitoring::default()), None);
