@@ -84,9 +84,10 @@ async fn a_view_that_falls_behind_says_so_once_and_what_is_known_survives_a_rest
     operator.stop().await;
 
     // Another operator goes on where it was: what becomes much worse is told at once, and nothing else is written.
-    let operator = start(&world);
+    // Both facts stand before it looks: between them it would rightly tell of the one without the other.
     ends_at(&world, offset + 9000);
     reads(&world, &view, offset + 1, 4000).await;
+    let operator = start(&world);
     let worse = world.view(VIEW, "much later", |v| fresh(v, "False", "LagTier1")).await;
     assert_eq!(lag(&worse).records, 8999);
     is_told(&world, "LagTier1Raised", "8999 records").await;
