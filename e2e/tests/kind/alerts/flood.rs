@@ -37,7 +37,7 @@ impl Flood {
     const STEP: Duration = Duration::from_millis(500);
     /// The most that it writes in a step, and in all: some hundred megabytes.
     const AT_ONCE: u64 = 50_000;
-    const MOST: u64 = 6_000_000;
+    const MOST: u64 = 8_000_000;
 
     pub fn start(world: &Arc<World>, uid: &str, seconds: u64) -> Self {
         let (seconds, ages_ms) = (Arc::new(AtomicU64::new(seconds)), Arc::<Mutex<Vec<_>>>::default());
@@ -64,6 +64,10 @@ impl Flood {
                 let full = (rate.max(100.0) * wanted.load(Ordering::Acquire) as f64) as u64;
                 let waits = (ends.iter().sum::<i64>() - read).unsigned_abs();
                 let more = full.saturating_sub(waits).min(Self::AT_ONCE).min(Self::MOST - fed);
+                if fed == Self::MOST {
+                    println!("the flood wrote all that it may, {fed} records: the worker reads {rate:.0} a second");
+                    break;
+                }
                 if more > 0 {
                     feed(&world, 7_000 + fed, more);
                     fed += more;

@@ -194,14 +194,18 @@ async fn tiers_rise_and_fall_and_all_who_tell_of_them_agree() {
     watched.close();
 }
 
-/// So slow a worker is late on any machine, and its lag is the age of what it reads, not that and five minutes more.
-const SLOW: &str =
-    "  maxFuture: 1s\n  worker: {resources: {requests: {cpu: 50m}, limits: {cpu: 100m, memory: 512Mi}}}\n";
+/// With so little of a core a worker is late on any machine, and its lag is the age of what it reads, not that and five minutes
+/// more.
+fn slow(cpu: &str) -> String {
+    format!(
+        "  maxFuture: 1s\n  worker: {{resources: {{requests: {{cpu: {cpu}}}, limits: {{cpu: {cpu}, memory: 512Mi}}}}}}\n"
+    )
+}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "ten minutes: make soak NAME=alerts"]
 async fn tiers_follow_a_worker_and_a_redis() {
-    let watched = Watched::open("alerts-long", BOUNDS, SLOW).await;
+    let watched = Watched::open("alerts-long", BOUNDS, &slow("50m")).await;
     watched.worker_is_stopped().await;
     watched.redis_stands_still().await;
     watched.close();
@@ -210,7 +214,7 @@ async fn tiers_follow_a_worker_and_a_redis() {
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "a quarter of an hour: make soak NAME=alerts"]
 async fn tiers_follow_a_flood() {
-    let watched = Watched::open("alerts-flood", WIDE, SLOW).await;
+    let watched = Watched::open("alerts-flood", WIDE, &slow("25m")).await;
     watched.topic_is_flooded().await;
     watched.close();
 }
