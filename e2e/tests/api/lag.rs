@@ -82,6 +82,10 @@ async fn a_view_that_falls_behind_says_so_once_and_what_is_known_survives_a_rest
     // The tier in between is not the view's own: the built-in one holds, and is exceeded for less than its minute.
     assert_eq!(known.exceeded.iter().map(|e| e.tier).collect::<Vec<_>>(), [2, 3]);
     operator.stop().await;
+    // What the topic holds is counted by an operator that finds the brokers there, and written once, too.
+    let operator = start(&world);
+    world.view(VIEW, "what the topic holds", |v| v.status.as_ref().is_some_and(|s| s.source.is_some())).await;
+    operator.stop().await;
 
     // Another operator goes on where it was: what becomes much worse is told at once, and nothing else is written.
     // Both facts stand before it looks: between them it would rightly tell of the one without the other.
