@@ -92,17 +92,6 @@ impl Watched {
         .unwrap()
     }
 
-    /// Waits for an Event that warns of this.
-    async fn is_told(&self, reason: &str, text: &str) {
-        let path = format!(r#"jsonpath={{range .items[?(@.reason=="{reason}")]}}{{.type}} {{.note}}{{"\n"}}{{end}}"#);
-        wait_for(&format!("Event {reason}"), SOON, || async {
-            let notes = self.world.kubectl(&["get", "events.events.k8s.io", "-o", &path])?;
-            if notes.lines().any(|n| n.starts_with("Warning ") && n.contains(text)) { Ok(()) } else { Err(notes) }
-        })
-        .await
-        .unwrap();
-    }
-
     /// A metric of the operator that has these labels.
     fn metric(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let url = format!("http://127.0.0.1:{}/metrics", self.metrics.port());
@@ -168,7 +157,7 @@ async fn a_feature_that_drifted_and_one_event_too_many_are_found_and_named() {
     let furthest = format!("feature {} moved: PSI", status["features"][0]["name"].as_str().unwrap());
     assert!(told.contains(&furthest) && told.contains("the limit is 0.25"), "{told}");
     assert!(told.contains("FeaturemillFeatureDrift.md"), "{told}");
-    it.is_told("FeatureDrifted", &furthest).await;
+    it.world.is_told("Warning", "FeatureDrifted", &furthest, SOON).await;
     let of = [("feature", "views_24h")];
     let (psi, limit) =
         (it.metric("featuremill_feature_drift_psi", &of), it.metric("featuremill_feature_drift_threshold", &[]));
@@ -193,7 +182,7 @@ async fn a_feature_that_drifted_and_one_event_too_many_are_found_and_named() {
     let named = format!("entity #{} is served 29, its events give 28", entity_hash(&shopper));
     assert!(told.contains("feature views_1h differs for 1 of") && told.contains(&named), "{told}");
     assert!(told.contains("FeaturemillFeatureSkew.md"), "{told}");
-    it.is_told("ValuesSkewed", &entity_hash(&shopper)).await;
+    it.world.is_told("Warning", "ValuesSkewed", &entity_hash(&shopper), SOON).await;
     let of = [("feature", "views_1h")];
     let (share, limit) =
         (it.metric("featuremill_feature_skew_ratio", &of), it.metric("featuremill_feature_skew_threshold", &[]));

@@ -129,13 +129,7 @@ async fn a_poisoned_batch_is_refused_with_a_condition_and_an_event_and_the_old_o
         println!("{name}: {}", said.chars().take(160).collect::<String>());
         // A note is cut shorter than a condition's message.
         let begins: String = said.chars().skip("GenerationRefused: ".len()).take(80).collect();
-        wait_for("an event", Duration::from_mins(1), || async {
-            let notes = r#"jsonpath={range .items[?(@.reason=="GenerationRefused")]}{.type} {.note}{"\n"}{end}"#;
-            let notes = served.world.kubectl(&["get", "events.events.k8s.io", "-o", notes])?;
-            if notes.lines().any(|n| n.starts_with("Warning ") && n.contains(&begins)) { Ok(()) } else { Err(notes) }
-        })
-        .await
-        .unwrap();
+        served.world.is_told("Warning", "GenerationRefused", &begins, Duration::from_mins(1)).await;
         let failed = served.world.kubectl(&["wait", &format!("job/{name}"), "--for=condition=Failed", "--timeout=60s"]);
         failed.expect("exit code 3 ends the Job at once");
         let after = served.read();

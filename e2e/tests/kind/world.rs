@@ -158,6 +158,18 @@ impl World {
         .await
     }
 
+    /// Waits for an Event of this type and reason whose note has this text.
+    pub async fn is_told(&self, type_: &str, reason: &str, text: &str, within: Duration) {
+        let path = format!(r#"jsonpath={{range .items[?(@.reason=="{reason}")]}}{{.type}} {{.note}}{{"\n"}}{{end}}"#);
+        wait_for(&format!("Event {reason}"), within, || async {
+            let notes = self.kubectl(&["get", "events.events.k8s.io", "-o", &path])?;
+            let of_type = |line: &&str| line.split_once(' ').is_some_and(|(found, _)| found == type_);
+            if notes.lines().filter(of_type).any(|line| line.contains(text)) { Ok(()) } else { Err(notes) }
+        })
+        .await
+        .unwrap_or_else(|error| panic!("{error}"));
+    }
+
     /// How many records of the topic are in the rows of a view's live revision.
     pub fn read(&self, uid: &str) -> Result<i64, String> {
         Ok(self.markers(uid)?.into_iter().flatten().map(|marker| marker.offset).sum())

@@ -42,10 +42,6 @@ fn feed(world: &World, from: u64, count: u64) {
     world.feed.flush().unwrap();
 }
 
-fn after(start: Instant, seconds: u64) -> Instant {
-    start + Duration::from_secs(seconds) + SOON
-}
-
 /// A view that is watched by all of them, on time.
 struct Watched {
     world: Arc<World>,
@@ -70,7 +66,7 @@ impl Watched {
         let watched = Self { world, uid, monitoring, _told: told };
         feed(&watched.world, 0, 5_000);
         watched.world.settled(&watched.uid).await.unwrap();
-        watched.agree(0, None, Instant::now() + Duration::from_mins(2)).await;
+        watched.agree(0, Instant::now() + Duration::from_mins(2)).await;
         watched
     }
 
@@ -80,33 +76,37 @@ impl Watched {
         if said.iter().all(|(_, known)| *known == tier) { Ok(()) } else { Err(format!("{said:?}")) }
     }
 
-    /// Waits until all say this tier, which must be before `deadline`, and an Event tells of it in these words.
-    async fn agree(&self, tier: i32, event: Option<&str>, deadline: Instant) {
+    /// Waits until all say this tier, which must be before `deadline`.
+    async fn agree(&self, tier: i32, deadline: Instant) {
         let left = deadline.saturating_duration_since(Instant::now());
         let outcome = wait_for(&format!("all say tier {tier}"), left, || async { self.all_say(tier) }).await;
         outcome.unwrap_or_else(|error| panic!("{error}"));
         let left = deadline.saturating_duration_since(Instant::now());
         println!("all say tier {tier}, {:.1} s before they had to", left.as_secs_f32());
-        if let Some(event) = event {
-            self.is_told(event).await;
+    }
+
+    /// Records wait and nobody reads: tier 3, 2, 1, each so many seconds after they came.
+    async fn rises(&self, waits: Instant) {
+        for (tier, bound) in [1, 2, 3].into_iter().zip(BOUNDS).rev() {
+            self.agree(tier, waits + Duration::from_secs(bound) + SOON).await;
+            self.is_raised(tier).await;
         }
     }
 
-    async fn is_told(&self, words: &str) {
-        let fields = "{range .items[*]}{.reason}{\": \"}{.note}{\"\\n\"}{end}";
-        wait_for(&format!("an Event of {words}"), SOON, || async {
-            let told = self.world.kubectl(&["get", "events.events.k8s.io", "-o", &format!("jsonpath={fields}")])?;
-            if told.contains(words) { Ok(()) } else { Err(told) }
-        })
-        .await
-        .unwrap_or_else(|error| panic!("{error}"));
+    async fn is_raised(&self, tier: i32) {
+        self.world.is_told("Warning", &format!("LagTier{tier}Raised"), "", SOON).await;
+    }
+
+    async fn is_cleared(&self, text: &str) {
+        self.world.is_told("Normal", "LagTierCleared", text, SOON).await;
     }
 
     /// All records are read, and in time all say so.
     async fn cleared(&self) {
         self.world.settled(&self.uid).await.unwrap();
         // Of a node that is busy with other tests more is not asked for here; how soon a tier rises is.
-        self.agree(0, Some("LagTierCleared"), Instant::now() + CLEARS_AFTER + 2 * SOON).await;
+        self.agree(0, Instant::now() + CLEARS_AFTER + 2 * SOON).await;
+        self.is_cleared("").await;
     }
 
     /// No worker, and records that wait: tier 3, 2, 1.
@@ -117,9 +117,7 @@ impl Watched {
         world.kubectl(&["wait", "--for=delete", "pod", "-l", stream, "--timeout=120s"]).unwrap();
         let waits = Instant::now();
         feed(world, 5_000, 1_000);
-        self.agree(3, Some("LagTier3Raised"), after(waits, BOUNDS[2])).await;
-        self.agree(2, Some("LagTier2Raised"), after(waits, BOUNDS[1])).await;
-        self.agree(1, Some("LagTier1Raised"), after(waits, BOUNDS[0])).await;
+        self.rises(waits).await;
         world.kubectl(&["scale", SHOPPER_VIEW, "--replicas=1"]).unwrap();
         self.cleared().await;
     }
@@ -131,9 +129,7 @@ impl Watched {
         redis::cmd("CLIENT").arg("PAUSE").arg(pause * 1000).arg("WRITE").exec(&mut redis).unwrap();
         let waits = Instant::now();
         feed(&self.world, 6_000, 1_000);
-        self.agree(3, Some("LagTier3Raised"), after(waits, BOUNDS[2])).await;
-        self.agree(2, Some("LagTier2Raised"), after(waits, BOUNDS[1])).await;
-        self.agree(1, Some("LagTier1Raised"), after(waits, BOUNDS[0])).await;
+        self.rises(waits).await;
         redis::cmd("CLIENT").arg("UNPAUSE").exec(&mut redis).unwrap();
         self.cleared().await;
     }
@@ -143,36 +139,35 @@ impl Watched {
     async fn topic_is_flooded(&self) {
         let begun = Instant::now();
         let flood = Flood::start(&self.world, &self.uid, WAITS[0]);
-        for (tier, event) in [(3, "LagTier3Raised"), (2, "LagTier2Raised"), (1, "LagTier1Raised")] {
-            let over = WIDE[tier - 1];
+        for (tier, over) in [1, 2, 3].into_iter().zip(WIDE).rev() {
             self.follows(&flood, tier, &format!("over {over} s late"), SOON, |late| late > over).await;
-            self.is_told(event).await;
+            self.is_raised(tier).await;
         }
-        for tier in [2, 3] {
-            flood.seconds.store(WAITS[tier - 1], Ordering::Release);
+        for (tier, waits, before) in [(2, WAITS[1], WIDE[0]), (3, WAITS[2], WIDE[1])] {
+            flood.seconds.store(waits, Ordering::Release);
             // The operator adds what events may be ahead of their time: a second.
-            let under = WIDE[tier - 2] * 3 / 4 - 1;
+            let under = before * 3 / 4 - 1;
             self.follows(&flood, tier, &format!("under {under} s late"), CLEARS_AFTER + SOON, |late| late < under)
                 .await;
-            self.is_told(&format!("tier {} is no longer exceeded, tier {tier} still is", tier - 1)).await;
+            self.is_cleared(&format!("tier {} is no longer exceeded, tier {tier} still is", tier - 1)).await;
         }
         let records = flood.stop().await;
         println!("{records} records in {:.0} s", begun.elapsed().as_secs_f32());
         self.cleared().await;
     }
 
-    /// Waits until all say a tier, which must be `soon` after it became `true_of` how many seconds late the worker is, and stayed so.
-    /// How long that takes depends on how much faster than the worker this machine writes.
-    async fn follows(&self, flood: &Flood, tier: usize, what: &str, soon: Duration, true_of: impl Fn(u64) -> bool) {
+    /// Waits until all say a tier that is `true_of` how many seconds late the worker is, which must be `soon` after it became so and
+    /// stayed so. How long that takes depends on how much faster than the worker this machine writes.
+    async fn follows(&self, flood: &Flood, tier: i32, what: &str, soon: Duration, true_of: impl Fn(u64) -> bool) {
         let outcome = wait_for(&format!("all say tier {tier}"), Duration::from_mins(10), || async {
             let since = flood.since(&true_of).map(|since| since.elapsed());
-            let said = self.all_say(i32::try_from(tier).unwrap());
-            if said.is_ok() {
+            let said = self.all_say(tier);
+            if let (Ok(()), Some(since)) = (&said, since) {
                 println!("all say tier {tier}, {since:.1?} after the worker was {what}");
                 return Ok(());
             }
             assert!(
-                since.is_none_or(|since| since < soon),
+                said.is_ok() || since.is_none_or(|since| since < soon),
                 "not tier {tier} {since:?} after: {said:?}; {}",
                 flood.ages()
             );
