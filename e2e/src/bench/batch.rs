@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::error::{BenchError, io};
 use super::figure::{Figure, median};
-use super::worker::{Ended, run};
+use super::worker::{Ended, of_image, run};
 use super::yardstick::{Answer, Yardstick};
 use super::{Scale, blocking, view};
 use crate::progress::Step;
@@ -141,9 +141,7 @@ impl<'a> World<'a> {
     fn program(&self, command: &str, name: &str, config: &Value) -> Result<Program, BenchError> {
         let path = self.path(&format!("{name}.{command}.json"));
         std::fs::write(&path, config.to_string()).map_err(io(format!("write {}", path.display())))?;
-        let program = Program::of_workspace("featuremill-batch")?.arg(command).arg("--config").arg(path);
-        // As the image has it.
-        let program = program.env("MIMALLOC_PURGE_DELAY", "1000");
+        let program = of_image("featuremill-batch")?.arg(command).arg("--config").arg(path);
         Ok(program.args(["--threads", &threads().to_string()]).arg("--temp-dir").arg(self.path("temp")))
     }
 

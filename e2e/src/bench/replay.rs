@@ -10,9 +10,10 @@ use super::figure::Figure;
 use super::stream::{Run, TOPIC, World, counter, events};
 use super::topic::Reading;
 use super::usage::{self, Ticks};
+use super::worker::of_image;
 use super::{Scale, answers, view};
 use crate::progress::Step;
-use crate::services::{Process, Program, free_ports, until};
+use crate::services::{Process, free_ports, until};
 
 /// How long all of it may take.
 const LIMIT: Duration = Duration::from_mins(15);
@@ -134,14 +135,12 @@ fn start(world: &World<'_>, plan: &Plan) -> Result<Vec<Member>, BenchError> {
     std::fs::write(&path, json).map_err(io(format!("write {}", path.display())))?;
     let member = |index: usize| {
         let [admin] = free_ports()?;
-        let program = Program::of_workspace("featuremill-stream")?
+        let program = of_image("featuremill-stream")?
             .args(["replay", "--replay"])
             .arg(&path)
             .args(["--index", &index.to_string(), "--memory-mib", &memory])
             .args(["--kafka-bootstrap", &world.kafka.bootstrap(), "--redis-url", &world.redis.url()])
-            .args(["--admin", &format!("127.0.0.1:{admin}")])
-            // As in the image.
-            .env("MIMALLOC_PURGE_DELAY", "1000");
+            .args(["--admin", &format!("127.0.0.1:{admin}")]);
         let process = program.start(world.directory.path().join(format!("replay-{index}.log")))?;
         let metrics = format!("http://127.0.0.1:{admin}/metrics");
         Ok(Member { process, metrics, cpu: Duration::ZERO, peak_mib: 0 })

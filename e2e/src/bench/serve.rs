@@ -9,6 +9,7 @@ use super::error::{BenchError, io};
 use super::figure::Figure;
 use super::load::{Connection, Load, Outcome, request};
 use super::usage::{self, Ticks};
+use super::worker::of_image;
 use super::workload::Event;
 use super::{Scale, rows, view};
 use crate::progress::Step;
@@ -88,7 +89,7 @@ impl Target {
 
 async fn start_ours(redis: &Redis, directory: &Directory) -> Result<(Process, SocketAddr), BenchError> {
     let [port, admin] = free_ports()?;
-    let program = Program::of_workspace("featuremill-serve")?
+    let program = of_image("featuremill-serve")?
         .args(["--architecture-uid", ARCHITECTURE, "--redis-url", &redis.url(), "--drain-delay-ms", "0"])
         .args(["--listen", &format!("127.0.0.1:{port}"), "--admin", &format!("127.0.0.1:{admin}")]);
     let mut process = program.start(directory.path().join("serve.log"))?;

@@ -11,10 +11,11 @@ use super::error::{BenchError, io};
 use super::figure::{Figure, median};
 use super::topic::{self, Reading};
 use super::usage::{self, Ticks};
+use super::worker::of_image;
 use super::workload::Workload;
 use super::{Scale, blocking, view};
 use crate::progress::Step;
-use crate::services::{Directory, Kafka, Process, Program, Redis, free_ports};
+use crate::services::{Directory, Kafka, Process, Redis, free_ports};
 
 /// The topic of all runs.
 pub(super) const TOPIC: &str = "payments";
@@ -153,7 +154,7 @@ impl<'a> World<'a> {
         std::fs::write(&path, json).map_err(io(format!("write {}", path.display())))?;
         let [admin] = free_ports()?;
         *metrics = format!("http://127.0.0.1:{admin}/metrics");
-        let program = Program::of_workspace("featuremill-stream")?
+        let program = of_image("featuremill-stream")?
             .arg("--assignments")
             .arg(path)
             .args(["--kafka-bootstrap", &self.kafka.bootstrap(), "--redis-url", &self.redis.url()])

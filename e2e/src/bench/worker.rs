@@ -12,6 +12,11 @@ use crate::services::Program;
 /// How often the memory of the process is looked at.
 const PERIOD: Duration = Duration::from_millis(100);
 
+/// A worker of this workspace with the environment that the image gives it.
+pub fn of_image(name: &str) -> Result<Program, BenchError> {
+    Ok(Program::of_workspace(name)?.env("MIMALLOC_PURGE_DELAY", "1000").env("MIMALLOC_ALLOW_THP", "0"))
+}
+
 /// What it did.
 #[derive(Clone, Debug)]
 pub struct Ended {

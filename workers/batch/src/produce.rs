@@ -136,6 +136,9 @@ async fn part(
             spool.push(entity, lane.unwrap_or_default())?;
         }
         producer.entities.fetch_add(batch.num_rows() as u64, Ordering::Relaxed);
+        // To fold a partition takes long, and what it wakes stands in a place of its thread that no other thread takes from: this
+        // lets that run first.
+        tokio::task::yield_now().await;
     }
     Ok(Produced { files: writer.finish().await?, spools: vec![spool.finish()?], summary })
 }

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, new_null_array};
 use arrow::compute::{CastOptions, cast_with_options};
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{DataType, SchemaRef};
 use deltalake::DeltaTable;
 use deltalake::datafile::writer::{DeltaWriter, WriterConfig};
 use deltalake::kernel::Add;
 use deltalake::operations::get_num_idx_cols_and_stats_columns;
 use deltalake::parquet::basic::{Compression, ZstdLevel};
 use deltalake::parquet::file::properties::WriterProperties;
+use deltalake::parquet::schema::types::ColumnPath;
 use deltalake::table::config::TablePropertiesExt as _;
 
 use crate::error::LakeError;
@@ -38,7 +39,13 @@ impl Writer {
         let config = state.table_config();
         let (indexed, columns) = get_num_idx_cols_and_stats_columns(Some(config), HashMap::new());
         let level = ZstdLevel::try_new(3).map_err(|error| failed(error.into()))?;
-        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level)).build();
+        let properties = WriterProperties::builder().set_compression(Compression::ZSTD(level));
+        // Measured values seldom repeat: to look each up in a dictionary, and then give that up, takes longer than to write them.
+        let doubles = schema.fields().iter().filter(|field| field.data_type() == &DataType::Float64);
+        let properties = doubles.fold(properties, |properties, field| {
+            properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false)
+        });
+        let properties = properties.build();
         let partitions = state.metadata().partition_columns().to_vec();
         let target: NonZeroU64 = config.target_file_size();
         let config =
