@@ -8,7 +8,7 @@
 //! that more only where tiles are finer than a minute, or states grow with their events (sets, sketches, lists).
 
 use crate::aggregate::{EXACT_SET, Kind, Part};
-use crate::lane::{Layout, LayoutError, TableLayout};
+use crate::lane::{Form, Layout, LayoutError, TableLayout};
 use crate::plan::Plan;
 use crate::value::ValueType;
 
@@ -43,7 +43,7 @@ pub fn row_bytes(plan: &Plan) -> Result<Estimate, LayoutError> {
     let parts: Vec<Vec<u64>> = layout
         .tables
         .iter()
-        .map(|table| table.parts.iter().map(|(part, _)| part_bytes(table, part)).collect())
+        .map(|table| (0..table.parts.len()).map(|part| part_bytes(table, part)).collect())
         .collect();
     let starts = layout.tables.iter().map(|table| slices(table).map(|slice| slice.tiles).sum::<u64>());
     let bytes = HEAD + starts.sum::<u64>() + parts.iter().flatten().sum::<u64>();
@@ -82,8 +82,10 @@ fn slices(table: &TableLayout) -> impl Iterator<Item = Slice> + '_ {
     by_rung.chain(forever)
 }
 
-fn part_bytes(table: &TableLayout, part: &Part) -> u64 {
-    slices(table).map(|slice| slice.tiles.saturating_mul(state_bytes(part, &slice))).sum()
+fn part_bytes(table: &TableLayout, part: usize) -> u64 {
+    let is_told = matches!(table.forms[part], Form::Told { .. });
+    let bytes = |slice: &Slice| if is_told && slice.events == 1 { 0 } else { state_bytes(&table.parts[part].0, slice) };
+    slices(table).map(|slice| slice.tiles.saturating_mul(bytes(&slice))).sum()
 }
 
 /// The bytes of one state that has seen the events of a tile.

@@ -1,4 +1,4 @@
-//! How the states of one part stand in a lane: a column over the tiles that have one.
+//! How the states of one part stand in a lane: a column over some tiles that have one.
 //!
 //! Invariant: equal states give equal bytes, and [`take`] refuses whatever would make a state that no events make
 //! (as far as that can be seen), so that a damaged lane is an error and not a number.
@@ -15,7 +15,7 @@
 mod number;
 mod pool;
 
-pub use self::number::Written;
+pub use self::number::put_double;
 use self::pool::{Hashes, Texts};
 use super::codec::{Cursor, Malformed, put_len, put_packed, put_signed, put_varint, varint_len};
 use super::{Distinct, Kind, Part, Quantiles, Scalar, State, distinct};
@@ -34,56 +34,59 @@ pub struct Slot {
 /// Says that counts follow as varints.
 const VARINTS: u8 = 65;
 
-/// Appends the states of `part`; none is empty, and `slots` runs along with them. `written` is of the same output, and may
-/// be of other columns.
-pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State], written: &mut Written) {
-    if part.kind == Kind::Count {
-        return put_counts(out, states);
-    }
+/// Appends the states of `part`, which is no count; none is empty, and `slots` runs along with them.
+pub fn put(out: &mut Vec<u8>, part: &Part, slots: &[Slot], states: &[&State]) {
     let texts = if Texts::has(part) { Texts::of(states) } else { Texts::default() };
     texts.put(out, part);
     let hashes = if part.kind == Kind::Distinct { Hashes::of(states) } else { Hashes::default() };
     if part.kind == Kind::Distinct {
         hashes.put(out);
     }
-    for (row, (slot, state)) in slots.iter().zip(states).enumerate() {
-        match state {
-            State::Empty | State::Count(_) => {}
-            State::Sum(sum) => written.put(out, row, sum, part.value_type.as_ref()),
-            State::Value(value) => put_scalar(out, row, value, &texts, written),
-            State::Time(time) => put_time(out, slot, *time),
-            State::Timed(time, value) => {
-                put_time(out, slot, *time);
-                put_scalar(out, row, value, &texts, written);
-            }
-            State::TimedList(list) => {
-                put_len(out, list.len());
-                for (time, value) in list {
-                    put_time(out, slot, *time);
-                    put_scalar(out, row, value, &texts, written);
-                }
-            }
-            State::ValueList(list) => {
-                put_len(out, list.len());
-                for value in list {
-                    put_scalar(out, row, value, &texts, written);
-                }
-            }
-            State::Distinct(Distinct::Exact(set)) => hashes.put_set(out, set),
-            State::Distinct(Distinct::Registers(ranks)) => {
-                out.push(0);
-                distinct::put_registers(out, ranks);
-            }
-            State::Quantiles(sketch) => sketch.put(out),
+    for (slot, state) in slots.iter().zip(states) {
+        put_state(out, part, slot, state, &texts, &hashes);
+    }
+}
+
+/// As [`put`] appends it, one state of a part whose input is a number.
+pub fn put_number(out: &mut Vec<u8>, part: &Part, state: &State) {
+    let slot = Slot { start: 0, end: 0 };
+    put_state(out, part, &slot, state, &Texts::default(), &Hashes::default());
+}
+
+fn put_state(out: &mut Vec<u8>, part: &Part, slot: &Slot, state: &State, texts: &Texts<'_>, hashes: &Hashes) {
+    match state {
+        State::Empty | State::Count(_) => {}
+        State::Sum(sum) => number::put(out, sum, part.value_type.as_ref()),
+        State::Value(value) => put_scalar(out, value, texts),
+        State::Time(time) => put_time(out, slot, *time),
+        State::Timed(time, value) => {
+            put_time(out, slot, *time);
+            put_scalar(out, value, texts);
         }
+        State::TimedList(list) => {
+            put_len(out, list.len());
+            for (time, value) in list {
+                put_time(out, slot, *time);
+                put_scalar(out, value, texts);
+            }
+        }
+        State::ValueList(list) => {
+            put_len(out, list.len());
+            for value in list {
+                put_scalar(out, value, texts);
+            }
+        }
+        State::Distinct(Distinct::Exact(set)) => hashes.put_set(out, set),
+        State::Distinct(Distinct::Registers(ranks)) => {
+            out.push(0);
+            distinct::put_registers(out, ranks);
+        }
+        State::Quantiles(sketch) => sketch.put(out),
     }
 }
 
 /// Reads what [`put`] wrote for the same part and slots.
 pub fn take(from: &mut Cursor<'_>, part: &Part, slots: &[Slot]) -> Result<Vec<State>, Malformed> {
-    if part.kind == Kind::Count {
-        return take_counts(from, slots.len());
-    }
     let texts = Texts::take(from, part)?;
     let hashes = if part.kind == Kind::Distinct { Hashes::take(from)? } else { Hashes::default() };
     slots.iter().map(|slot| take_state(from, part, slot, &texts, &hashes)).collect()
@@ -121,25 +124,30 @@ fn take_state(
     })
 }
 
-fn put_counts(out: &mut Vec<u8>, states: &[&State]) {
-    let rests = || states.iter().map(|s| if let State::Count(n) = s { n.saturating_sub(1) } else { 0 });
-    let width = 64 - rests().max().unwrap_or(0).leading_zeros();
-    let varints: usize = rests().map(|n| varint_len(n.into())).sum();
-    if (width as usize * states.len()).div_ceil(8) <= varints {
+/// Appends counts, none of which is zero.
+pub fn put_counts(out: &mut Vec<u8>, counts: impl Iterator<Item = u64> + Clone) {
+    let rests = counts.map(|count| count - 1);
+    let (mut all, mut varints, mut tiles) = (0, 0, 0);
+    for rest in rests.clone() {
+        all |= rest;
+        varints += varint_len(rest.into());
+        tiles += 1;
+    }
+    let width = 64 - all.leading_zeros();
+    if (width as usize * tiles).div_ceil(8) <= varints {
         out.push(width as u8);
-        put_packed(out, width, rests());
+        put_packed(out, width, rests);
     } else {
         out.push(VARINTS);
-        rests().for_each(|n| put_varint(out, n.into()));
+        rests.for_each(|n| put_varint(out, n.into()));
     }
 }
 
-fn take_counts(from: &mut Cursor<'_>, len: usize) -> Result<Vec<State>, Malformed> {
+/// Reads what [`put_counts`] wrote of so many tiles.
+pub fn take_counts(from: &mut Cursor<'_>, len: usize) -> Result<Vec<u64>, Malformed> {
     match from.byte()? {
-        VARINTS => (0..len).map(|_| Ok(State::Count(from.unsigned()?.saturating_add(1)))).collect(),
-        width if width < VARINTS => {
-            Ok(from.packed(width.into(), len)?.map(|n| State::Count(n.saturating_add(1))).collect())
-        }
+        VARINTS => (0..len).map(|_| Ok(from.unsigned()?.saturating_add(1))).collect(),
+        width if width < VARINTS => Ok(from.packed(width.into(), len)?.map(|n| n.saturating_add(1)).collect()),
         _ => from.malformed("an unknown form of counts"),
     }
 }
@@ -174,11 +182,11 @@ fn take_time(from: &mut Cursor<'_>, slot: &Slot) -> Result<i64, Malformed> {
     }
 }
 
-fn put_scalar(out: &mut Vec<u8>, row: usize, value: &Scalar, texts: &Texts<'_>, written: &mut Written) {
+fn put_scalar(out: &mut Vec<u8>, value: &Scalar, texts: &Texts<'_>) {
     match value {
         Scalar::Boolean(x) => out.push(u8::from(*x)),
         Scalar::Int64(x) | Scalar::Timestamp(x) => put_signed(out, (*x).into()),
-        Scalar::Double(x) => written.put_double(out, row, *x),
+        Scalar::Double(x) => number::put_double(out, *x),
         Scalar::Decimal(x) => put_signed(out, (*x).into()),
         Scalar::String(x) => texts.put_index(out, x),
     }

@@ -6,7 +6,7 @@
 //! for equal numbers whichever way they came about.
 
 use arrow::datatypes::i256;
-use num_bigint::BigInt;
+use num_bigint::{BigInt, Sign};
 
 use super::ratio;
 use super::scalar::Int128;
@@ -101,6 +101,21 @@ impl Dyadic {
         }
     }
 
+    /// The mantissa and exponent as they are held, where 255 bits hold the mantissa.
+    #[must_use]
+    pub fn wide(&self) -> Option<(i256, i32)> {
+        match self {
+            Self::Small(m, e) => Some((i256::from_i128((*m).into()), *e)),
+            Self::Big(big) if big.0.bits() < 255 => {
+                let mut bytes = [if big.0.sign() == Sign::Minus { u8::MAX } else { 0 }; 32];
+                let of = big.0.to_signed_bytes_le();
+                bytes[..of.len()].copy_from_slice(&of);
+                Some((i256::from_le_bytes(bytes), big.1))
+            }
+            Self::Big(_) => None,
+        }
+    }
+
     /// The mantissa and exponent as they are held, not reduced.
     #[must_use]
     pub fn big(&self) -> (BigInt, i32) {
@@ -126,13 +141,10 @@ impl Dyadic {
         }
     }
 
-    /// The number as a double, if it is one whose mantissa is held in 53 bits; one zero.
+    /// The number as a double, if it is one; one zero.
     #[must_use]
-    pub fn as_double(&self) -> Option<f64> {
-        let Self::Small(mantissa, exponent) = self else { return None };
-        let mantissa = i128::from(*mantissa);
-        (mantissa.unsigned_abs() < 1 << 53 && (-1_022..=900).contains(exponent))
-            .then(|| ratio::scale_exactly(mantissa as f64, (*exponent).into()))
+    pub fn exact_double(&self) -> Option<f64> {
+        self.nearest().filter(|nearest| Self::double(*nearest) == *self)
     }
 
     /// What is left of it without `value`, as [`Self::small_parts`].
@@ -152,15 +164,13 @@ impl Dyadic {
     /// The number as an integer, if it is one that 128 bits hold.
     #[must_use]
     pub fn to_integer(&self) -> Option<i128> {
-        if let Self::Small(integer, 0) = self
-            && i128::from(*integer) != i128::MIN
-        {
+        if let Self::Small(integer, 0) = self {
             return Some((*integer).into());
         }
         let (mantissa, exponent) = self.small_parts()?;
         let by = u32::try_from(exponent).ok()?;
         // A shift is exact as long as it can be undone.
-        (by < 127).then(|| mantissa << by).filter(|shifted| shifted >> by == mantissa)
+        (by < 128).then(|| mantissa << by).filter(|shifted| shifted >> by == mantissa)
     }
 
     /// Bytes on the heap.
@@ -185,7 +195,7 @@ fn shift(from: i32, to: i32) -> usize {
 }
 
 /// A finite double as a 53-bit integer without trailing zeros, times a power of two.
-fn split(value: f64) -> (i64, i32) {
+pub(crate) fn split(value: f64) -> (i64, i32) {
     let bits = value.to_bits();
     let fraction = (bits & ((1 << 52) - 1)) as i64;
     let (mantissa, exponent) = match ((bits >> 52) & 0x7ff) as i32 {

@@ -34,10 +34,10 @@ pub fn finalize(function: &Function, parts: &[&State], input: Option<&ValueType>
         (Function::Sum, [State::Sum(sum)]) => total(sum, output),
         (Function::Avg, [State::Count(n), State::Sum(sum)]) => fits(average(*n, sum, input)),
         (Function::Variance, [State::Count(n), State::Sum(sum), State::Sum(squares)]) if *n > 1 => {
-            fits(variance(*n, sum, squares, input))
+            fits(deviation(*n, sum, squares, input))
         }
         (Function::StdDev, [State::Count(n), State::Sum(sum), State::Sum(squares)]) if *n > 1 => {
-            fits(variance(*n, sum, squares, input).map(f64::sqrt))
+            fits(deviation(*n, sum, squares, input).map(f64::sqrt))
         }
         (Function::Percentile { q }, [State::Quantiles(sketch)]) => {
             sketch.value(*q).map_or(Outcome::Null, |x| Outcome::Value(Value::Double(x)))
@@ -56,7 +56,7 @@ pub fn finalize(function: &Function, parts: &[&State], input: Option<&ValueType>
 }
 
 /// A sum in the feature's own type.
-fn total(sum: &Dyadic, output: &ValueType) -> Outcome {
+pub(crate) fn total(sum: &Dyadic, output: &ValueType) -> Outcome {
     let value = match output {
         ValueType::Int64 => sum.to_integer().and_then(|x| i64::try_from(x).ok()).map(Value::Int64),
         ValueType::Decimal { precision, .. } => (sum.to_integer())
@@ -68,7 +68,7 @@ fn total(sum: &Dyadic, output: &ValueType) -> Outcome {
 }
 
 /// The mean, `Σx / n`.
-fn average(n: u64, sum: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
+pub(crate) fn average(n: u64, sum: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
     if let (Dyadic::Small(mantissa, exponent), Some(by)) = (sum, small_tens(n.into(), input, 1)) {
         return nearest_wide(i256::from_i128((*mantissa).into()), by, (*exponent).into());
     }
@@ -76,12 +76,30 @@ fn average(n: u64, sum: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
     nearest(&mantissa, &(BigInt::from(n) * tens(input, 1)), exponent.into())
 }
 
-/// The sample variance, `(n·Σx² − (Σx)²) / (n·(n − 1))`, without rounding before the end.
-fn variance(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
+/// [`variance`] of sums as states hold them.
+fn deviation(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
+    match (sum.wide(), squares.wide()) {
+        (Some(sum), Some(squares)) => variance(n, sum, squares, input),
+        _ => big_variance(n, sum.big(), squares.big(), input),
+    }
+}
+
+/// The sample variance, `(n·Σx² − (Σx)²) / (n·(n − 1))`, without rounding before the end. Each sum is a mantissa and the
+/// exponent of its power of two.
+pub(crate) fn variance(n: u64, sum: (i256, i32), squares: (i256, i32), input: Option<&ValueType>) -> Option<f64> {
     if let Some((difference, by, exponent)) = small_variance(n, sum, squares, input) {
         return nearest_wide(difference, by, exponent);
     }
-    let ((sum, at), (squares, squares_at)) = (sum.big(), squares.big());
+    let big = |(mantissa, exponent): (i256, i32)| (BigInt::from_signed_bytes_le(&mantissa.to_le_bytes()), exponent);
+    big_variance(n, big(sum), big(squares), input)
+}
+
+fn big_variance(
+    n: u64,
+    (sum, at): (BigInt, i32),
+    (squares, squares_at): (BigInt, i32),
+    input: Option<&ValueType>,
+) -> Option<f64> {
     let exponent = squares_at.min(2 * at);
     let square = sum.pow(2) << usize::try_from(2 * at - exponent).unwrap_or(0);
     let squares = (squares * n) << usize::try_from(squares_at - exponent).unwrap_or(0);
@@ -89,12 +107,15 @@ fn variance(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -
 }
 
 /// The parts of [`variance`], numerator, denominator and exponent, where 256 bits hold them.
-fn small_variance(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<(i256, u64, i64)> {
-    let (Dyadic::Small(sum, at), Dyadic::Small(squares, squares_at)) = (sum, squares) else { return None };
-    let sum = i256::from_i128((*sum).into());
+fn small_variance(
+    n: u64,
+    (sum, at): (i256, i32),
+    (squares, squares_at): (i256, i32),
+    input: Option<&ValueType>,
+) -> Option<(i256, u64, i64)> {
     let square = sum.checked_mul(sum)?;
-    let squares = i256::from_i128((*squares).into()).checked_mul(i256::from_i128(n.into()))?;
-    let exponent = (*squares_at).min(2 * at);
+    let squares = squares.checked_mul(i256::from_i128(n.into()))?;
+    let exponent = squares_at.min(2 * at);
     let difference = shifted(squares, squares_at - exponent)?.checked_sub(shifted(square, 2 * at - exponent)?)?;
     let by = small_tens(u128::from(n) * u128::from(n - 1), input, 2)?;
     Some((difference, by, exponent.into()))

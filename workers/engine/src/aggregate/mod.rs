@@ -28,7 +28,9 @@ mod tests;
 pub use codec::Malformed;
 pub use distinct::{Distinct, EXACT as EXACT_SET};
 pub use dyadic::Dyadic;
+pub(crate) use dyadic::split;
 pub use finalize::{Outcome, finalize};
+pub(crate) use finalize::{average, total, variance};
 pub use quantiles::Quantiles;
 pub use scalar::{Int128, Scalar, ValueRef};
 
@@ -182,7 +184,7 @@ impl Part {
     }
 
     /// The state of one event.
-    fn single(&self, time: i64, value: Option<ValueRef<'_>>) -> State {
+    pub(crate) fn single(&self, time: i64, value: Option<ValueRef<'_>>) -> State {
         let made = match self.kind {
             Kind::Count => Some(State::Count(1)),
             Kind::Sum => value.and_then(number).map(State::Sum),
@@ -204,6 +206,20 @@ impl Part {
             Kind::Earliest | Kind::Latest => Some(State::Time(time)),
         };
         made.unwrap_or_default()
+    }
+
+    /// The state of one event, of which `base` is the state of [`Kind::Min`], [`Kind::Max`] or [`Kind::Sum`] of the same input;
+    /// `None` if it is of no event's.
+    #[must_use]
+    pub fn told(&self, base: &State) -> Option<State> {
+        let value = match (base, &self.value_type) {
+            (State::Value(value), _) => value.get(),
+            (State::Sum(sum), Some(ValueType::Int64)) => ValueRef::Int64(sum.to_integer()?.try_into().ok()?),
+            (State::Sum(sum), Some(ValueType::Decimal { .. })) => ValueRef::Decimal(sum.to_integer()?),
+            (State::Sum(sum), Some(ValueType::Double)) => ValueRef::Double(sum.exact_double()?),
+            _ => return None,
+        };
+        Some(self.single(0, Some(value))).filter(|state| !state.is_empty())
     }
 
     /// Takes in all that `other`, of this part too, has seen.

@@ -2,19 +2,27 @@
 //!
 //! First how many tiles, then how many of them by rung (the last left out, it is the rest), then their starts from the
 //! newest to the oldest, each as the number of tiles of its size that lie empty before it, counted from `top`; then a
-//! column a part. A column begins with a varint: 0 and the index of an earlier column of counts that is equal; 1 if no
-//! tile has the part; 2 if all have; 3 + i for the i-th map of bits, which follows where it is new.
+//! column a part, in the order of [`TableLayout::order`]. What a column begins with depends on the part's [`Form`]:
+//!
+//! - of its `Own`, a varint: 0 and the index of an earlier column of counts that is equal; 1 if no tile has the part; 2 if all
+//!   have; 3 + i for the i-th map of bits, which follows where it is new;
+//! - of others nothing, for the counts that they stand beside say which tiles have them.
 //!
 //! Invariant: the bytes depend on the tiles, the rungs they stand on and `top` alone, not on where the lane's bounds lie
 //! between them, so a segment need not be written again while its tiles neither change nor come to another rung.
 
-use crate::aggregate::codec::{Cursor, Malformed, put_len, put_packed};
-use crate::aggregate::column::{self, Slot, Written};
+mod take;
+
+use crate::aggregate::codec::{put_len, put_packed};
+use crate::aggregate::column::{self, Slot};
 use crate::aggregate::{Kind, State};
-use crate::time::{TIME_LIMIT, floor};
+use crate::time::floor;
 
 use super::TableLayout;
+use super::layout::Form;
 use super::table::{FOREVER, Table};
+
+pub use take::take;
 
 const COPY: usize = 0;
 const NONE: usize = 1;
@@ -23,161 +31,109 @@ const MAPS: usize = 3;
 
 /// Appends the tiles at `positions`, which descend. `top` is above them all and a multiple of the finest tile.
 pub fn put(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions: &[usize], top: i64) {
-    put_len(out, positions.len());
-    if positions.is_empty() {
+    let starts: Vec<i64> = positions.iter().map(|p| table.starts[*p]).collect();
+    if !put_starts(out, layout, table, &starts, top) {
         return;
     }
-    let starts = || positions.iter().map(|p| table.starts[*p]);
-    let mut by_rung = vec![0; layout.ladder.rungs.len() + 1];
-    starts().for_each(|start| by_rung[table.rung(layout, start)] += 1);
-    for count in &by_rung[..by_rung.len() - 1 - usize::from(!layout.ladder.forever)] {
+    let width = layout.parts.len();
+    let slots: Vec<Slot> = starts.iter().map(|start| table.slot(layout, *start)).collect();
+    let mut columns = Columns::default();
+    let mut states: Vec<&State> = Vec::with_capacity(positions.len());
+    let mut of: Vec<Slot> = Vec::with_capacity(positions.len());
+    for &i in &layout.order {
+        let part = &layout.parts[i].0;
+        let column = || positions.iter().map(|p| &table.states[p * width + i]);
+        if part.kind == Kind::Count {
+            let count = |state: &State| if let State::Count(count) = state { *count } else { 0 };
+            columns.put_counts(out, i, column().map(count).collect());
+            continue;
+        }
+        if layout.forms[i] == Form::Own && !columns.put_map(out, column().map(|state| !state.is_empty())) {
+            continue;
+        }
+        let written = |row: usize, state: &State| match layout.forms[i] {
+            Form::Own => !state.is_empty(),
+            Form::Base { count } => columns.count(count, row) > 0,
+            Form::Told { count, .. } => columns.count(count, row) > 1,
+        };
+        states.clear();
+        of.clear();
+        for (row, state) in column().enumerate().filter(|(row, state)| written(*row, state)) {
+            states.push(state);
+            of.push(slots[row]);
+        }
+        column::put(out, part, &of, &states);
+    }
+}
+
+/// Appends how many tiles there are and where they start; `false` if there is none.
+pub fn put_starts(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, starts: &[i64], top: i64) -> bool {
+    put_len(out, starts.len());
+    if starts.is_empty() {
+        return false;
+    }
+    let mut by_rung = [0; super::layout::MAX_RUNGS + 1];
+    for start in starts {
+        by_rung[table.rung(layout, *start)] += 1;
+    }
+    let rungs = layout.ladder.rungs.len() + usize::from(layout.ladder.forever);
+    for count in &by_rung[..rungs - 1] {
         put_len(out, *count);
     }
     let mut next = top;
-    for start in starts().filter(|start| *start != FOREVER) {
-        let tile = layout.ladder.rungs[table.rung(layout, start)].tile_ms;
+    let rungs =
+        layout.ladder.rungs.iter().zip(by_rung).flat_map(|(rung, count)| std::iter::repeat_n(rung.tile_ms, count));
+    for (start, tile) in starts.iter().zip(rungs).filter(|(start, _)| **start != FOREVER) {
         let gap = (floor(next, tile) - start) / tile - 1;
         put_len(out, usize::try_from(gap).unwrap_or(0));
-        next = start;
+        next = *start;
     }
-    put_columns(out, layout, table, positions);
+    true
 }
 
-fn put_columns(out: &mut Vec<u8>, layout: &TableLayout, table: &Table, positions: &[usize]) {
-    let width = layout.parts.len();
-    let slots: Vec<Slot> = positions.iter().map(|p| table.slot(layout, table.starts[*p])).collect();
-    let mut maps: Vec<Vec<bool>> = Vec::new();
-    let mut written = Written::new(positions.len());
-    let mut states: Vec<&State> = Vec::with_capacity(positions.len());
-    for (i, (part, _)) in layout.parts.iter().enumerate() {
-        states.clear();
-        states.extend(positions.iter().map(|p| &table.states[p * width + i]));
-        if part.kind == Kind::Count
-            && let Some(equal) = (0..i).find(|j| {
-                layout.parts[*j].0.kind == Kind::Count
-                    && positions.iter().zip(&states).all(|(p, state)| table.states[p * width + j] == **state)
-            })
-        {
+/// What the columns of one body tell one another.
+#[derive(Debug, Default)]
+pub struct Columns {
+    maps: Vec<Vec<bool>>,
+    /// By part and tile; none where a tile lacks the part.
+    counts: Vec<(usize, Vec<u64>)>,
+}
+
+impl Columns {
+    /// How many events of the counting part `part` a tile has.
+    pub fn count(&self, part: usize, row: usize) -> u64 {
+        self.counts.iter().find(|(of, _)| *of == part).map_or(0, |(_, counts)| counts[row])
+    }
+
+    /// Appends the counts of part `part`, by tile.
+    pub fn put_counts(&mut self, out: &mut Vec<u8>, part: usize, counts: Vec<u64>) {
+        if let Some((equal, _)) = self.counts.iter().find(|(_, known)| *known == counts) {
             put_len(out, COPY);
-            put_len(out, equal);
-            continue;
+            put_len(out, *equal);
+        } else if self.put_map(out, counts.iter().map(|count| *count > 0)) {
+            column::put_counts(out, counts.iter().copied().filter(|count| *count > 0));
         }
-        let empty = states.iter().filter(|s| s.is_empty()).count();
-        if empty == states.len() {
-            put_len(out, NONE);
-            continue;
-        }
-        if empty == 0 {
-            put_len(out, ALL);
-            column::put(out, part, &slots, &states, &mut written);
-            continue;
-        }
-        let map: Vec<bool> = states.iter().map(|s| !s.is_empty()).collect();
-        let known = maps.iter().position(|m| *m == map);
-        put_len(out, MAPS + known.unwrap_or(maps.len()));
-        if known.is_none() {
-            put_packed(out, 1, map.iter().map(|bit| u64::from(*bit)));
-            maps.push(map.clone());
-        }
-        let present: Vec<Slot> = slots.iter().zip(&map).filter(|(_, bit)| **bit).map(|(slot, _)| *slot).collect();
-        states.retain(|state| !state.is_empty());
-        column::put(out, part, &present, &states, &mut written);
+        self.counts.push((part, counts));
     }
-}
 
-/// Reads what [`put`] wrote: starts, descending, and a row of states for each. `table` has the bounds of the lane.
-pub fn take(
-    from: &mut Cursor<'_>,
-    layout: &TableLayout,
-    table: &Table,
-    top: i64,
-) -> Result<(Vec<i64>, Vec<State>), Malformed> {
-    let len = from.count()?;
-    if len == 0 {
-        return Ok((Vec::new(), Vec::new()));
-    }
-    let starts = take_starts(from, layout, table, top, len)?;
-    let slots: Vec<Slot> = starts.iter().map(|start| table.slot(layout, *start)).collect();
-    let width = layout.parts.len();
-    let mut states = vec![State::Empty; len * width];
-    let mut maps: Vec<Vec<bool>> = Vec::new();
-    for (i, (part, _)) in layout.parts.iter().enumerate() {
-        let form = from.index(MAPS + width)?;
-        let map = match form {
-            COPY => {
-                let equal = from.index(i)?;
-                if part.kind != Kind::Count || layout.parts[equal].0.kind != Kind::Count {
-                    return from.malformed("a copy of what is not a count");
-                }
-                for row in 0..len {
-                    states[row * width + i] = states[row * width + equal].clone();
-                }
-                continue;
-            }
-            NONE => continue,
-            ALL => {
-                for (row, state) in column::take(from, part, &slots)?.into_iter().enumerate() {
-                    states[row * width + i] = state;
-                }
-                continue;
-            }
-            known if known - MAPS < maps.len() => maps[known - MAPS].clone(),
-            new if new - MAPS == maps.len() => {
-                let map: Vec<bool> = from.packed(1, len)?.map(|bit| bit == 1).collect();
-                maps.push(map.clone());
-                map
-            }
-            _ => return from.malformed("an unknown map"),
-        };
-        let present: Vec<Slot> = slots.iter().zip(&map).filter(|(_, bit)| **bit).map(|(slot, _)| *slot).collect();
-        let mut column = column::take(from, part, &present)?.into_iter();
-        for row in (0..len).filter(|row| map[*row]) {
-            states[row * width + i] = column.next().unwrap_or_default();
+    /// Appends which tiles have a part; `false` if none has.
+    pub fn put_map(&mut self, out: &mut Vec<u8>, map: impl Iterator<Item = bool> + Clone) -> bool {
+        let (mut any, mut all) = (false, true);
+        for has in map.clone() {
+            any |= has;
+            all &= has;
         }
-    }
-    if states.chunks(width).any(|row| row.iter().all(State::is_empty)) {
-        return from.malformed("a tile of nothing");
-    }
-    Ok((starts, states))
-}
-
-fn take_starts(
-    from: &mut Cursor<'_>,
-    layout: &TableLayout,
-    table: &Table,
-    top: i64,
-    len: usize,
-) -> Result<Vec<i64>, Malformed> {
-    let rungs = layout.ladder.rungs.len();
-    let mut left = len;
-    let mut by_rung = vec![0; rungs + usize::from(layout.ladder.forever)];
-    let last = by_rung.len() - 1;
-    for count in &mut by_rung[..last] {
-        *count = from.index(left + 1)?;
-        left -= *count;
-    }
-    by_rung[last] = left;
-    let mut starts = Vec::with_capacity(len);
-    let mut next = top;
-    for (rung, count) in by_rung.iter().enumerate() {
-        for _ in 0..*count {
-            let start = match layout.ladder.rungs.get(rung) {
-                None => FOREVER,
-                Some(rung) => {
-                    let gap = from.unsigned()?;
-                    (i64::try_from(gap).ok())
-                        .and_then(|gap| gap.checked_add(1)?.checked_mul(rung.tile_ms))
-                        .and_then(|back| floor(next, rung.tile_ms).checked_sub(back))
-                        .filter(|start| *start >= -2 * TIME_LIMIT)
-                        .map_or_else(|| from.malformed("a tile before all time"), Ok)?
-                }
-            };
-            if table.rung(layout, start) != rung || starts.last() == Some(&FOREVER) {
-                return from.malformed("a tile on another rung than its age puts it");
+        if any && !all {
+            let map: Vec<bool> = map.collect();
+            let known = self.maps.iter().position(|other| *other == map);
+            put_len(out, MAPS + known.unwrap_or(self.maps.len()));
+            if known.is_none() {
+                put_packed(out, 1, map.iter().map(|bit| u64::from(*bit)));
+                self.maps.push(map);
             }
-            starts.push(start);
-            next = start;
+        } else {
+            put_len(out, if any { ALL } else { NONE });
         }
+        any
     }
-    Ok(starts)
 }

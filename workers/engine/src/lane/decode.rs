@@ -3,7 +3,7 @@
 //! Invariant: whatever the bytes, the outcome is a lane that upholds every invariant of [`super`], or an error; never a
 //! panic, and never more memory than the layout's ladders bound and a small multiple of the bytes.
 
-use super::encode::{FORMAT, Live, end_of, hash, segment, span, top};
+use super::encode::{FIRST, FORMAT, Live, end_of, hash, segment, span, top};
 use super::error::LaneError;
 use super::{Lane, Layout, body};
 use crate::aggregate::State;
@@ -21,7 +21,7 @@ impl Lane {
     pub fn decode(layout: &Layout, segments: &[(u8, &[u8])]) -> Result<Self, LaneError> {
         let find = |number: u8| segments.iter().find(|s| s.0 == number).map(|s| s.1);
         let head = find(0).ok_or(LaneError::Missing(0))?;
-        check_format(0, head)?;
+        let is_first = is_first(0, head)?;
         let malformed = |segment: u8| move |source: Malformed| LaneError::Malformed { segment, source };
         let mut from = Cursor::new(head);
         let (offset, newest) = take_head(&mut from, layout)?;
@@ -34,14 +34,14 @@ impl Lane {
         lane.advance(layout, newest);
         let named = take_named(&mut from).map_err(malformed(0))?;
         let mut rows: Vec<Rows> = vec![Rows::default(); layout.tables.len()];
-        lane.take_tables(&mut from, layout, &mut rows, None).map_err(malformed(0))?;
+        lane.take_tables(&mut from, layout, &mut rows, None, is_first).map_err(malformed(0))?;
         for (number, named) in named {
             let bytes = find(number).ok_or(LaneError::Missing(number))?;
             if hash(bytes) != named {
                 return Err(LaneError::Torn(number));
             }
-            check_format(number, bytes)?;
-            let span = lane.take_segment(number, bytes, layout, &mut rows).map_err(malformed(number))?;
+            let is_first = self::is_first(number, bytes)?;
+            let span = lane.take_segment(number, bytes, layout, &mut rows, is_first).map_err(malformed(number))?;
             lane.live.push(Live { span, hash: named });
         }
         for ((table, of), rows) in lane.tables.iter_mut().zip(&layout.tables).zip(rows) {
@@ -59,14 +59,21 @@ impl Lane {
         head.get(9..17)?.try_into().ok().map(i64::from_be_bytes)
     }
 
-    fn take_segment(&self, number: u8, bytes: &[u8], layout: &Layout, rows: &mut [Rows]) -> Result<i64, Malformed> {
+    fn take_segment(
+        &self,
+        number: u8,
+        bytes: &[u8],
+        layout: &Layout,
+        rows: &mut [Rows],
+        is_first: bool,
+    ) -> Result<i64, Malformed> {
         let mut from = Cursor::new(bytes);
         from.byte()?;
         let of_span = from.signed64()?;
         if segment(of_span) != number {
             return from.malformed("a span that belongs into another segment");
         }
-        self.take_tables(&mut from, layout, rows, Some(of_span))?;
+        self.take_tables(&mut from, layout, rows, Some(of_span), is_first)?;
         Ok(of_span)
     }
 
@@ -77,11 +84,12 @@ impl Lane {
         layout: &Layout,
         rows: &mut [Rows],
         of_span: Option<i64>,
+        is_first: bool,
     ) -> Result<(), Malformed> {
         let newest = self.newest.unwrap_or(0);
         for ((of, table), rows) in layout.tables.iter().zip(&self.tables).zip(rows) {
             let top = of_span.map_or_else(|| top(newest, of.ladder.rungs[0].tile_ms), |s| end_of(layout, s));
-            let (starts, states) = body::take(from, of, table, top)?;
+            let (starts, states) = body::take(from, of, table, top, is_first)?;
             if of_span.is_some_and(|s| starts.iter().any(|start| span(layout, *start) != s)) {
                 return from.malformed("a tile outside of its segment's span");
             }
@@ -103,9 +111,11 @@ fn ascending((starts, mut states): Rows, width: usize) -> Rows {
     (order.iter().map(|row| starts[*row]).collect(), sorted)
 }
 
-fn check_format(segment: u8, bytes: &[u8]) -> Result<(), LaneError> {
+/// Whether a segment is of format 1, which is read and not written any more.
+fn is_first(segment: u8, bytes: &[u8]) -> Result<bool, LaneError> {
     match bytes.first() {
-        Some(&FORMAT) => Ok(()),
+        Some(&FORMAT) => Ok(false),
+        Some(&FIRST) => Ok(true),
         Some(&found) => Err(LaneError::Format { segment, found, expected: FORMAT }),
         None => Err(LaneError::Malformed { segment, source: Malformed { offset: 0, what: "no bytes" } }),
     }

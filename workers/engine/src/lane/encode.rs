@@ -1,10 +1,10 @@
 //! A lane as bytes: the head, segment 0, and where it is large a segment for each heavy span of older time.
 //!
-//! # Format 1
+//! # Format 2
 //!
 //! | head at byte | what |
 //! | --- | --- |
-//! | 0 | the format, 1 |
+//! | 0 | the format, 2 |
 //! | 1–8 | [`crate::plan::Plan::layout`] |
 //! | 9–16 | the offset, **big-endian**, where the store's guard reads it |
 //! | 17… | 0 if no event was seen, else one plus the zigzag of the newest event time |
@@ -14,7 +14,7 @@
 //! A further segment is the format, the zigzag of its span, and the tables; the top is the span's end. A **span** is a
 //! slice of event time whose length the layout fixes. It has a segment of its own iff the lane weighs more than
 //! [`SINGLE`], the span at least [`OWN`], and it is not the newest event's: a rule on what the tiles hold and not on how
-//! they came to, so equal lanes have equal bytes, segment by segment. Late events and ageing aside, a flush writes the
+//! they came to, so equal lanes have equal bytes, segment by segment (but for segments of an earlier format). Late events and ageing aside, a flush writes the
 //! head alone.
 
 use std::collections::BTreeMap;
@@ -23,14 +23,16 @@ use twox_hash::XxHash3_64;
 
 use super::table::FOREVER;
 use super::{Lane, Layout, body};
-use crate::aggregate::State;
 use crate::aggregate::codec::{put_len, put_signed, put_varint, zigzag};
 use crate::time::floor;
 
 /// The version of the bytes.
-pub const FORMAT: u8 = 1;
+pub const FORMAT: u8 = 2;
+/// The one before, which is still read: in it, a part of one event in a tile was written out though another told it. A segment of
+/// it stays until its tiles change.
+pub const FIRST: u8 = 1;
 /// A lane of up to this weight, which is about its bytes, has no segment beside the head.
-const SINGLE: usize = 4_096;
+pub(crate) const SINGLE: usize = 4_096;
 /// The weight from which a span has a segment of its own.
 const OWN: usize = 1_024;
 /// The segment of the tile of all time.
@@ -90,6 +92,20 @@ pub(crate) fn top(newest: i64, tile: i64) -> i64 {
     floor(newest, tile) + tile
 }
 
+/// Appends what a head begins with, up to its tables.
+pub(crate) fn put_head(out: &mut Vec<u8>, layout: &Layout, offset: i64, newest: Option<i64>, live: &[Live]) {
+    out.push(FORMAT);
+    out.extend_from_slice(&layout.id);
+    out.extend_from_slice(&offset.to_be_bytes());
+    let Some(newest) = newest else { return out.push(0) };
+    put_varint(out, zigzag(newest.into()) + 1);
+    put_len(out, live.len());
+    for live in live {
+        out.push(live.segment());
+        out.extend_from_slice(&live.hash.to_le_bytes());
+    }
+}
+
 impl Lane {
     /// The segments that changed since the lane was last encoded or decoded, and those that are no more. They must all
     /// be written as one; if that fails for good, decode what is stored or call [`Self::forget_written`].
@@ -125,16 +141,15 @@ impl Lane {
 
     /// The spans that have a segment of their own, ascending; and what the head weighs, at most.
     fn own_spans(&self, layout: &Layout) -> (Vec<i64>, usize) {
-        let weigh = |row: &[State]| row.iter().map(State::weight).sum::<usize>() + 2;
         let tables = || self.tables.iter().zip(&layout.tables);
-        let all: usize = tables().flat_map(|(t, l)| t.states.chunks(l.parts.len())).map(weigh).sum();
+        let all = tables().flat_map(|(t, l)| t.states.chunks(l.parts.len()).map(|row| l.weigh(row))).sum::<usize>();
         if all <= SINGLE {
             return (Vec::new(), all);
         }
         let mut weights = BTreeMap::<i64, usize>::new();
         for (table, layout_of) in tables() {
             for (start, row) in table.starts.iter().zip(table.states.chunks(layout_of.parts.len())) {
-                *weights.entry(span(layout, *start)).or_default() += weigh(row);
+                *weights.entry(span(layout, *start)).or_default() += layout_of.weigh(row);
             }
         }
         let youngest = self.newest.map(|newest| span(layout, newest));
@@ -144,19 +159,8 @@ impl Lane {
 
     fn head_bytes(&self, layout: &Layout, own: &[i64], weight: usize) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + weight);
-        out.push(FORMAT);
-        out.extend_from_slice(&layout.id);
-        out.extend_from_slice(&self.offset.to_be_bytes());
-        let Some(newest) = self.newest else {
-            out.push(0);
-            return out;
-        };
-        put_varint(&mut out, zigzag(newest.into()) + 1);
-        put_len(&mut out, self.live.len());
-        for live in &self.live {
-            out.push(live.segment());
-            out.extend_from_slice(&live.hash.to_le_bytes());
-        }
+        put_head(&mut out, layout, self.offset, self.newest, &self.live);
+        let Some(newest) = self.newest else { return out };
         for (table, of) in self.tables.iter().zip(&layout.tables) {
             let mine = |p: &usize| own.binary_search(&span(layout, table.starts[*p])).is_err();
             let positions: Vec<usize> = (0..table.starts.len()).rev().filter(mine).collect();

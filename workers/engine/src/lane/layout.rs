@@ -6,7 +6,7 @@
 
 use thiserror::Error;
 
-use crate::aggregate::{Kind, Part, kinds};
+use crate::aggregate::{Kind, Part, State, kinds};
 use crate::plan::{FeatureSource, Function, Ladder, Plan, Rung, TimePolicy, Window};
 use crate::time::TIME_LIMIT;
 use crate::value::ValueType;
@@ -46,6 +46,22 @@ pub(crate) struct TableLayout {
     pub groups: Vec<Group>,
     /// The parts of every tile, with the plan's input each takes, group after group.
     pub parts: Vec<(Part, Option<usize>)>,
+    /// By part, how its states stand in bytes.
+    pub forms: Vec<Form>,
+    /// The parts in the order of their columns: counts, then what needs those, then what needs those and a base.
+    pub order: Vec<usize>,
+}
+
+/// How the states of a part stand in bytes. Most tiles have one event, of which one number tells sum, squares, minimum and
+/// maximum, if it is known that there was one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// By themselves.
+    Own,
+    /// In the tiles that the part `count` has a state in, which counts the same inputs.
+    Base { count: usize },
+    /// Where that is more than one. Of one event, the part `base` tells what this comes to.
+    Told { count: usize, base: usize },
 }
 
 /// Parts of one condition: `parts[from..to]` of their table.
@@ -146,7 +162,39 @@ fn table(ladder: Ladder, keys: &[Key], plan: &Plan) -> (TableLayout, Vec<Key>) {
         (Part { kind: key.2, value_type }, key.1)
     };
     let parts = order.iter().map(part).collect();
-    (TableLayout { ladder, groups, parts }, order)
+    let forms: Vec<Form> = order.iter().map(|key| form(&order, key)).collect();
+    let rank = |i: &usize| match forms[*i] {
+        Form::Own if order[*i].2 == Kind::Count => 0,
+        Form::Own | Form::Base { .. } => 1,
+        Form::Told { .. } => 2,
+    };
+    let mut columns: Vec<usize> = (0..order.len()).collect();
+    columns.sort_by_key(rank);
+    (TableLayout { ladder, groups, parts, forms, order: columns }, order)
+}
+
+/// The form of `key` among the parts `of` a table.
+fn form(of: &[Key], key: &Key) -> Form {
+    let beside = |kind: Kind| of.iter().position(|other| *other == (key.0, key.1, kind));
+    let base = [Kind::Min, Kind::Max, Kind::Sum].into_iter().find_map(beside);
+    match (key.2, key.1.and_then(|_| beside(Kind::Count)), base) {
+        (Kind::Min | Kind::Max | Kind::Sum | Kind::Squares, Some(count), Some(base)) if of[base] == *key => {
+            Form::Base { count }
+        }
+        (Kind::Min | Kind::Max | Kind::Sum | Kind::Squares, Some(count), Some(base)) => Form::Told { count, base },
+        _ => Form::Own,
+    }
+}
+
+impl TableLayout {
+    /// What a tile takes in bytes, roughly: a function of its states alone.
+    pub fn weigh(&self, tile: &[State]) -> usize {
+        let weigh = |(state, form): (&State, &Form)| match form {
+            Form::Told { count, .. } if tile[*count] == State::Count(1) => 0,
+            _ => state.weight(),
+        };
+        2 + tile.iter().zip(&self.forms).map(weigh).sum::<usize>()
+    }
 }
 
 fn check(i: usize, input: Option<usize>, condition: Option<usize>, plan: &Plan) -> Result<(), LayoutError> {

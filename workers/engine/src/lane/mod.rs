@@ -34,10 +34,12 @@ mod events;
 mod layout;
 mod table;
 
+pub(crate) use body::{Columns, put_starts};
 pub use encode::Encoded;
+pub(crate) use encode::{SINGLE, put_head, top};
 pub use error::LaneError;
 pub use events::Events;
-pub(crate) use layout::{FeatureLayout, TableLayout};
+pub(crate) use layout::{FeatureLayout, Form, TableLayout};
 pub use layout::{Layout, LayoutError};
 pub(crate) use table::Table;
 

@@ -63,12 +63,19 @@ impl Table {
     /// The start of the tile in which an event at `time` stands; `None` if the ladder does not keep it.
     #[inline]
     pub fn place(&self, layout: &TableLayout, time: i64) -> Option<i64> {
+        self.tile_of(layout, time).map(|tile| tile.start)
+    }
+
+    /// The tile in which an event at `time` stands; `None` if the ladder does not keep it.
+    #[inline]
+    pub fn tile_of(&self, layout: &TableLayout, time: i64) -> Option<Slot> {
         for (rung, bound) in layout.ladder.rungs.iter().zip(self.bounds) {
             if time >= bound {
-                return Some(floor(time, rung.tile_ms));
+                let start = floor(time, rung.tile_ms);
+                return Some(Slot { start, end: start + rung.tile_ms });
             }
         }
-        layout.ladder.forever.then_some(FOREVER)
+        layout.ladder.forever.then(|| Slot { start: FOREVER, end: self.oldest(layout) })
     }
 
     /// The rung of a tile; the number of rungs for the tile of all time.

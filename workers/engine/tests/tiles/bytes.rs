@@ -93,7 +93,7 @@ fn golden_bytes() {
         }
         text.push('\n');
     }
-    let path = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tiles/golden/format-1.hex");
+    let path = golden("format-2.hex");
     if std::env::var_os("BLESS").is_some() {
         std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, &text).unwrap();
@@ -101,6 +101,20 @@ fn golden_bytes() {
     assert_eq!(text, std::fs::read_to_string(&path).unwrap());
     assert_eq!(stored[&0][9..17], 0x0102_0304_0506_0708_i64.to_be_bytes());
     assert_eq!(whole(&layout, &load(&layout, &stored)), stored);
+    // What was written before is the same lane, and is written anew as it is now.
+    let before: Stored = (std::fs::read_to_string(golden("format-1.hex")).unwrap().lines())
+        .map(|line| {
+            let (number, hex) = line.split_once(' ').unwrap();
+            let byte = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).unwrap();
+            (number.parse().unwrap(), (0..hex.len()).step_by(2).map(byte).collect())
+        })
+        .collect();
+    assert_eq!(before[&0][0], 1);
+    assert_eq!(whole(&layout, &load(&layout, &before)), stored);
+}
+
+fn golden(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/tiles/golden").join(name)
 }
 
 /// A lane with sketches and long texts: many segments.
@@ -167,11 +181,28 @@ fn a_missing_or_foreign_segment_is_an_error() {
     more.insert(254, vec![9]);
     assert_eq!(decode(&more), Ok(()));
     let mut format = stored.clone();
-    format.get_mut(&0).unwrap()[0] = 2;
-    assert!(matches!(decode(&format), Err(LaneError::Format { segment: 0, found: 2, .. })));
+    format.get_mut(&0).unwrap()[0] = 3;
+    assert!(matches!(decode(&format), Err(LaneError::Format { segment: 0, found: 3, .. })));
     let mut layout_id = stored;
     layout_id.get_mut(&0).unwrap()[3] ^= 1;
     assert!(matches!(decode(&layout_id), Err(LaneError::Layout { .. })));
+}
+
+#[test]
+fn format_1_with_a_number_beside_no_count_is_an_error() {
+    let spec = |function| Spec { function, input: Some(1), condition: None, windows: vec![sliding(H, None)] };
+    let layout = Layout::new(&plan(&[spec(Function::Count), spec(Function::Min)], 0, 5 * M)).unwrap();
+    let mut values = vec![None; 6];
+    values[1] = Some(Value::Int64(5));
+    let event = Event { time: 1_000 * H, conditions: vec![true, true], values };
+    let mut bytes = whole(&layout, &lane_of(&layout, &[event])).remove(&0).unwrap();
+    let at = bytes.len() - 3;
+    assert_eq!(bytes[at..], [2, 0, 10], "a count of one in all tiles, and its minimum");
+    bytes[0] = 1;
+    bytes.splice(at.., [2, 0, 2, 10]);
+    assert!(Lane::decode(&layout, &[(0, &bytes)]).is_ok());
+    bytes.splice(at.., [1, 2, 10]);
+    assert!(matches!(Lane::decode(&layout, &[(0, &bytes)]), Err(LaneError::Malformed { .. })));
 }
 
 /// Whatever decodes upholds the invariants that other code relies on.
@@ -197,9 +228,11 @@ proptest! {
         events in events(40),
         damage in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
+        format in 1_u8..3,
     ) {
         let layout = Layout::new(&plan).unwrap();
         let mut bytes = whole(&layout, &lane_of(&layout, &events)).remove(&0).unwrap();
+        bytes[0] = format;
         for (at, byte) in damage {
             // The layout's own bytes are checked elsewhere; damage to them would hide all else.
             let at = 17 + at.index(bytes.len() - 17);
@@ -212,10 +245,11 @@ proptest! {
     }
 
     #[test]
-    fn random_bytes_are_an_error_or_a_sound_lane(plan in any_plan(4), rest in prop::collection::vec(any::<u8>(), 0..200)) {
+    fn random_bytes_are_an_error_or_a_sound_lane(plan in any_plan(4), rest in prop::collection::vec(any::<u8>(), 0..200), format in 1_u8..3) {
         let layout = Layout::new(&plan).unwrap();
         let mut bytes = whole(&layout, &Lane::new()).remove(&0).unwrap();
         bytes.truncate(17);
+        bytes[0] = format;
         bytes.extend(rest);
         survives(&plan, &layout, &bytes);
     }

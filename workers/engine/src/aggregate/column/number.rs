@@ -12,6 +12,8 @@
 //!
 //! Of the first three the shortest is written, ties to the upper row, so equal numbers give equal bytes.
 
+use std::ops::Range;
+
 use num_bigint::BigInt;
 
 use crate::aggregate::Dyadic;
@@ -27,11 +29,13 @@ const MAX_EXPONENT: i64 = 8_192;
 /// More bytes than any exact sum has.
 const MAX_BYTES: usize = 1_024;
 const POWERS: [f64; MAX_SCALE as usize + 1] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9];
+/// So many digits behind the point are enough for most numbers.
+const FEW: usize = 4;
 /// Integers up to here are doubles.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Appends a sum of inputs of `input`'s type.
-fn put(out: &mut Vec<u8>, sum: &Dyadic, input: Option<&ValueType>) {
+pub fn put(out: &mut Vec<u8>, sum: &Dyadic, input: Option<&ValueType>) {
     if input == Some(&ValueType::Double) {
         return put_dyadic(out, sum);
     }
@@ -56,57 +60,19 @@ pub fn take(from: &mut Cursor<'_>, input: Option<&ValueType>) -> Result<Dyadic, 
 }
 
 /// Appends a finite double.
-fn put_double(out: &mut Vec<u8>, x: f64) {
-    put_dyadic(out, &Dyadic::double(x));
-}
-
-/// Where doubles were written last, tile by tile: of the one event that most tiles have, sum, minimum and maximum are one
-/// number, and to copy its bytes takes a tenth of the time that it takes to make them.
-///
-/// Invariant: `bytes` of the output are those of the number with these bits.
-#[derive(Debug, Default)]
-pub struct Written(Vec<(u64, std::ops::Range<usize>)>);
-
-impl Written {
-    /// Nothing yet, of so many tiles.
-    pub fn new(tiles: usize) -> Self {
-        Self(Vec::with_capacity(tiles))
-    }
-
-    /// Appends a sum of inputs of `input`'s type, of the `row`-th tile.
-    pub fn put(&mut self, out: &mut Vec<u8>, row: usize, sum: &Dyadic, input: Option<&ValueType>) {
-        if input == Some(&ValueType::Double)
-            && let Some(x) = sum.as_double()
-        {
-            return self.put_double(out, row, x);
-        }
-        put(out, sum, input);
-    }
-
-    /// Appends a finite double, of the `row`-th tile.
-    pub fn put_double(&mut self, out: &mut Vec<u8>, row: usize, x: f64) {
-        if let Some((bits, bytes)) = self.0.get(row)
-            && *bits == x.to_bits()
-        {
-            return out.extend_from_within(bytes.clone());
-        }
-        let start = out.len();
-        put_double(out, x);
-        if self.0.len() <= row {
-            // Zero never stands as no bytes.
-            self.0.resize(row + 1, (f64::NAN.to_bits(), 0..0));
-        }
-        self.0[row] = (x.to_bits(), start..out.len());
-    }
+pub fn put_double(out: &mut Vec<u8>, x: f64) {
+    let sum = Dyadic::double(x);
+    // Nearly all are the double nearest to a decimal, of which nothing is left to be told.
+    let rest = |decimal: f64| if decimal.to_bits() == x.to_bits() { Some((0, 0)) } else { sum.minus(decimal) };
+    let decimal = |out: &mut Vec<u8>| put_decimal(out, x, rest);
+    let (mantissa, exponent) = sum.small_parts().unwrap_or_default();
+    put_shorter(out, mantissa, exponent, decimal);
 }
 
 /// Reads what [`put_double`] wrote.
 pub fn take_double(from: &mut Cursor<'_>) -> Result<f64, Malformed> {
     let number = take_dyadic(from)?;
-    match number.nearest() {
-        Some(x) if Dyadic::double(x) == number => Ok(x),
-        _ => from.malformed("a number that is no double"),
-    }
+    number.exact_double().map_or_else(|| from.malformed("a number that is no double"), Ok)
 }
 
 fn put_dyadic(out: &mut Vec<u8>, sum: &Dyadic) {
@@ -118,8 +84,13 @@ fn put_dyadic(out: &mut Vec<u8>, sum: &Dyadic) {
         put_len(out, bytes.len());
         return out.extend_from_slice(&bytes);
     };
+    put_shorter(out, mantissa, exponent, |out| put_decimal(out, sum.nearest()?, |decimal| sum.minus(decimal)));
+}
+
+/// Appends `mantissa · 2^exponent`, as `decimal` does it or in the binary form.
+fn put_shorter(out: &mut Vec<u8>, mantissa: i128, exponent: i32, decimal: impl FnOnce(&mut Vec<u8>) -> Option<()>) {
     let start = out.len();
-    let decimal = put_decimal(out, sum);
+    let decimal = decimal(out);
     // The binary form has a byte for each of its three parts at least.
     if decimal.is_none()
         || (out.len() - start > 3 && out.len() - start > 1 + signed_len(mantissa) + signed_len(exponent.into()))
@@ -131,43 +102,44 @@ fn put_dyadic(out: &mut Vec<u8>, sum: &Dyadic) {
     }
 }
 
-/// Appends the decimal form with the fewest digits behind the point; nothing, or something that is no number, where there
-/// is none.
-fn put_decimal(out: &mut Vec<u8>, sum: &Dyadic) -> Option<()> {
-    let x = sum.nearest()?;
-    let mut candidates = candidates(x);
-    while candidates != 0 {
-        let scale = candidates.trailing_zeros() as u8;
-        candidates &= candidates - 1;
-        let power = POWERS[usize::from(scale)];
-        let scaled = x * power;
-        if scaled.abs() >= EXACT {
-            return None;
-        }
-        let digits = rounded(scaled);
-        let rounded = digits as f64 / power;
-        // Forty-odd equal bits are no accident: the sum is of numbers that were decimals.
-        if (rounded - x).abs() <= x.abs() * 1e-13 {
-            let (m, e) = sum.minus(rounded)?;
-            out.push(if m == 0 { scale } else { scale + RESIDUE });
-            put_signed64(out, digits);
-            if m != 0 {
-                put_signed(out, m);
-                put_signed64(out, e.into());
+/// Appends the decimal form with the fewest digits behind the point of the number nearest to `x`, of which `rest` says what is
+/// left without a double; nothing, or something that is no number, where there is none.
+fn put_decimal(out: &mut Vec<u8>, x: f64, rest: impl Fn(f64) -> Option<(i128, i32)>) -> Option<()> {
+    for scales in [0..FEW, FEW..POWERS.len()] {
+        let mut candidates = candidates(x, scales);
+        while candidates != 0 {
+            let scale = candidates.trailing_zeros() as u8;
+            candidates &= candidates - 1;
+            let power = POWERS[usize::from(scale)];
+            let scaled = x * power;
+            if scaled.abs() >= EXACT {
+                return None;
             }
-            return Some(());
+            let digits = rounded(scaled);
+            let rounded = digits as f64 / power;
+            // Forty-odd equal bits are no accident: the sum is of numbers that were decimals.
+            if (rounded - x).abs() <= x.abs() * 1e-13 {
+                let (m, e) = rest(rounded)?;
+                out.push(if m == 0 { scale } else { scale + RESIDUE });
+                put_signed64(out, digits);
+                if m != 0 {
+                    put_signed(out, m);
+                    put_signed64(out, e.into());
+                }
+                return Some(());
+            }
         }
     }
     None
 }
 
-/// The scales, a bit each, that a closer look may find to be those of a decimal. All are looked at together, without a
-/// division or a branch: most numbers have a few digits behind the point, and each look takes as long as all of them.
-fn candidates(x: f64) -> u32 {
+/// Those of `scales`, a bit each, that a closer look may find to be those of a decimal. They are looked at together, without a
+/// division or a branch.
+fn candidates(x: f64, scales: Range<usize>) -> u32 {
     // Adding and subtracting this rounds what is small enough to have a fraction; what is not comes out as it was, nearly.
     const WHOLE: f64 = 6_755_399_441_055_744.0;
     let mut candidates = 0;
-    for (scale, power) in POWERS.iter().enumerate() {
+    for (scale, power) in scales.clone().zip(&POWERS[scales]) {
         let scaled = x * power;
         let off = (scaled + WHOLE) - WHOLE - scaled;
         candidates |= u32::from(off.abs() <= scaled.abs() * 1e-12) << scale;
