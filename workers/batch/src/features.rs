@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array as _, ArrayRef, AsArray, ListArray, RecordBatch, new_null_array};
 use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use engine::lane::{Lane, LaneError, Layout};
 use engine::plan::Plan;
@@ -15,6 +16,9 @@ use engine::value::{Value, ValueType};
 use thiserror::Error;
 
 use crate::fold::{Truncated, unpack};
+
+/// Rows whose values wait to become columns: so few that they stay near the processor.
+const CHUNK: usize = 1_024;
 
 /// Why lanes cannot be read. None of these happens unless the engine contradicts itself.
 #[derive(Debug, Error)]
@@ -81,20 +85,31 @@ impl FeatureReader {
         self.t
     }
 
+    /// The windowed features that it reads, as positions in the plan.
+    #[must_use]
+    pub fn features(&self) -> &[usize] {
+        &self.base
+    }
+
     /// The features as columns.
     #[must_use]
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
 
-    /// Rows to be filled, about `capacity` of them.
+    /// Rows to be filled, about `capacity` of them in all.
     #[must_use]
     pub fn rows(&self, capacity: usize) -> FeatureRows<'_> {
+        let values = self.values(capacity.min(CHUNK));
+        FeatureRows { reader: self, values, rows: 0, done: Vec::new() }
+    }
+
+    fn values(&self, capacity: usize) -> FeatureColumns {
         let mut values = FeatureColumns { columns: vec![None; self.program.plan().features.len()] };
         for feature in &self.base {
             values.columns[*feature] = Some(Vec::with_capacity(capacity));
         }
-        FeatureRows { reader: self, values, rows: 0 }
+        values
     }
 }
 
@@ -103,7 +118,10 @@ impl FeatureReader {
 pub struct FeatureRows<'a> {
     reader: &'a FeatureReader,
     values: FeatureColumns,
+    /// How many there are of those.
     rows: usize,
+    /// The rows before them.
+    done: Vec<RecordBatch>,
 }
 
 impl FeatureRows<'_> {
@@ -122,8 +140,25 @@ impl FeatureRows<'_> {
                 column.push(read.value);
             }
         }
+        self.count()
+    }
+
+    /// Appends the values of one entity's [`FeatureReader::features`].
+    ///
+    /// # Errors
+    /// As [`Self::finish`].
+    pub fn push_values(&mut self, values: impl Iterator<Item = Option<Value>>) -> Result<(), FeaturesError> {
+        for (feature, value) in self.reader.base.iter().zip(values) {
+            if let Some(column) = &mut self.values.columns[*feature] {
+                column.push(value);
+            }
+        }
+        self.count()
+    }
+
+    fn count(&mut self) -> Result<(), FeaturesError> {
         self.rows += 1;
-        Ok(())
+        if self.rows == CHUNK { self.close() } else { Ok(()) }
     }
 
     /// The rows, with the features that are expressions over others.
@@ -131,17 +166,27 @@ impl FeatureRows<'_> {
     /// # Errors
     /// [`FeaturesError::Program`] or [`FeaturesError::Arrow`] if the plan contradicts itself.
     pub fn finish(mut self) -> Result<RecordBatch, FeaturesError> {
+        if self.rows > 0 || self.done.is_empty() {
+            self.close()?;
+        }
+        Ok(concat_batches(&self.reader.schema, &self.done)?)
+    }
+
+    /// Makes columns of the values so far.
+    fn close(&mut self) -> Result<(), FeaturesError> {
         let plan = self.reader.program.plan();
-        let rows = self.rows;
+        let rows = std::mem::take(&mut self.rows);
         let all: Vec<usize> = (0..plan.features.len()).collect();
-        self.reader.program.derive(&all, rows, &mut self.values)?;
+        let mut values = std::mem::replace(&mut self.values, self.reader.values(rows));
+        self.reader.program.derive(&all, rows, &mut values)?;
         let column = |(feature, values): (&engine::plan::Feature, &Option<Vec<Option<Value>>>)| match values {
             Some(values) => column(&feature.value_type, values),
             None => Ok(new_null_array(&feature.value_type.arrow(), rows)),
         };
-        let columns = plan.features.iter().zip(&self.values.columns).map(column).collect::<Result<Vec<_>, _>>()?;
+        let columns = plan.features.iter().zip(&values.columns).map(column).collect::<Result<Vec<_>, _>>()?;
         let options = arrow::record_batch::RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(RecordBatch::try_new_with_options(self.reader.schema.clone(), columns, &options)?)
+        self.done.push(RecordBatch::try_new_with_options(self.reader.schema.clone(), columns, &options)?);
+        Ok(())
     }
 }
 

@@ -4,7 +4,7 @@
 //! stream, batch, replay and serving compute the same values from the same events.
 //!
 //! The way of an event: [`event`] decodes it into columns, [`program`] evaluates conditions and inputs over a batch,
-//! [`lane`] folds it into one entity's tiles. The way of a read: [`lane`] decodes the tiles, [`read`] merges and
+//! [`lane`] folds it into one entity's tiles; [`tally`] makes the same of all its events at once. The way of a read: [`lane`] decodes the tiles, [`read`] merges and
 //! finalizes them at a time, [`program`] derives what is an expression over other features.
 
 pub mod aggregate;
@@ -27,5 +27,6 @@ pub mod replay;
 pub mod resolve;
 pub mod row;
 pub mod shadow;
+pub mod tally;
 pub mod time;
 pub mod value;

@@ -3,6 +3,7 @@
 //! Invariant: the state and the result of a group are the canonical bytes of the lane of its events, so that any split of
 //! the input over partitions, spills and merges gives the same bytes.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, LargeBinaryBuilder, StructArray};
@@ -13,9 +14,11 @@ use datafusion::error::DataFusionError;
 use datafusion::logical_expr::{EmitTo, GroupsAccumulator};
 use engine::lane::{self, Lane, Layout};
 use engine::plan::Plan;
+use engine::program::Evaluated;
 use engine::row::generation_offset;
+use engine::tally::{Sheet, Tallied, Tally};
 
-use super::packed::{pack, unpack};
+use super::packed::{pack, pack_head, unpack};
 use super::pending::Pending;
 use crate::features::{FeatureReader, FeaturesError};
 use crate::incremental::keeps_every_event;
@@ -43,6 +46,8 @@ pub struct Mould {
     pub generation: u64,
     /// A lane that saw nothing but the time before the horizon; see [`Lane::aged`].
     aged: Arc<Lane>,
+    /// Makes lanes of nothing but events, if the plan is of numbers alone; what it reads is what the reader reads.
+    tally: Option<Arc<Tally>>,
     /// Reads each lane's features as it is closed, so that it need not be opened for that again.
     pub(super) reader: Option<Arc<FeatureReader>>,
     /// Whether an entity is gone when its lane has no tile: see [`keeps_every_event`].
@@ -55,13 +60,15 @@ impl Mould {
     pub fn new(plan: Arc<Plan>, layout: Arc<Layout>, horizon: i64, generation: u64) -> Self {
         let drops_empty = plan.time.retention_ms.is_some() && keeps_every_event(&plan);
         let aged = Arc::new(Lane::aged(&layout, horizon - 1));
-        Self { plan, layout, horizon, generation, aged, reader: None, drops_empty }
+        let tally = Tally::new(layout.clone(), horizon - 1, generation_offset(generation)).map(Arc::new);
+        Self { plan, layout, horizon, generation, aged, tally, reader: None, drops_empty }
     }
 
     /// The results of the fold have the features beside the lane.
     #[must_use]
     pub fn with_features(self, reader: Arc<FeatureReader>) -> Self {
-        Self { reader: Some(reader), ..self }
+        let reading = |tally: Arc<Tally>| Arc::unwrap_or_clone(tally).reading(reader.features(), reader.time());
+        Self { tally: self.tally.and_then(reading).map(Arc::new), reader: Some(reader), ..self }
     }
 
     /// What tells its lanes from those of another.
@@ -83,6 +90,23 @@ impl Mould {
         true
     }
 
+    /// Appends the packed lane of events and nothing else, which ascend by time, and has `sheet` tell its features; as
+    /// [`Self::bytes`] otherwise. `None` if a lane has to be opened for it.
+    fn tally(&self, events: &Evaluated, rows: Range<usize>, sheet: &mut Sheet, out: &mut Vec<u8>) -> Option<bool> {
+        // Where no event ever waited, there are no columns either.
+        let tally = self.tally.as_ref().filter(|_| !rows.is_empty())?;
+        let tallied = pack_head(out, |out| tally.fold(events, rows, sheet, out));
+        let kept = match tallied {
+            Tallied::Tiles => true,
+            Tallied::Nothing => !self.drops_empty,
+            Tallied::Declined => false,
+        };
+        if !kept {
+            out.clear();
+        }
+        (tallied != Tallied::Declined).then_some(kept)
+    }
+
     /// Whether [`Self::bytes`] made this, and not a generation before.
     fn made(&self, packed: &[u8]) -> bool {
         let head = unpack(packed).ok().and_then(|segments| Lane::peek_offset(segments.first()?.1));
@@ -97,6 +121,13 @@ impl Mould {
         let segments = unpack(packed).map_err(|error| exec_datafusion_err!("{error}"))?;
         Lane::decode(&self.layout, &segments).map_err(|error| exec_datafusion_err!("{error}"))
     }
+}
+
+/// A group's lane as it is closed, from which features are read.
+enum Closed<'a> {
+    Lane(&'a Lane),
+    /// They have been read.
+    Tallied(&'a mut Sheet),
 }
 
 /// By group, a lane, and events that are not in it yet.
@@ -124,20 +155,24 @@ impl Lanes {
     }
 
     /// Folds what waits, and hands over each group's lane, open and packed; no bytes for an entity that is gone.
-    fn close(&mut self, mut sink: impl FnMut(&Lane, Option<&[u8]>) -> Result<()>) -> Result<()> {
+    fn close(&mut self, mut sink: impl FnMut(Closed<'_>, Option<&[u8]>) -> Result<()>) -> Result<()> {
         let Self { mould, lanes, pending, .. } = self;
-        let (mut lane, mut bytes) = (Lane::new(), Vec::new());
+        let (mut sheet, mut lane, mut bytes) = (Sheet::default(), Lane::new(), Vec::new());
         pending.drain(lanes.len(), mould.plan.conditions.len(), |group, events, rows| {
-            match &lanes[group] {
-                Some(before) => lane = mould.lane(before)?,
-                None => lane.restart(&mould.aged),
+            bytes.clear();
+            if let Some(before) = &lanes[group] {
+                lane = mould.lane(before)?;
+            } else {
+                if let Some(kept) = mould.tally(events, rows.clone(), &mut sheet, &mut bytes) {
+                    return sink(Closed::Tallied(&mut sheet), kept.then_some(&bytes));
+                }
+                lane.restart(&mould.aged);
             }
             for row in rows {
                 lane.insert(&mould.layout, events, row);
             }
-            bytes.clear();
             let kept = mould.bytes(&mut lane, &mut bytes);
-            sink(&lane, kept.then_some(&bytes))
+            sink(Closed::Lane(&lane), kept.then_some(&bytes))
         })
     }
 
@@ -193,9 +228,12 @@ impl Lanes {
         let failed = |error: FeaturesError| DataFusionError::External(error.into());
         let mut builder = self.builder();
         let mut features = reader.rows(self.lanes.len());
-        let mut append = |lane: &Lane, bytes: Option<&[u8]>| {
+        let mut append = |closed: Closed<'_>, bytes: Option<&[u8]>| {
             builder.append_option(bytes);
-            features.push(std::slice::from_ref(lane), reader.time()).map_err(failed)
+            match closed {
+                Closed::Lane(lane) => features.push(std::slice::from_ref(lane), reader.time()).map_err(failed),
+                Closed::Tallied(sheet) => features.push_values(sheet.values()).map_err(failed),
+            }
         };
         if self.is_fresh(emit_to) {
             self.close(append)?;
@@ -203,7 +241,7 @@ impl Lanes {
         } else {
             for bytes in self.take(emit_to)? {
                 let lane = bytes.as_ref().map_or_else(|| Ok(Lane::new()), |bytes| self.mould.lane(bytes))?;
-                append(&lane, bytes.as_deref())?;
+                append(Closed::Lane(&lane), bytes.as_deref())?;
             }
         }
         let features = StructArray::from(features.finish().map_err(failed)?);

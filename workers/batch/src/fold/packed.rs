@@ -3,6 +3,9 @@
 
 use engine::lane::Encoded;
 
+/// What a segment begins with.
+const HEADER: usize = 5;
+
 /// Bytes that [`pack`] did not make.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a packed lane ends in the middle of a segment")]
@@ -16,6 +19,16 @@ pub fn pack(encoded: &Encoded, out: &mut Vec<u8>) {
         out.extend_from_slice(&u32::try_from(bytes.len()).unwrap_or(u32::MAX).to_le_bytes());
         out.extend_from_slice(bytes);
     }
+}
+
+/// Appends a lane that is a head alone, whose bytes `put` appends.
+pub fn pack_head<T>(out: &mut Vec<u8>, put: impl FnOnce(&mut Vec<u8>) -> T) -> T {
+    let start = out.len();
+    out.extend_from_slice(&[0; HEADER]);
+    let put = put(out);
+    let len = u32::try_from(out.len() - start - HEADER).unwrap_or(u32::MAX);
+    out[start + 1..start + HEADER].copy_from_slice(&len.to_le_bytes());
+    put
 }
 
 /// The segments that were packed.
@@ -36,6 +49,14 @@ pub fn unpack(mut packed: &[u8]) -> Result<Vec<(u8, &[u8])>, Truncated> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_head_alone_is_packed_as_any() {
+        let (mut alone, mut packed) = (vec![7], vec![7]);
+        assert_eq!(pack_head(&mut alone, |out| out.extend([1, 2, 3])), ());
+        pack(&Encoded { segments: vec![(0, vec![1, 2, 3])], removed: vec![] }, &mut packed);
+        assert_eq!(alone, packed);
+    }
 
     #[test]
     fn segments_come_back_and_a_cut_is_seen() {

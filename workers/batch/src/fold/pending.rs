@@ -13,6 +13,8 @@ use engine::program::Evaluated;
 
 /// Groups of which the events are gathered at a time.
 const GATHERED: usize = 4_096;
+/// Events of one group whose times are copied to sort them.
+const COPIED: usize = 1 << 16;
 
 /// Events by group: time, conditions, inputs.
 #[derive(Debug, Default)]
@@ -106,15 +108,26 @@ fn by_group_and_time(of: &[u32], groups: usize, times: &[i64]) -> (Vec<u32>, Vec
         order[*next] = event;
         *next += 1;
     }
-    let mut start = 0;
+    let (mut start, mut keys) = (0, Vec::new());
     for end in &ends {
-        let events = &mut order[start..*end];
-        if !events.is_sorted_by_key(|event| times[*event as usize]) {
-            events.sort_unstable_by_key(|event| times[*event as usize]);
-        }
+        sort_by_time(&mut order[start..*end], times, &mut keys);
         start = *end;
     }
     (order, ends)
+}
+
+/// Orders events by time. Each time is looked up once, for they are far apart in memory; but not of so many that the copies
+/// would take much.
+fn sort_by_time(events: &mut [u32], times: &[i64], keys: &mut Vec<(i64, u32)>) {
+    if events.len() > COPIED {
+        return events.sort_unstable_by_key(|event| times[*event as usize]);
+    }
+    keys.clear();
+    keys.extend(events.iter().map(|event| (times[*event as usize], *event)));
+    if !keys.is_sorted() {
+        keys.sort_unstable();
+        events.iter_mut().zip(keys).for_each(|(event, key)| *event = key.1);
+    }
 }
 
 #[cfg(test)]

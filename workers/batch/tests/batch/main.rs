@@ -13,5 +13,6 @@ mod redis_server;
 mod runs;
 mod skew;
 mod source;
+mod tallies;
 mod train;
 mod world;

@@ -224,8 +224,11 @@ async fn bytes(world: &World, generation: u64) -> BTreeMap<String, Vec<(u8, Vec<
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_on_top_of_the_last_generation_gives_the_bytes_of_one_over_everything() {
-    for windowed in [false, true] {
+    for (windowed, numbers) in [(false, false), (true, false), (true, true)] {
         let mut world = World::with(|definition| {
+            if numbers {
+                crate::tallies::of_numbers(definition);
+            }
             if windowed {
                 definition.features.retain(|f| f.window.is_some());
                 definition.features.push(fixtures::feature("events_7d", "Count", Some("7d")));
@@ -252,7 +255,11 @@ async fn a_run_on_top_of_the_last_generation_gives_the_bytes_of_one_over_everyth
             world.config.full_refresh = false;
             let report = world.report().await;
             assert!(report.notes.iter().any(|note| note.contains("a full refresh")), "{:?}", report.notes);
-            assert_eq!(bytes(&world, report.generation).await, incremental, "round {round}, windowed {windowed}");
+            assert_eq!(
+                bytes(&world, report.generation).await,
+                incremental,
+                "round {round}, windowed {windowed}, numbers {numbers}"
+            );
         }
     }
 }

@@ -19,3 +19,4 @@ mod orders;
 mod plans;
 mod reads;
 mod regular;
+mod tallies;

@@ -109,6 +109,24 @@ fn plan_of(specs: &[Spec], lateness: i64, future: i64, horizon_max_age: Option<i
     }
 }
 
+/// Windows of all types, with the usual hops and others.
+pub fn any_window() -> impl Strategy<Value = Window> {
+    prop_oneof![
+        prop::sample::select(vec![
+            sliding(30 * S, Some(S)),
+            sliding(M, None),
+            sliding(10 * M, None),
+            sliding(H, None),
+            sliding(H, Some(5 * M)),
+            sliding(D, None),
+            sliding(7 * D, None),
+            sliding(30 * D, None),
+        ]),
+        prop::sample::select(vec![tumbling(M), tumbling(90 * M), tumbling(D), tumbling(7 * D)]),
+        Just(Window::Lifetime),
+    ]
+}
+
 fn spec() -> impl Strategy<Value = Spec> {
     let anything = 0_usize..6;
     let numeric = 1_usize..4;
@@ -139,21 +157,7 @@ fn spec() -> impl Strategy<Value = Spec> {
         )
             .prop_map(|(f, k)| (f, Some(k))),
     ];
-    let window = prop_oneof![
-        prop::sample::select(vec![
-            sliding(30 * S, Some(S)),
-            sliding(M, None),
-            sliding(10 * M, None),
-            sliding(H, None),
-            sliding(H, Some(5 * M)),
-            sliding(D, None),
-            sliding(7 * D, None),
-            sliding(30 * D, None),
-        ]),
-        prop::sample::select(vec![tumbling(M), tumbling(90 * M), tumbling(D), tumbling(7 * D)]),
-        Just(Window::Lifetime),
-    ];
-    (typed, prop::option::of(0_usize..2), prop::collection::vec(window, 1..5))
+    (typed, prop::option::of(0_usize..2), prop::collection::vec(any_window(), 1..5))
         .prop_map(|((function, input), condition, windows)| Spec { function, input, condition, windows })
 }
 
