@@ -2,6 +2,12 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
+use datafusion::common::Column;
+use datafusion::dataframe::DataFrame;
+use datafusion::error::DataFusionError;
+use datafusion::functions_aggregate::expr_fn::max;
+use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 use engine::event::{Admission, ImportError, Importer};
 use engine::plan::Plan;
@@ -47,7 +53,7 @@ pub enum CompletenessError {
         /// The table.
         uri: String,
         /// Why.
-        source: datafusion::error::DataFusionError,
+        source: DataFusionError,
     },
 }
 
@@ -83,7 +89,31 @@ pub async fn complete_until(
     Ok(complete.map(|complete| complete.min(now)))
 }
 
-/// The newest event time, from a scan of that column alone.
+/// The largest value of the event time's column, which Parquet files mostly tell in their footers; `None` if it is none that is
+/// believed, so that a smaller one may be the newest, or if the order of values may not be that of times. A file of which some row
+/// groups tell and others do not may hold a newer one: then the horizon is earlier than it could be.
+async fn largest(
+    history: &History,
+    plan: &Plan,
+    frame: &DataFrame,
+    admission: Admission,
+) -> Result<Option<i64>, DataFusionError> {
+    let field = &plan.source.timestamp.field;
+    let data_type = frame.schema().as_arrow().field_with_name(field)?.data_type();
+    // What the log of a Delta table says of its files may be rounded.
+    if history.delta.is_some() || !(data_type.is_integer() || matches!(data_type, DataType::Timestamp(..))) {
+        return Ok(None);
+    }
+    let largest = max(Expr::Column(Column::from_name(field))).alias(field);
+    let mut newest = None;
+    for batch in frame.clone().aggregate(vec![], vec![largest])?.collect().await? {
+        let importer = Importer::new(plan, batch.schema_ref(), &[]).map_err(|e| DataFusionError::External(e.into()))?;
+        newest = newest.max(importer.import(&batch, admission)?.newest);
+    }
+    Ok(newest)
+}
+
+/// The newest event time, from that column alone.
 async fn newest(
     history: &History,
     plan: &Plan,
@@ -94,12 +124,15 @@ async fn newest(
     let frame = history.frame(session).await?;
     // What the plan asks for is looked for in the table, so that a missing column is named, and then in its projection.
     Importer::new(plan, frame.schema().as_arrow(), &[])?;
+    let admission = Admission { latest, ..Admission::ALL };
+    if let Some(newest) = largest(history, plan, &frame, admission).await.map_err(failed)? {
+        return Ok(Some(newest));
+    }
     let scan = scan::one(frame, &plan.source.timestamp.field).await.map_err(failed)?;
     let importer = Importer::new(plan, &scan.schema(), &[])?;
     let context = session.task_ctx();
     let partitions = datafusion::physical_plan::execute_stream_partitioned(scan, context).map_err(failed)?;
     let importer = Arc::new(importer);
-    let admission = Admission { latest, ..Admission::ALL };
     let partitions = partitions.into_iter().map(|mut batches| {
         let importer = importer.clone();
         tokio::spawn(async move {
@@ -112,7 +145,7 @@ async fn newest(
     });
     let mut newest = None;
     for partition in futures::future::join_all(partitions).await {
-        let of = partition.unwrap_or_else(|error| Err(datafusion::error::DataFusionError::External(error.into())));
+        let of = partition.unwrap_or_else(|error| Err(DataFusionError::External(error.into())));
         newest = newest.max(of.map_err(failed)?);
     }
     Ok(newest)
