@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arrow::array::RecordBatch;
-use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference};
+use deltalake::kernel::transaction::{CommitBuilder, CommitProperties, TableReference, TransactionError};
 use deltalake::kernel::{Action, Add, Transaction};
 use deltalake::logstore::{LogStoreRef, get_actions};
 use deltalake::protocol::{DeltaOperation, SaveMode};
@@ -129,7 +129,8 @@ pub async fn commit(
         // Whatever it was: overtaken, an answer lost on its way, or a checkpoint that failed behind a good commit.
         table.update_state().await.map_err(LakeError::delta(uri, "looking for what became of a commit"))?;
         let now = table.version().unwrap_or_default();
-        if now == before {
+        // A store may refuse the second of two writers before it shows what the first one wrote.
+        if now == before && !is_overtaken(&error) {
             return Err(error);
         }
         if inspect(table, uri, before, now, &number, txns).await? {
@@ -174,6 +175,13 @@ async fn attempt_once(
         builder.build(Some(&state as &dyn TableReference), table.log_store(), operation).await.map_err(&failed)?;
     table.state = Some(done.snapshot());
     Ok(())
+}
+
+/// Whether another writer's commit stands where ours was to be.
+fn is_overtaken(error: &LakeError) -> bool {
+    let LakeError::Delta { source, .. } = error else { return false };
+    let DeltaTableError::Transaction { source } = source.as_ref() else { return false };
+    matches!(source, TransactionError::MaxCommitAttempts(_) | TransactionError::VersionAlreadyExists(_))
 }
 
 /// Reads the commits in `(before, now]`: whether ours is among them. One of our transactions in another's is an error.
