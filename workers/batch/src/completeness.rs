@@ -3,11 +3,9 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::Column;
 use datafusion::dataframe::DataFrame;
 use datafusion::error::DataFusionError;
 use datafusion::functions_aggregate::expr_fn::max;
-use datafusion::logical_expr::Expr;
 use datafusion::prelude::SessionContext;
 use engine::event::{Admission, ImportError, Importer};
 use engine::plan::Plan;
@@ -104,7 +102,7 @@ async fn largest(
     if history.delta.is_some() || !(data_type.is_integer() || matches!(data_type, DataType::Timestamp(..))) {
         return Ok(None);
     }
-    let largest = max(Expr::Column(Column::from_name(field))).alias(field);
+    let largest = max(scan::column(field)).alias(field);
     let mut newest = None;
     for batch in frame.clone().aggregate(vec![], vec![largest])?.collect().await? {
         let importer = Importer::new(plan, batch.schema_ref(), &[]).map_err(|e| DataFusionError::External(e.into()))?;

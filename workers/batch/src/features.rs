@@ -131,16 +131,12 @@ impl FeatureRows<'_> {
     /// [`FeaturesError::Inexact`].
     pub fn push(&mut self, lanes: &[Lane], t: i64) -> Result<(), FeaturesError> {
         let of = self.reader;
-        for (feature, read) in of.base.iter().zip(Reader::new(&of.layout).read(lanes, t, &of.base)) {
-            if read.status == Status::Inexact {
-                let name = of.program.plan().features[*feature].name.clone();
-                return Err(FeaturesError::Inexact { name, t });
-            }
-            if let Some(column) = &mut self.values.columns[*feature] {
-                column.push(read.value);
-            }
+        let reads = Reader::new(&of.layout).read(lanes, t, &of.base);
+        if let Some(at) = reads.iter().position(|read| read.status == Status::Inexact) {
+            let name = of.program.plan().features[of.base[at]].name.clone();
+            return Err(FeaturesError::Inexact { name, t });
         }
-        self.count()
+        self.push_values(reads.into_iter().map(|read| read.value))
     }
 
     /// Appends the values of one entity's [`FeatureReader::features`].
@@ -153,10 +149,6 @@ impl FeatureRows<'_> {
                 column.push(value);
             }
         }
-        self.count()
-    }
-
-    fn count(&mut self) -> Result<(), FeaturesError> {
         self.rows += 1;
         if self.rows == CHUNK { self.close() } else { Ok(()) }
     }

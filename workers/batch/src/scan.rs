@@ -69,7 +69,8 @@ pub async fn one(frame: DataFrame, name: &str) -> Result<Arc<dyn ExecutionPlan>>
     frame.select([column(name)])?.create_physical_plan().await
 }
 
-fn column(name: &str) -> Expr {
+/// The column of this name, as the table writes it.
+pub(crate) fn column(name: &str) -> Expr {
     Expr::Column(Column::from_name(name))
 }
 

@@ -7,8 +7,9 @@
 //! Events travel to the one partition of their entity before they are folded: a lane is heavier than its events, so that
 //! folding first and merging then would cost more. There they wait as columns, and are folded when all are there (or so many
 //! that lanes would take less): one entity after another, by time, into a lane that is read and packed while it is near the
-//! processor; or tallied, without a lane in between, where the plan is of numbers alone. Past the memory limit the aggregation spills lanes by entity. A run that goes on from the lanes of the last
-//! generation merges those as it would merge what it spilled.
+//! processor; or tallied, without a lane in between, where the plan is of numbers alone. Past the memory limit the aggregation
+//! spills lanes by entity. A run that goes on from the lanes of the last generation merges those as it would merge what it
+//! spilled.
 
 mod accumulator;
 mod packed;

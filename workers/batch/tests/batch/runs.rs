@@ -179,9 +179,13 @@ async fn entities_that_vanish_from_the_source_vanish_from_the_store() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_run_larger_than_its_memory_spills_and_gives_the_same_bytes() {
-    let mut world = World::new().await;
     let all = events(&mut Dice(9), 6_000, 120_000, START, START + 9 * DAY);
-    append(&world.source(), &all).await;
+    spills_and_gives_the_same_bytes(World::new().await, &all).await;
+}
+
+/// Runs over `all` with memory enough and with little; what must be seen of the little.
+pub async fn spills_and_gives_the_same_bytes(mut world: World, all: &[Event]) {
+    append(&world.source(), all).await;
     world.run_to(0).await;
     let whole = world.lanes(1).await;
     world.config.assignment.plan.view.uid = "uid-2".into();
@@ -192,7 +196,7 @@ async fn a_run_larger_than_its_memory_spills_and_gives_the_same_bytes() {
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
     assert!(line["spilled_bytes"].as_u64().unwrap() > 0, "{line}");
     assert_eq!(world.lanes(1).await, whole);
-    assert_eq!(whole.len(), oracle::values(&all, oracle::horizon(&all)).len());
+    assert_eq!(whole.len(), oracle::values(all, oracle::horizon(all)).len());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -17,19 +17,23 @@ use lake::session::{SessionOptions, session};
 
 use crate::fixtures::{DAY, definition, resolve};
 use crate::oracle;
+use crate::runs::spills_and_gives_the_same_bytes;
 use crate::source::{Dice, START, append, events};
 use crate::world::{Served, World};
 
+/// The features that are none.
+const NO_NUMBERS: [&str; 2] = ["last_kinds", "newest_7d"];
+
 /// Leaves out what is no number.
 pub fn of_numbers(definition: &mut ViewDefinition) {
-    definition.features.retain(|feature| !["last_kinds", "newest_7d"].contains(&feature.name.as_str()));
+    definition.features.retain(|feature| !NO_NUMBERS.contains(&feature.name.as_str()));
 }
 
 /// What the view's features must be.
 fn expected(events: &[crate::source::Event]) -> Served {
     let mut served = oracle::values(events, oracle::horizon(events));
     for values in served.values_mut() {
-        values.retain(|name, _| !["last_kinds", "newest_7d"].contains(&name.as_str()));
+        values.retain(|name, _| !NO_NUMBERS.contains(&name.as_str()));
     }
     served
 }
@@ -75,20 +79,8 @@ async fn what_is_tallied_is_served_and_stands_in_the_feature_table() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_tallied_spills_and_gives_the_same_bytes() {
-    let mut world = World::with(of_numbers).await;
     let all = events(&mut Dice(82), 12_000, 240_000, START, START + 9 * DAY);
-    append(&world.source(), &all).await;
-    world.run_to(0).await;
-    let whole = world.lanes(1).await;
-    world.config.assignment.plan.view.uid = "uid-2".into();
-    world.config.feature_table = world.folder.path().join("gold-2").display().to_string();
-    world.flags = vec!["--memory-mib".into(), "8".into()];
-    let ended = world.run_to(0).await;
-    let line = ended.log.lines().find(|line| line.contains("spilled_bytes")).unwrap();
-    let line: serde_json::Value = serde_json::from_str(line).unwrap();
-    assert!(line["spilled_bytes"].as_u64().unwrap() > 0, "{line}");
-    assert_eq!(world.lanes(1).await, whole);
-    assert_eq!(whole.len(), expected(&all).len());
+    spills_and_gives_the_same_bytes(World::with(of_numbers).await, &all).await;
 }
 
 /// A part of the entities that all have gone has no events, and no columns of them.

@@ -34,10 +34,10 @@ pub fn finalize(function: &Function, parts: &[&State], input: Option<&ValueType>
         (Function::Sum, [State::Sum(sum)]) => total(sum, output),
         (Function::Avg, [State::Count(n), State::Sum(sum)]) => fits(average(*n, sum, input)),
         (Function::Variance, [State::Count(n), State::Sum(sum), State::Sum(squares)]) if *n > 1 => {
-            fits(deviation(*n, sum, squares, input))
+            fits(variance_of_states(*n, sum, squares, input))
         }
         (Function::StdDev, [State::Count(n), State::Sum(sum), State::Sum(squares)]) if *n > 1 => {
-            fits(deviation(*n, sum, squares, input).map(f64::sqrt))
+            fits(variance_of_states(*n, sum, squares, input).map(f64::sqrt))
         }
         (Function::Percentile { q }, [State::Quantiles(sketch)]) => {
             sketch.value(*q).map_or(Outcome::Null, |x| Outcome::Value(Value::Double(x)))
@@ -77,7 +77,7 @@ pub(crate) fn average(n: u64, sum: &Dyadic, input: Option<&ValueType>) -> Option
 }
 
 /// [`variance`] of sums as states hold them.
-fn deviation(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
+fn variance_of_states(n: u64, sum: &Dyadic, squares: &Dyadic, input: Option<&ValueType>) -> Option<f64> {
     match (sum.wide(), squares.wide()) {
         (Some(sum), Some(squares)) => variance(n, sum, squares, input),
         _ => big_variance(n, sum.big(), squares.big(), input),

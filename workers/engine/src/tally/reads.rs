@@ -80,7 +80,7 @@ impl Reads {
                 if asked.clone().next().is_none() {
                     continue;
                 }
-                if !units.set(&dealt.numbers) {
+                if dealt.has_input && !units.set(&dealt.numbers) {
                     return false;
                 }
                 reads.total(dealt, units, totals);

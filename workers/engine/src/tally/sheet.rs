@@ -54,8 +54,8 @@ impl Sheet {
     /// Takes in an entity's events, in place of the last one's; `false` if a number is beyond what is worked with.
     pub(super) fn gather(&mut self, tally: &Tally, events: &Evaluated, rows: Range<usize>) -> bool {
         self.tables.resize_with(tally.tables.len(), Gathered::default);
-        let tables = self.tables.iter_mut().zip(&tally.tables).zip(&tally.layout.tables);
-        tables.fold(true, |fits, ((gathered, tiles), of)| fits && gathered.gather(tiles, of, events, rows.clone()))
+        let mut tables = self.tables.iter_mut().zip(&tally.tables).zip(&tally.layout.tables);
+        tables.all(|((gathered, tiles), of)| gathered.gather(tiles, of, events, rows.clone()))
     }
 }
 
